@@ -1,0 +1,69 @@
+/* struct rlhf_context: what every layer needs from the host. It is reference-counted, so
+ * that handles keep it alive whatever the order in which the host frees them. */
+#ifndef RLHF_BASE_CONTEXT_H
+#define RLHF_BASE_CONTEXT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include <rlhf/context.h>
+
+#include "base/error.h"
+#include "base/pool.h"
+
+struct rlhf_context {
+    atomic_int references;
+    atomic_int cancel_requested;
+    int32_t cpu_level; /* resolved, never AUTO */
+    int32_t log_level;
+    pid_t owner_pid;   /* the process that made it; another means: after fork */
+    rlhf_allocator allocator;
+    rlhf_log_fn log;
+    void *log_user_data;
+    rlhf_progress_fn progress;
+    void *progress_user_data;
+    rlhf__pool *pool;
+    const void *kernels; /* const rlhf__kernels *, set by the api layer at creation */
+    struct rlhf__context_lock *lock; /* queue of calls; see rlhf__context_enter */
+    int64_t last_progress_ns;
+    _Atomic int64_t bytes_now[RLHF_MEMORY_KIND_COUNT];
+    _Atomic int64_t bytes_peak[RLHF_MEMORY_KIND_COUNT];
+    _Atomic int64_t total_now;
+    _Atomic int64_t total_peak;
+    _Atomic int64_t allocations;
+};
+
+/* base's part of rlhf_context_create: everything but `kernels`. `resolved_level` is checked
+ * by the caller. */
+rlhf_status rlhf__context_create(const rlhf_context_options *options, int32_t resolved_level,
+                                 rlhf_context **out_context);
+rlhf_context *rlhf__context_ref(rlhf_context *context);
+void rlhf__context_unref(rlhf_context *context); /* NULL is a no-op */
+
+/* State of the calling thread that a public call changes and must put back. */
+typedef struct rlhf__entry {
+    unsigned int mxcsr;  /* floating-point control word (x86), FPCR elsewhere */
+    uint64_t fpcr;
+    bool locked;
+} rlhf__entry;
+
+/* Begins a public call that computes: refuses after fork (STATE) and re-entry from a callback
+ * on the same thread (BUSY), waits for the context's other calls, sets round-to-nearest with
+ * denormals kept. rlhf__context_leave puts the control word back and passes the status on. */
+rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
+rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry, rlhf_status status);
+
+/* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it at least
+ * every 100 ms, on the thread that made the call. */
+rlhf_status rlhf__check_cancel(rlhf_context *context);
+
+/* Log line, if `level` is passed on. */
+void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
+    RLHF__PRINTF(3, 4);
+
+/* Progress callback, at most every 50 ms and always at done == total; then rlhf__check_cancel. */
+rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t done,
+                           int64_t total);
+
+#endif

@@ -1,0 +1,15 @@
+/* Numbers to and from text, the same in every locale. */
+#ifndef RLHF_BASE_NUMBER_H
+#define RLHF_BASE_NUMBER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The whole text must be the number; false otherwise or out of range. "inf"/"nan" refused. */
+bool rlhf__parse_i64(const char *text, int64_t *out);
+bool rlhf__parse_u64(const char *text, uint64_t *out);
+bool rlhf__parse_f64(const char *text, double *out);
+/* Shortest text that reads back the same, at most 32 bytes with its zero. */
+void rlhf__format_f64(double value, char out_text[32]);
+
+#endif

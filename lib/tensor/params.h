@@ -1,0 +1,72 @@
+/* The parameters of a network: one flat array of fp32, cut into matrices (slabs), each of
+ * which may hold several named parameters as row ranges (q, k and v of one fused matrix).
+ * Flat, so that the optimizer, the gradient norm, cloning and saving are one loop. */
+#ifndef RLHF_TENSOR_PARAMS_H
+#define RLHF_TENSOR_PARAMS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rlhf/context.h>
+
+#include "base/error.h"
+
+/* A matrix [rows][cols] (a vector has rows == 1) at `offset` floats in the flat array, a
+ * multiple of 16. Linear weights are [out][in]. */
+typedef struct rlhf__slab {
+    int64_t offset, rows, cols;
+    bool decay;              /* weight decay applies (matrices; not norms and biases) */
+    /* Packed copies, made when first asked for and remade when `version` moved on. */
+    float *forward_panels;   /* for y = x W^T */
+    float *backward_panels;  /* for dx = dy W */
+    uint64_t forward_version, backward_version;
+} rlhf__slab;
+
+/* A named parameter: rows [first_row, first_row + rows) of a slab. */
+typedef struct rlhf__named {
+    char name[96];
+    int32_t slab;
+    int64_t first_row, rows;
+} rlhf__named;
+
+typedef struct rlhf__params {
+    rlhf_context *context;
+    float *values;          /* [count], padding between slabs is 0 */
+    int64_t count;
+    rlhf__slab *slabs;
+    int32_t num_slabs;
+    rlhf__named *named;
+    int32_t num_named;
+    uint64_t version;       /* bumped by every write */
+} rlhf__params;
+
+/* Building: add slabs and names in order, then allocate once. */
+rlhf_status rlhf__params_init(rlhf__params *params, rlhf_context *context);
+rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t cols, bool decay,
+                                  int32_t *out_slab);
+rlhf_status rlhf__params_add_name(rlhf__params *params, const char *name, int32_t slab,
+                                  int64_t first_row, int64_t rows);
+rlhf_status rlhf__params_allocate(rlhf__params *params);
+void rlhf__params_free(rlhf__params *params);
+/* Same layout, values copied, no packed copies. */
+rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out);
+
+static inline float *rlhf__slab_values(const rlhf__params *params, int32_t slab)
+{
+    return params->values + params->slabs[slab].offset;
+}
+/* Every write to values goes between these: begin hands out the array, end bumps the version. */
+float *rlhf__params_begin_write(rlhf__params *params);
+void rlhf__params_end_write(rlhf__params *params);
+
+/* Packed copies, current with `version`. */
+rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
+                                        const float **out_panels);
+rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
+                                         const float **out_panels);
+/* NULL if there is no such name. */
+const rlhf__named *rlhf__params_find(const rlhf__params *params, const char *name);
+/* Number of real parameters (padding not counted). */
+int64_t rlhf__params_num(const rlhf__params *params);
+
+#endif
