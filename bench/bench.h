@@ -1,0 +1,126 @@
+/* Shared by the benchmarks: one job a program, one JSON line as its result, the same arguments
+ * and fields as the peers' scripts. Token ids are random: no tokenizer is needed. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include <rlhf/rlhf.h>
+
+#define BENCH_MAX_RUNS 256
+
+static inline void bench_check(rlhf_status status, const char *what)
+{
+    if (status == RLHF_OK)
+        return;
+    fprintf(stderr, "%s: %s: %s\n", what, rlhf_status_name(status), rlhf_last_error_message());
+    exit(1);
+}
+
+static inline double bench_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The integer argument `text`, at least 1. */
+static inline int64_t bench_count(const char *text, const char *name)
+{
+    char *end;
+    long long value = strtoll(text, &end, 10);
+
+    if (*text && !*end && value >= 1 && value <= 1 << 24)
+        return value;
+    fprintf(stderr, "%s must be an integer from 1 to %d, got \"%s\"\n", name, 1 << 24, text);
+    exit(2);
+}
+
+/* Two threads as the peers; BENCH_THREADS and BENCH_CPU_LEVEL (an rlhf_cpu_level) override. */
+static inline rlhf_context *bench_context(void)
+{
+    const char *threads = getenv("BENCH_THREADS");
+    const char *level = getenv("BENCH_CPU_LEVEL");
+    rlhf_context_options options;
+    rlhf_context *context;
+
+    bench_check(rlhf_context_options_init(&options, sizeof options), "options");
+    options.num_threads = threads ? atoi(threads) : 2;
+    options.cpu_level = level ? atoi(level) : RLHF_CPU_AUTO;
+    bench_check(rlhf_context_create(&options, &context), "context");
+    return context;
+}
+
+/* Seconds, sorted: the minimum and the median. */
+typedef struct bench_times {
+    double seconds[BENCH_MAX_RUNS];
+    int count;
+} bench_times;
+
+static inline int bench_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static inline void bench_sort(bench_times *times)
+{
+    qsort(times->seconds, (size_t)times->count, sizeof times->seconds[0], bench_compare);
+}
+
+static inline const char *bench_base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+/* Random ids in [3, vocab), the same every run. */
+static inline int32_t *bench_ids(int64_t count, int32_t vocab)
+{
+    int32_t *ids = malloc((size_t)count * sizeof *ids);
+    uint64_t state = 88172645463325252u;
+
+    if (!ids) {
+        fprintf(stderr, "no memory for %" PRId64 " ids\n", count);
+        exit(1);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ids[i] = vocab > 4 ? 3 + (int32_t)(state % (uint64_t)(vocab - 3)) : 0;
+    }
+    return ids;
+}
+
+static inline double bench_peak_rss_mib(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024;
+}
+
+/* {"peer": "librlhf", "bench": …, <fields>, "peak_rss_mib": …} */
+static inline void bench_report(const char *bench, const char *model, const char *format, ...)
+{
+    va_list args;
+
+    printf("{\"peer\": \"librlhf\", \"bench\": \"%s\", \"model\": \"%s\", ", bench,
+           bench_base_name(model));
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf(", \"peak_rss_mib\": %.1f}\n", bench_peak_rss_mib());
+}
+
+#endif
