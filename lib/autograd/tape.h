@@ -82,16 +82,20 @@ rlhf_status rlhf__op_gather_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *
                                  int64_t count, rlhf__var **out);
 
 /* Log-probability, entropy and gradient of a linear head in chunks of rows; the rows x
- * vocabulary matrix never exists whole. For every row i of x: z = (x[i] W^T) * inv_tau;
+ * vocabulary matrix never exists whole. For every row i of x: z = (x[i] W^T) * inv_tau, where
+ * the logit of token masked[i] (masked NULL or -1: none) is RLHF__MASKED_LOGIT before the
+ * scaling: a stop token before min_new_tokens, without gradient;
  * out_logprob[i], out_entropy[i] (may be NULL) as in rlhf__logprob. If `loss` is not NULL and
  * the tape records, it is called for each chunk of rows [first, first + count) with their
  * logprob and entropy and gives d loss / d logprob and d loss / d entropy (zeroed before the call),
  * from which the gradients of W and x follow at once (x's at backward). */
+#define RLHF__MASKED_LOGIT (-1e30f) /* finite, so that p * log p stays 0 */
 typedef rlhf_status (*rlhf__head_loss_fn)(void *arg, int64_t first, int64_t count,
                                           const float *logprob, const float *entropy,
                                           float *dlogprob, float *dentropy);
 rlhf_status rlhf__op_linear_logprob(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                                    rlhf__var *x, const int32_t *targets, float inv_tau,
+                                    rlhf__var *x, const int32_t *targets,
+                                    const int32_t *masked, float inv_tau,
                                     float *out_logprob, float *out_entropy,
                                     rlhf__head_loss_fn loss, void *loss_arg);
 
