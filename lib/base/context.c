@@ -1,0 +1,212 @@
+/* The context: references, the queue of calls, floating-point state, cancellation, log. */
+#include "base/context.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "base/alloc.h"
+#include "base/versioned_struct.h"
+
+#define PROGRESS_INTERVAL_NS 50000000
+
+struct rlhf__context_lock {
+    pthread_mutex_t mutex;
+    _Atomic(pthread_t) owner;
+    atomic_int owned;
+};
+
+static void *default_alloc(void *user_data, size_t size, size_t alignment, int32_t kind)
+{
+    (void)user_data;
+    (void)kind;
+    return aligned_alloc(alignment, size);
+}
+
+static void default_free(void *user_data, void *ptr, size_t size, size_t alignment,
+                         int32_t kind)
+{
+    (void)user_data;
+    (void)size;
+    (void)alignment;
+    (void)kind;
+    free(ptr);
+}
+
+static rlhf_status choose_allocator(const rlhf_allocator *given, rlhf_allocator *out)
+{
+    *out = (rlhf_allocator){sizeof *out, default_alloc, default_free, NULL};
+    if (!given)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__struct_copy_in(given, sizeof *given, sizeof *out, out, "rlhf_allocator"));
+    if (!out->alloc || !out->free)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_allocator.%s is NULL",
+                          out->alloc ? "free" : "alloc");
+    return RLHF_OK;
+}
+
+static int32_t usable_cpus(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return CPU_COUNT(&set) > 256 ? 256 : CPU_COUNT(&set);
+    return 1;
+}
+
+rlhf_status rlhf__context_create(const rlhf_context_options *options, int32_t resolved_level,
+                                 rlhf_context **out_context)
+{
+    rlhf_allocator allocator;
+    rlhf_context *context;
+    rlhf_status status;
+
+    *out_context = NULL;
+    RLHF__TRY(choose_allocator(options->allocator, &allocator));
+    size_t size = (sizeof *context + RLHF__ALIGNMENT - 1) / RLHF__ALIGNMENT * RLHF__ALIGNMENT;
+    context = allocator.alloc(allocator.user_data, size, RLHF__ALIGNMENT, RLHF_MEMORY_GENERAL);
+    if (!context)
+        return rlhf__fail_no_memory(size);
+    *context = (rlhf_context){.cpu_level = resolved_level,
+                              .log_level = options->log_level,
+                              .owner_pid = getpid(),
+                              .allocator = allocator,
+                              .log = options->log,
+                              .log_user_data = options->log_user_data,
+                              .progress = options->progress,
+                              .progress_user_data = options->progress_user_data};
+    atomic_init(&context->references, 1);
+    status = rlhf__alloc(context, 1, sizeof *context->lock, RLHF_MEMORY_GENERAL,
+                         &context->lock);
+    if (status == RLHF_OK)
+        pthread_mutex_init(&context->lock->mutex, NULL);
+    if (status == RLHF_OK)
+        status = rlhf__pool_create(context,
+                                   options->num_threads > 0 ? options->num_threads
+                                                            : usable_cpus(),
+                                   &context->pool);
+    if (status != RLHF_OK) {
+        rlhf__context_unref(context);
+        return status;
+    }
+    *out_context = context;
+    return RLHF_OK;
+}
+
+rlhf_context *rlhf__context_ref(rlhf_context *context)
+{
+    atomic_fetch_add_explicit(&context->references, 1, memory_order_relaxed);
+    return context;
+}
+
+void rlhf__context_unref(rlhf_context *context)
+{
+    if (!context ||
+        atomic_fetch_sub_explicit(&context->references, 1, memory_order_acq_rel) != 1)
+        return;
+    rlhf__pool_free(context->pool);
+    if (context->lock && getpid() == context->owner_pid)
+        pthread_mutex_destroy(&context->lock->mutex);
+    rlhf__free(context->lock);
+    rlhf_allocator allocator = context->allocator;
+    size_t size = (sizeof *context + RLHF__ALIGNMENT - 1) / RLHF__ALIGNMENT * RLHF__ALIGNMENT;
+    allocator.free(allocator.user_data, context, size, RLHF__ALIGNMENT, RLHF_MEMORY_GENERAL);
+}
+
+static void set_float_state(rlhf__entry *entry)
+{
+#if defined(__x86_64__)
+    entry->mxcsr = _mm_getcsr();
+    _mm_setcsr(0x1f80); /* round to nearest, denormals kept, exceptions masked */
+#elif defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(entry->fpcr));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+#else
+    (void)entry;
+#endif
+}
+
+static void restore_float_state(const rlhf__entry *entry)
+{
+#if defined(__x86_64__)
+    /* The host's flags of past exceptions are its own; ours are dropped. */
+    _mm_setcsr(entry->mxcsr);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(entry->fpcr));
+#else
+    (void)entry;
+#endif
+}
+
+rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
+{
+    struct rlhf__context_lock *lock = context->lock;
+
+    *entry = (rlhf__entry){0, 0, false};
+    if (getpid() != context->owner_pid)
+        return rlhf__fail(RLHF_ERR_STATE, "the context belongs to process %ld, not to its "
+                          "forked child", (long)context->owner_pid);
+    if (atomic_load(&lock->owned) && pthread_equal(atomic_load(&lock->owner), pthread_self()))
+        return rlhf__fail(RLHF_ERR_BUSY, "a callback called the library on its own context");
+    pthread_mutex_lock(&lock->mutex);
+    atomic_store(&lock->owner, pthread_self());
+    atomic_store(&lock->owned, 1);
+    entry->locked = true;
+    set_float_state(entry);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry, rlhf_status status)
+{
+    if (!entry->locked)
+        return status;
+    restore_float_state(entry);
+    atomic_store(&context->lock->owned, 0);
+    pthread_mutex_unlock(&context->lock->mutex);
+    entry->locked = false;
+    return status;
+}
+
+rlhf_status rlhf__check_cancel(rlhf_context *context)
+{
+    if (!atomic_load_explicit(&context->cancel_requested, memory_order_relaxed))
+        return RLHF_OK;
+    atomic_store(&context->cancel_requested, 0);
+    return rlhf__fail(RLHF_ERR_CANCELLED, "cancelled by rlhf_context_cancel");
+}
+
+void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+
+    if (!context || !context->log || level < context->log_level)
+        return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    context->log(context->log_user_data, level, line);
+}
+
+rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t done,
+                           int64_t total)
+{
+    struct timespec t;
+
+    if (context->progress) {
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+        if (done == total || now - context->last_progress_ns >= PROGRESS_INTERVAL_NS) {
+            context->last_progress_ns = now;
+            context->progress(context->progress_user_data, stage, done, total);
+        }
+    }
+    return rlhf__check_cancel(context);
+}

@@ -1,0 +1,201 @@
+/* A small pool: workers sleep on a condition variable after a short spin; a run publishes a job,
+ * and everybody takes tiles from one atomic counter. */
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "base/alloc.h"
+#include "base/context.h"
+
+#define SPINS 4000 /* of a pause each: about 20 us to 100 us */
+
+typedef struct pool_worker {
+    rlhf__pool *pool;
+    pthread_t thread;
+    int32_t index;
+} pool_worker;
+
+struct rlhf__pool {
+    int32_t num_threads; /* the caller among them */
+    int32_t num_started;
+    pid_t owner_pid;
+    pool_worker *workers; /* [num_threads - 1] */
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    /* The job: written before `generation` moves, read after it was seen to. */
+    rlhf__tile_fn fn;
+    void *arg;
+    int64_t num_tiles;
+    _Atomic int64_t next_tile;
+    _Atomic uint64_t generation;
+    atomic_int working; /* workers that have not finished the job */
+    atomic_int sleeping;
+    atomic_int quit;
+};
+
+static void relax(int spin)
+{
+#if defined(__x86_64__)
+    _mm_pause();
+#endif
+    if (spin % 256 == 255)
+        sched_yield();
+}
+
+static void set_worker_float_state(void)
+{
+#if defined(__x86_64__)
+    _mm_setcsr(0x1f80);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+#endif
+}
+
+static void take_tiles(rlhf__pool *pool, int32_t thread)
+{
+    for (;;) {
+        int64_t tile = atomic_fetch_add_explicit(&pool->next_tile, 1, memory_order_relaxed);
+        if (tile >= pool->num_tiles)
+            return;
+        pool->fn(pool->arg, tile, thread);
+    }
+}
+
+/* Waits until the generation is no longer `seen`; returns the new one. */
+static uint64_t wait_for_job(rlhf__pool *pool, uint64_t seen)
+{
+    for (int spin = 0; spin < SPINS; spin++) {
+        uint64_t now = atomic_load_explicit(&pool->generation, memory_order_acquire);
+        if (now != seen)
+            return now;
+        relax(spin);
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleeping, 1);
+    while (atomic_load(&pool->generation) == seen)
+        pthread_cond_wait(&pool->wake, &pool->mutex);
+    atomic_fetch_sub(&pool->sleeping, 1);
+    pthread_mutex_unlock(&pool->mutex);
+    return atomic_load(&pool->generation);
+}
+
+static void *work(void *arg)
+{
+    pool_worker *worker = arg;
+    rlhf__pool *pool = worker->pool;
+    uint64_t seen = 0;
+
+    set_worker_float_state();
+    for (;;) {
+        seen = wait_for_job(pool, seen);
+        if (atomic_load(&pool->quit))
+            return NULL;
+        take_tiles(pool, worker->index);
+        atomic_fetch_sub_explicit(&pool->working, 1, memory_order_release);
+    }
+}
+
+static void publish(rlhf__pool *pool)
+{
+    atomic_fetch_add(&pool->generation, 1);
+    if (atomic_load(&pool->sleeping) > 0) {
+        pthread_mutex_lock(&pool->mutex);
+        pthread_cond_broadcast(&pool->wake);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+}
+
+/* Starts the workers with all signals blocked: the host's handlers run on the host's threads. */
+static int start_workers(rlhf__pool *pool)
+{
+    sigset_t all, previous;
+    int error = 0;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &previous);
+    for (int32_t i = 0; i < pool->num_threads - 1 && !error; i++) {
+        pool->workers[i].pool = pool;
+        pool->workers[i].index = i + 1;
+        error = pthread_create(&pool->workers[i].thread, NULL, work, &pool->workers[i]);
+        if (!error)
+            pool->num_started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &previous, NULL);
+    return error;
+}
+
+rlhf_status rlhf__pool_create(struct rlhf_context *context, int32_t num_threads,
+                              rlhf__pool **out_pool)
+{
+    rlhf__pool *pool = NULL;
+    rlhf_status status;
+
+    *out_pool = NULL;
+    RLHF__TRY(rlhf__alloc(context, 1, sizeof *pool, RLHF_MEMORY_GENERAL, &pool));
+    pool->num_threads = num_threads;
+    pool->owner_pid = getpid();
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    status = rlhf__alloc(context, num_threads, sizeof *pool->workers, RLHF_MEMORY_GENERAL,
+                         &pool->workers);
+    if (status == RLHF_OK) {
+        int error = start_workers(pool);
+        if (error)
+            status = rlhf__fail_errno(error, NULL, "cannot start %d threads", num_threads - 1);
+    }
+    if (status != RLHF_OK) {
+        rlhf__pool_free(pool);
+        return status;
+    }
+    *out_pool = pool;
+    return RLHF_OK;
+}
+
+void rlhf__pool_free(rlhf__pool *pool)
+{
+    if (!pool)
+        return;
+    if (getpid() == pool->owner_pid) {
+        atomic_store(&pool->quit, 1);
+        publish(pool);
+        for (int32_t i = 0; i < pool->num_started; i++)
+            pthread_join(pool->workers[i].thread, NULL);
+        pthread_cond_destroy(&pool->wake);
+        pthread_mutex_destroy(&pool->mutex);
+    }
+    rlhf__free(pool->workers);
+    rlhf__free(pool);
+}
+
+void rlhf__pool_run(rlhf__pool *pool, int64_t num_tiles, rlhf__tile_fn fn, void *arg)
+{
+    if (num_tiles <= 1 || pool->num_threads == 1) {
+        for (int64_t tile = 0; tile < num_tiles; tile++)
+            fn(arg, tile, 0);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->num_tiles = num_tiles;
+    atomic_store_explicit(&pool->next_tile, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->working, pool->num_threads - 1, memory_order_relaxed);
+    publish(pool);
+    take_tiles(pool, 0);
+    for (int spin = 0; atomic_load_explicit(&pool->working, memory_order_acquire) > 0; spin++)
+        relax(spin);
+}
+
+int32_t rlhf__pool_num_threads(const rlhf__pool *pool)
+{
+    return pool->num_threads;
+}
