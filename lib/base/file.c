@@ -1,0 +1,201 @@
+/* Whole files: read under a limit, written whole or not at all. */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file_internal.h"
+
+bool rlhf__path_exists(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0;
+}
+
+rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const char *name,
+                            char **out_path)
+{
+    size_t a = strlen(folder), b = strlen(name);
+    char *path = NULL;
+
+    *out_path = NULL;
+    while (a > 1 && folder[a - 1] == '/')
+        a--;
+    RLHF__TRY(rlhf__alloc_raw(context, (int64_t)(a + b + 2), 1, RLHF_MEMORY_GENERAL, &path));
+    snprintf(path, a + b + 2, "%.*s/%s", (int)a, folder, name);
+    *out_path = path;
+    return RLHF_OK;
+}
+
+static rlhf_status read_open_file(rlhf_context *context, int fd, const char *path,
+                                  int64_t limit, char **out_data, int64_t *out_size)
+{
+    struct stat st;
+    char *data = NULL;
+    int64_t size = 0;
+
+    if (fstat(fd, &st))
+        return rlhf__fail_errno(errno, path, "cannot look at %s", path);
+    if (!S_ISREG(st.st_mode))
+        return rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "not a regular file");
+    if (st.st_size > limit)
+        return rlhf__fail_at(RLHF_ERR_LIMIT, path, 0, 0, NULL,
+                             "%" PRId64 " bytes are more than the limit of %" PRId64,
+                             (int64_t)st.st_size, limit);
+    RLHF__TRY(rlhf__alloc_raw(context, (int64_t)st.st_size + 1, 1, RLHF_MEMORY_GENERAL, &data));
+    while (size < st.st_size) {
+        ssize_t got = read(fd, data + size, (size_t)(st.st_size - size));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            int error = errno;
+            rlhf__free(data);
+            return rlhf__fail_errno(error, path, "cannot read %s", path);
+        }
+        if (got == 0)
+            break;
+        size += got;
+    }
+    data[size] = '\0';
+    *out_data = data;
+    *out_size = size;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t limit,
+                            char **out_data, int64_t *out_size)
+{
+    *out_data = NULL;
+    *out_size = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        return rlhf__fail_errno(errno, path, "cannot open %s", path);
+    rlhf_status status = read_open_file(context, fd, path, limit, out_data, out_size);
+    close(fd);
+    return status;
+}
+
+rlhf_status rlhf__write_all(int fd, const char *path, const void *data, int64_t size)
+{
+    const char *bytes = data;
+
+    while (size > 0) {
+        ssize_t done = write(fd, bytes, (size_t)(size > 1 << 30 ? 1 << 30 : size));
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return rlhf__fail_errno(errno, path, "cannot write %s", path);
+        bytes += done;
+        size -= done;
+    }
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__sync_and_close(int fd, const char *path)
+{
+    int failed = fsync(fd), error = errno;
+
+    if (close(fd) && !failed) {
+        failed = -1;
+        error = errno;
+    }
+    /* Some file systems do not sync; that is not the file's fault. */
+    if (failed && error != EINVAL && error != EROFS)
+        return rlhf__fail_errno(error, path, "cannot write %s to disk", path);
+    return RLHF_OK;
+}
+
+void rlhf__sync_parent(const char *path)
+{
+    char *copy = strdup(path);
+    char *slash = copy ? strrchr(copy, '/') : NULL;
+    const char *folder = !slash ? "." : slash == copy ? "/" : copy;
+
+    if (slash && slash != copy)
+        *slash = '\0';
+    int fd = copy ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        (void)!fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int attempt,
+                                 char **out_name)
+{
+    size_t size = strlen(path) + 64;
+    struct timespec t;
+    char *name = NULL;
+
+    while (size > 65 && path[size - 65] == '/') /* trailing slashes */
+        size--;
+    clock_gettime(CLOCK_REALTIME, &t);
+    RLHF__TRY(rlhf__alloc_raw(context, (int64_t)size, 1, RLHF_MEMORY_GENERAL, &name));
+    snprintf(name, size, "%.*s.tmp-%ld-%09ld-%d", (int)(size - 64), path, (long)getpid(),
+             t.tv_nsec, attempt);
+    *out_name = name;
+    return RLHF_OK;
+}
+
+/* Creates a fresh file beside `path`. */
+static rlhf_status open_temporary(rlhf_context *context, const char *path, char **out_name,
+                                  int *out_fd)
+{
+    for (int attempt = 0;; attempt++) {
+        char *name = NULL;
+        RLHF__TRY(rlhf__temporary_name(context, path, attempt, &name));
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0) {
+            *out_name = name;
+            *out_fd = fd;
+            return RLHF_OK;
+        }
+        int error = errno;
+        rlhf__free(name);
+        if (error != EEXIST || attempt > 100)
+            return rlhf__fail_errno(error, path, "cannot create a file beside %s", path);
+    }
+}
+
+rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void *data,
+                             int64_t size)
+{
+    char *name = NULL, *target = NULL;
+    rlhf_status status;
+    struct stat st;
+    int fd = -1;
+
+    /* Through a symbolic link, to what it names. */
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+        target = realpath(path, NULL);
+    const char *real = target ? target : path;
+    if (stat(real, &st) == 0 && S_ISDIR(st.st_mode)) {
+        free(target);
+        return rlhf__fail_errno(EISDIR, path, "cannot write %s", path);
+    }
+    status = open_temporary(context, real, &name, &fd);
+    if (status == RLHF_OK) {
+        status = rlhf__write_all(fd, path, data, size);
+        if (status == RLHF_OK)
+            status = rlhf__sync_and_close(fd, path);
+        else
+            close(fd);
+        if (status == RLHF_OK && rename(name, real))
+            status = rlhf__fail_errno(errno, path, "cannot replace %s", path);
+        if (status == RLHF_OK)
+            rlhf__sync_parent(real);
+        else
+            unlink(name);
+    }
+    rlhf__free(name);
+    free(target);
+    return status;
+}

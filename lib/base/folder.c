@@ -1,0 +1,327 @@
+/* Folders that commit as one: a new sibling is written and synced, then swapped in. */
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/file_internal.h"
+
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1)
+#endif
+#define MAX_REMOVE_DEPTH 16
+
+struct rlhf__folder {
+    rlhf_context *context;
+    char *path;      /* where it will stand */
+    char *temporary; /* where it is written */
+    bool keep_others;
+};
+
+struct rlhf__stream {
+    int fd;
+    char *path;
+};
+
+/* Removes a tree, never following a link out of it. */
+static void remove_tree(rlhf_context *context, const char *path, int depth)
+{
+    DIR *dir = depth < MAX_REMOVE_DEPTH ? opendir(path) : NULL;
+
+    if (dir) {
+        for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
+            char *child = NULL;
+            struct stat st;
+            if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                continue;
+            if (rlhf__path_join(context, path, entry->d_name, &child) != RLHF_OK)
+                continue;
+            if (lstat(child, &st) == 0 && S_ISDIR(st.st_mode))
+                remove_tree(context, child, depth + 1);
+            else
+                unlink(child);
+            rlhf__free(child);
+        }
+        closedir(dir);
+    }
+    rmdir(path);
+}
+
+static void free_folder(rlhf__folder *folder)
+{
+    rlhf__free(folder->path);
+    rlhf__free(folder->temporary);
+    rlhf__free(folder);
+}
+
+/* A link already there is followed, so that what it names is replaced, not the link. */
+static rlhf_status resolve(rlhf_context *context, const char *path, char **out)
+{
+    struct stat st;
+    char target[4096];
+
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+        ssize_t size = readlink(path, target, sizeof target - 1);
+        if (size <= 0 || size >= (ssize_t)sizeof target - 1)
+            return rlhf__fail_errno(errno ? errno : ENAMETOOLONG, path, "cannot follow %s",
+                                    path);
+        target[size] = '\0';
+        const char *slash = strrchr(path, '/');
+        if (target[0] == '/' || !slash)
+            return rlhf__strdup(context, target, out);
+        char *parent = NULL;
+        RLHF__TRY(rlhf__strndup(context, path, (size_t)(slash - path) + 1, &parent));
+        rlhf_status status = rlhf__path_join(context, parent, target, out);
+        rlhf__free(parent);
+        return status;
+    }
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    return rlhf__strndup(context, path, size, out);
+}
+
+static rlhf_status make_temporary(rlhf__folder *folder)
+{
+    for (int attempt = 0;; attempt++) {
+        RLHF__TRY(rlhf__temporary_name(folder->context, folder->path, attempt,
+                                       &folder->temporary));
+        if (mkdir(folder->temporary, 0777) == 0)
+            return RLHF_OK;
+        int error = errno;
+        rlhf__free(folder->temporary);
+        folder->temporary = NULL;
+        if (error != EEXIST || attempt > 100)
+            return rlhf__fail_errno(error, folder->path, "cannot create a folder beside %s",
+                                    folder->path);
+    }
+}
+
+rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool keep_others,
+                               rlhf__folder **out_folder)
+{
+    rlhf__folder *folder = NULL;
+    struct stat st;
+
+    *out_folder = NULL;
+    if (!*path)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "the path is empty");
+    RLHF__TRY(rlhf__alloc(context, 1, sizeof *folder, RLHF_MEMORY_GENERAL, &folder));
+    folder->context = context;
+    folder->keep_others = keep_others;
+    rlhf_status status = resolve(context, path, &folder->path);
+    if (status == RLHF_OK && stat(folder->path, &st) == 0 && !S_ISDIR(st.st_mode))
+        status = rlhf__fail_errno(ENOTDIR, path, "cannot save to %s", path);
+    if (status == RLHF_OK)
+        status = make_temporary(folder);
+    if (status != RLHF_OK) {
+        free_folder(folder);
+        return status;
+    }
+    *out_folder = folder;
+    return RLHF_OK;
+}
+
+const char *rlhf__folder_path(const rlhf__folder *folder)
+{
+    return folder->temporary;
+}
+
+rlhf_status rlhf__folder_open(rlhf__folder *folder, const char *name, rlhf__stream **out_stream)
+{
+    rlhf__stream *stream = NULL;
+
+    *out_stream = NULL;
+    RLHF__TRY(rlhf__alloc(folder->context, 1, sizeof *stream, RLHF_MEMORY_GENERAL, &stream));
+    rlhf_status status = rlhf__path_join(folder->context, folder->temporary, name,
+                                         &stream->path);
+    if (status == RLHF_OK) {
+        stream->fd = open(stream->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (stream->fd < 0)
+            status = rlhf__fail_errno(errno, stream->path, "cannot create %s", stream->path);
+    }
+    if (status != RLHF_OK) {
+        rlhf__free(stream->path);
+        rlhf__free(stream);
+        return status;
+    }
+    *out_stream = stream;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__stream_write(rlhf__stream *stream, const void *data, int64_t size)
+{
+    return rlhf__write_all(stream->fd, stream->path, data, size);
+}
+
+rlhf_status rlhf__stream_close(rlhf__stream *stream)
+{
+    if (!stream)
+        return RLHF_OK;
+    rlhf_status status = rlhf__sync_and_close(stream->fd, stream->path);
+    rlhf__free(stream->path);
+    rlhf__free(stream);
+    return status;
+}
+
+rlhf_status rlhf__folder_write(rlhf__folder *folder, const char *name, const void *data,
+                               int64_t size)
+{
+    rlhf__stream *stream = NULL;
+
+    RLHF__TRY(rlhf__folder_open(folder, name, &stream));
+    rlhf_status written = rlhf__stream_write(stream, data, size);
+    if (written != RLHF_OK) {
+        close(stream->fd);
+        rlhf__free(stream->path);
+        rlhf__free(stream);
+        return written;
+    }
+    return rlhf__stream_close(stream);
+}
+
+static rlhf_status copy_file(rlhf_context *context, const char *from, rlhf__folder *folder,
+                             const char *name)
+{
+    char *data = NULL;
+    int64_t size = 0;
+
+    RLHF__TRY(rlhf__file_read(context, from, INT64_MAX / 4, &data, &size));
+    rlhf_status status = rlhf__folder_write(folder, name, data, size);
+    rlhf__free(data);
+    return status;
+}
+
+/* One entry of the old folder that the new one lacks: linked, or else copied. */
+static rlhf_status keep_entry(rlhf__folder *folder, const char *name)
+{
+    char *from = NULL, *to = NULL;
+    struct stat st;
+
+    rlhf_status status = rlhf__path_join(folder->context, folder->path, name, &from);
+    if (status == RLHF_OK)
+        status = rlhf__path_join(folder->context, folder->temporary, name, &to);
+    if (status == RLHF_OK && lstat(to, &st) != 0 && lstat(from, &st) == 0) {
+        if (S_ISDIR(st.st_mode)) {
+            /* Moved at commit, once the new folder stands. */
+        } else if (link(from, to) != 0 && S_ISREG(st.st_mode)) {
+            status = copy_file(folder->context, from, folder, name);
+        }
+    }
+    rlhf__free(from);
+    rlhf__free(to);
+    return status;
+}
+
+static rlhf_status keep_others(rlhf__folder *folder)
+{
+    rlhf_status status = RLHF_OK;
+    DIR *dir = opendir(folder->path);
+
+    if (!dir)
+        return errno == ENOENT ? RLHF_OK
+                               : rlhf__fail_errno(errno, folder->path, "cannot list %s",
+                                                  folder->path);
+    for (struct dirent *entry = readdir(dir); entry && status == RLHF_OK; entry = readdir(dir))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            status = keep_entry(folder, entry->d_name);
+    closedir(dir);
+    return status;
+}
+
+/* Subfolders of the old folder (now at `old`) move into the new one (now at `path`). */
+static void move_subfolders(rlhf__folder *folder, const char *old)
+{
+    DIR *dir = opendir(old);
+
+    for (struct dirent *entry = dir ? readdir(dir) : NULL; entry; entry = readdir(dir)) {
+        char *from = NULL, *to = NULL;
+        struct stat st;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (rlhf__path_join(folder->context, old, entry->d_name, &from) == RLHF_OK &&
+            rlhf__path_join(folder->context, folder->path, entry->d_name, &to) == RLHF_OK &&
+            lstat(from, &st) == 0 && S_ISDIR(st.st_mode))
+            (void)!rename(from, to);
+        rlhf__free(from);
+        rlhf__free(to);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+/* Where the kernel or the file system has no exchange: the old folder steps aside first. A crash
+ * between the two renames leaves it under its ".old" name, whole. */
+static rlhf_status swap_by_hand(rlhf__folder *folder)
+{
+    char *aside = NULL;
+
+    RLHF__TRY(rlhf__temporary_name(folder->context, folder->path, 1000, &aside));
+    rlhf_status status = RLHF_OK;
+    if (rename(folder->path, aside))
+        status = rlhf__fail_errno(errno, folder->path, "cannot move %s", folder->path);
+    if (status == RLHF_OK && rename(folder->temporary, folder->path)) {
+        status = rlhf__fail_errno(errno, folder->path, "cannot replace %s", folder->path);
+        (void)!rename(aside, folder->path);
+    } else if (status == RLHF_OK) {
+        (void)!rename(aside, folder->temporary); /* so that the caller finds the old there */
+    }
+    rlhf__free(aside);
+    return status;
+}
+
+static rlhf_status swap_in(rlhf__folder *folder, bool *out_had_old)
+{
+    *out_had_old = rlhf__path_exists(folder->path);
+    if (!*out_had_old) {
+        if (rename(folder->temporary, folder->path))
+            return rlhf__fail_errno(errno, folder->path, "cannot create %s", folder->path);
+        return RLHF_OK;
+    }
+    if (syscall(SYS_renameat2, AT_FDCWD, folder->temporary, AT_FDCWD, folder->path,
+                RENAME_EXCHANGE) == 0)
+        return RLHF_OK;
+    if (errno != ENOSYS && errno != EINVAL && errno != EPERM)
+        return rlhf__fail_errno(errno, folder->path, "cannot replace %s", folder->path);
+    return swap_by_hand(folder);
+}
+
+rlhf_status rlhf__folder_commit(rlhf__folder *folder)
+{
+    bool had_old = false;
+    rlhf_status status = folder->keep_others ? keep_others(folder) : RLHF_OK;
+
+    if (status == RLHF_OK) {
+        int fd = open(folder->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0)
+            status = rlhf__sync_and_close(fd, folder->temporary);
+    }
+    if (status == RLHF_OK)
+        status = swap_in(folder, &had_old);
+    if (status != RLHF_OK) {
+        rlhf__folder_abort(folder);
+        return status;
+    }
+    rlhf__sync_parent(folder->path);
+    if (had_old) {
+        if (folder->keep_others)
+            move_subfolders(folder, folder->temporary);
+        remove_tree(folder->context, folder->temporary, 0);
+    }
+    free_folder(folder);
+    return RLHF_OK;
+}
+
+void rlhf__folder_abort(rlhf__folder *folder)
+{
+    if (!folder)
+        return;
+    remove_tree(folder->context, folder->temporary, 0);
+    free_folder(folder);
+}
