@@ -1,0 +1,162 @@
+/* Flat parameters, their names and their packed copies. */
+#include "tensor/params.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/size.h"
+#include "kernels/kernels.h"
+
+#define SLAB_ALIGNMENT 16 /* floats: 64 bytes */
+
+rlhf_status rlhf__params_init(rlhf__params *params, rlhf_context *context)
+{
+    *params = (rlhf__params){.context = context, .version = 1};
+    return RLHF_OK;
+}
+
+/* Room for one more element; arrays grow by doubling at powers of two. */
+static rlhf_status make_room(rlhf_context *context, void *array, int32_t count, size_t size)
+{
+    int64_t capacity = 0;
+
+    if (count > 0)
+        for (capacity = 16; capacity < count;)
+            capacity *= 2;
+    return rlhf__grow(context, array, &capacity, (int64_t)count + 1, size);
+}
+
+rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t cols, bool decay,
+                                  int32_t *out_slab)
+{
+    size_t size = 0;
+
+    if (rows < 1 || cols < 1 || !rlhf__size_mul((size_t)rows, (size_t)cols, &size) ||
+        size > ((size_t)1 << 40) || params->count > (int64_t)1 << 40)
+        return rlhf__fail(RLHF_ERR_LIMIT, "a parameter of %" PRId64 " x %" PRId64
+                          " is too large", rows, cols);
+    RLHF__TRY(make_room(params->context, &params->slabs, params->num_slabs,
+                        sizeof *params->slabs));
+    *out_slab = params->num_slabs;
+    params->slabs[params->num_slabs++] = (rlhf__slab){
+        .offset = params->count, .rows = rows, .cols = cols, .decay = decay};
+    params->count += rlhf__ceil_div((int64_t)size, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__params_add_name(rlhf__params *params, const char *name, int32_t slab,
+                                  int64_t first_row, int64_t rows)
+{
+    RLHF__TRY(make_room(params->context, &params->named, params->num_named,
+                        sizeof *params->named));
+    rlhf__named *named = &params->named[params->num_named];
+    *named = (rlhf__named){.slab = slab, .first_row = first_row, .rows = rows};
+    int size = snprintf(named->name, sizeof named->name, "%s", name);
+    if (size < 0 || size >= (int)sizeof named->name)
+        return rlhf__fail(RLHF_ERR_LIMIT, "the parameter name %s is too long", name);
+    params->num_named++;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__params_allocate(rlhf__params *params)
+{
+    return rlhf__alloc(params->context, params->count, sizeof *params->values,
+                       RLHF_MEMORY_WEIGHTS, &params->values);
+}
+
+void rlhf__params_free(rlhf__params *params)
+{
+    for (int32_t i = 0; i < params->num_slabs; i++) {
+        rlhf__free(params->slabs[i].forward_panels);
+        rlhf__free(params->slabs[i].backward_panels);
+    }
+    rlhf__free(params->slabs);
+    rlhf__free(params->named);
+    rlhf__free(params->values);
+    *params = (rlhf__params){0};
+}
+
+rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out)
+{
+    RLHF__TRY(rlhf__params_init(out, params->context));
+    for (int32_t i = 0; i < params->num_slabs; i++) {
+        int32_t slab = -1;
+        const rlhf__slab *from = &params->slabs[i];
+        RLHF__TRY(rlhf__params_add_slab(out, from->rows, from->cols, from->decay, &slab));
+    }
+    for (int32_t i = 0; i < params->num_named; i++) {
+        const rlhf__named *from = &params->named[i];
+        RLHF__TRY(rlhf__params_add_name(out, from->name, from->slab, from->first_row,
+                                        from->rows));
+    }
+    RLHF__TRY(rlhf__params_allocate(out));
+    memcpy(out->values, params->values, (size_t)params->count * sizeof *params->values);
+    return RLHF_OK;
+}
+
+float *rlhf__params_begin_write(rlhf__params *params)
+{
+    return params->values;
+}
+
+void rlhf__params_end_write(rlhf__params *params)
+{
+    params->version++;
+}
+
+/* forward: B = W^T, k = cols, n = rows. backward: B = W, k = rows, n = cols. */
+static rlhf_status current_panels(rlhf__params *params, int32_t index, bool forward,
+                                  float **panels, uint64_t *version, const float **out)
+{
+    const rlhf__slab *slab = &params->slabs[index];
+    int64_t k = forward ? slab->cols : slab->rows, n = forward ? slab->rows : slab->cols;
+
+    if (!*panels)
+        RLHF__TRY(rlhf__alloc_raw(params->context,
+                                  rlhf__panels_size(params->context, k, n), sizeof(float),
+                                  RLHF_MEMORY_PACKED, panels));
+    if (*version != params->version) {
+        rlhf__pack_panels(params->context, rlhf__slab_values(params, index), slab->cols,
+                          forward, k, n, *panels);
+        *version = params->version;
+    }
+    *out = *panels;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
+                                        const float **out_panels)
+{
+    rlhf__slab *s = &params->slabs[slab];
+
+    return current_panels(params, slab, true, &s->forward_panels, &s->forward_version,
+                          out_panels);
+}
+
+rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
+                                         const float **out_panels)
+{
+    rlhf__slab *s = &params->slabs[slab];
+
+    return current_panels(params, slab, false, &s->backward_panels, &s->backward_version,
+                          out_panels);
+}
+
+const rlhf__named *rlhf__params_find(const rlhf__params *params, const char *name)
+{
+    for (int32_t i = 0; i < params->num_named; i++)
+        if (strcmp(params->named[i].name, name) == 0)
+            return &params->named[i];
+    return NULL;
+}
+
+int64_t rlhf__params_num(const rlhf__params *params)
+{
+    int64_t count = 0;
+
+    for (int32_t i = 0; i < params->num_slabs; i++)
+        count += params->slabs[i].rows * params->slabs[i].cols;
+    return count;
+}
