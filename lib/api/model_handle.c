@@ -13,8 +13,10 @@ static void destroy_model(void *handle)
     rlhf__hub_origin_free(model->origin);
 }
 
-rlhf_status rlhf__model_handle_create(rlhf_context *context, struct rlhf__transformer *net,
-                                      struct rlhf__hub_origin *origin, rlhf_model **out_model)
+rlhf_status rlhf__model_handle_create(rlhf_context *context,
+                                      struct rlhf__transformer *net,
+                                      struct rlhf__hub_origin *origin,
+                                      rlhf_model **out_model)
 {
     rlhf_model *model = NULL;
     rlhf_status status =

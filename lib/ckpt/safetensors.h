@@ -7,6 +7,7 @@
 #ifndef RLHF_CKPT_SAFETENSORS_H
 #define RLHF_CKPT_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <rlhf/context.h>
@@ -49,9 +50,9 @@ typedef struct rlhf__tensor_entry {
 
 typedef struct rlhf__tensor_file rlhf__tensor_file;
 
-/* Opens the file and checks its header: FORMAT for anything the format forbids (size over
- * 100 MB or over the file, JSON, unknown dtype, shape and bytes that disagree, offsets out of
- * order, overlapping, with holes, or not ending where the file ends). */
+/* Opens the file and checks its header: FORMAT for anything the format forbids (header over
+ * 100 MB or over the file, JSON, shape and bytes that disagree, offsets overlapping, with
+ * holes, or not ending where the file ends), UNSUPPORTED for a dtype not listed above. */
 rlhf_status rlhf__tensor_file_open(rlhf_context *context, const char *path,
                                    rlhf__tensor_file **out_file);
 void rlhf__tensor_file_close(rlhf__tensor_file *file); /* NULL ok */
@@ -70,6 +71,9 @@ rlhf_status rlhf__tensor_file_read_f32(rlhf__tensor_file *file,
 /* The tensor's bytes as they stand. */
 rlhf_status rlhf__tensor_file_read_bytes(rlhf__tensor_file *file,
                                          const rlhf__tensor_entry *entry, void *out);
+/* SHA-256 and size of a whole file. */
+rlhf_status rlhf__file_sha256(rlhf_context *context, const char *path, char out_hex[65],
+                              int64_t *out_size);
 /* "[768, 2304]" for messages. */
 void rlhf__tensor_shape_text(const int64_t *shape, int32_t rank, char out_text[128]);
 
@@ -85,15 +89,17 @@ typedef struct rlhf__tensor_spec {
 typedef struct rlhf__tensor_writer rlhf__tensor_writer;
 
 /* Starts `name` in the folder with the header of all tensors: they stand in the order given,
- * the header is padded with spaces to a multiple of 8, its metadata is {"format": "pt"}. */
+ * the header is padded with spaces to a multiple of 8, its metadata is {"format": "pt"}.
+ * `hash`: take the SHA-256 of what is written. */
 rlhf_status rlhf__tensor_writer_create(rlhf__folder *folder, rlhf_context *context,
                                        const char *name, const rlhf__tensor_spec *specs,
-                                       int64_t num_specs, rlhf__tensor_writer **out_writer);
+                                       int64_t num_specs, bool hash,
+                                       rlhf__tensor_writer **out_writer);
 /* The next bytes; tensors may be written in pieces. */
 rlhf_status rlhf__tensor_writer_write(rlhf__tensor_writer *writer, const void *data,
                                       int64_t size);
 /* Syncs and frees in any case; INTERNAL if more or fewer bytes came than the header says.
- * out_sha256 (65 bytes) and out_size, of the whole file, may be NULL. */
+ * out_sha256 (65 bytes, needs `hash`) and out_size, of the whole file, may be NULL. */
 rlhf_status rlhf__tensor_writer_close(rlhf__tensor_writer *writer, char *out_sha256,
                                       int64_t *out_size);
 void rlhf__tensor_writer_abort(rlhf__tensor_writer *writer); /* NULL ok */

@@ -4,7 +4,8 @@
 #include "base/alloc.h"
 
 rlhf_status rlhf__reward_model_create(rlhf__transformer *net, int32_t append_eos,
-                                      int32_t eos_token_id, rlhf__reward_model **out_model)
+                                      int32_t eos_token_id,
+                                      rlhf__reward_model **out_model)
 {
     rlhf__reward_model *model = NULL;
 
@@ -34,7 +35,8 @@ rlhf_status rlhf__reward_model_clone(const rlhf__reward_model *model,
 
     *out_model = NULL;
     RLHF__TRY(rlhf__transformer_clone(model->net, &net));
-    status = rlhf__reward_model_create(net, model->append_eos, model->eos_token_id, out_model);
+    status =
+        rlhf__reward_model_create(net, model->append_eos, model->eos_token_id, out_model);
     if (status != RLHF_OK) {
         rlhf__transformer_free(net);
         return status;
