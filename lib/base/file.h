@@ -29,6 +29,8 @@ rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const cha
 typedef struct rlhf__folder rlhf__folder;
 rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool keep_others,
                                rlhf__folder **out_folder);
+/* With keep_others: names for which `drop` is true are not kept (a shard of the old weights). */
+void rlhf__folder_set_drop(rlhf__folder *folder, bool (*drop)(const char *name));
 /* Path of the folder to write files into; borrowed. */
 const char *rlhf__folder_path(const rlhf__folder *folder);
 rlhf_status rlhf__folder_write(rlhf__folder *folder, const char *name, const void *data,

@@ -22,6 +22,7 @@ struct rlhf__folder {
     char *path;      /* where it will stand */
     char *temporary; /* where it is written */
     bool keep_others;
+    bool (*drop)(const char *name); /* NULL: keep all */
 };
 
 struct rlhf__stream {
@@ -128,6 +129,11 @@ rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool kee
     return RLHF_OK;
 }
 
+void rlhf__folder_set_drop(rlhf__folder *folder, bool (*drop)(const char *name))
+{
+    folder->drop = drop;
+}
+
 const char *rlhf__folder_path(const rlhf__folder *folder)
 {
     return folder->temporary;
@@ -204,6 +210,8 @@ static rlhf_status keep_entry(rlhf__folder *folder, const char *name)
     char *from = NULL, *to = NULL;
     struct stat st;
 
+    if (folder->drop && folder->drop(name))
+        return RLHF_OK;
     rlhf_status status = rlhf__path_join(folder->context, folder->path, name, &from);
     if (status == RLHF_OK)
         status = rlhf__path_join(folder->context, folder->temporary, name, &to);

@@ -78,11 +78,11 @@ static rlhf_status open_regular(const char *path, int *out_fd, int64_t *out_size
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
-        return rlhf__fail_errno(errno, path, "cannot open");
+        return rlhf__fail_errno(errno, path, "cannot open %s", path);
     if (fstat(fd, &info) != 0) {
         int error = errno;
         close(fd);
-        return rlhf__fail_errno(error, path, "cannot stat");
+        return rlhf__fail_errno(error, path, "cannot look at %s", path);
     }
     if (!S_ISREG(info.st_mode)) {
         close(fd);
@@ -104,7 +104,7 @@ static rlhf_status read_exact(rlhf_context *context, int fd, const char *path, v
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return rlhf__fail_errno(errno, path, "cannot read");
+            return rlhf__fail_errno(errno, path, "cannot read %s", path);
         if (got == 0)
             return rlhf__fail_at(RLHF_ERR_FORMAT, path, 0, 0, NULL,
                                  "the file ends at byte %" PRId64 ", %" PRId64

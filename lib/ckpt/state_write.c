@@ -258,7 +258,7 @@ static rlhf_status check_replaceable(rlhf_context *context, const char *path)
         return rlhf__fail_at(RLHF_ERR_EXISTS, path, 0, 0, NULL,
                              "is there already and is not a folder of saved state");
     if (!dir)
-        return rlhf__fail_errno(errno, path, "cannot list");
+        return rlhf__fail_errno(errno, path, "cannot list %s", path);
     for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             empty = false;

@@ -2,12 +2,8 @@
  * and layouts; the folder commits as one. */
 #include "hub/folder.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/context.h"
@@ -31,34 +27,20 @@ typedef struct saver {
     int64_t scratch_size;
 } saver;
 
-/* The folder's other files are kept, but not the weights of the model that was there: a
- * reader would find two models. */
-static rlhf_status remove_old_weights(const char *path)
+/* The folder's other files are kept, but not the weights of the model that was there: a reader
+ * would find two models. */
+static bool is_old_weights(const char *name)
 {
-    static const char *const patterns[] = {RLHF__HUB_CONFIG,
-                                           RLHF__HUB_WEIGHTS,
-                                           RLHF__HUB_INDEX,
-                                           "pytorch_model.bin",
-                                           "model-*-of-*.safetensors",
-                                           "pytorch_model-*-of-*.bin",
-                                           "pytorch_model.bin.index.json",
-                                           "tf_model.h5",
-                                           "flax_model.msgpack"};
-    rlhf_status status = RLHF_OK;
-    DIR *dir = opendir(path);
+    static const char *const patterns[] = {
+        RLHF__HUB_INDEX,     "model-*-of-*.safetensors",     "pytorch_model-*-of-*.bin",
+        "pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5",
+        "flax_model.msgpack"};
 
-    if (!dir)
-        return rlhf__fail_errno(errno, path, "cannot list");
-    for (struct dirent *entry = readdir(dir); entry && status == RLHF_OK;
-         entry = readdir(dir)) {
-        for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
-            if (fnmatch(patterns[i], entry->d_name, 0) == 0 &&
-                unlinkat(dirfd(dir), entry->d_name, 0) != 0 && errno != ENOENT)
-                status = rlhf__fail_errno(errno, path, "cannot remove %s", entry->d_name);
-        }
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        if (fnmatch(patterns[i], name, 0) == 0)
+            return true;
     }
-    closedir(dir);
-    return status;
+    return false;
 }
 
 /* --- tensors
@@ -207,9 +189,8 @@ rlhf_status rlhf__hub_save(const char *path, const rlhf__transformer *net,
     rlhf_status status;
 
     RLHF__TRY(rlhf__folder_begin(net->context, path, true, &folder));
-    status = remove_old_weights(rlhf__folder_path(folder));
-    if (status == RLHF_OK)
-        status = write_config(&save, origin, folder);
+    rlhf__folder_set_drop(folder, is_old_weights);
+    status = write_config(&save, origin, folder);
     if (status == RLHF_OK)
         status = write_weights(&save, folder);
     if (status == RLHF_OK)
