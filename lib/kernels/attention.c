@@ -1,0 +1,257 @@
+/* Causal attention with the online softmax, blocked by 64 keys (after Dao et al. 2022), over ragged
+ * sequences; forward for training and prefill, and with a cache. Backward is in attention_grad.c.
+ *
+ * A row's arithmetic never depends on which other rows are computed with it: blocks that a row sees
+ * whole go through the matrix kernel (one chain a row), a block seen in part goes row by row. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/attention.h"
+
+int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim)
+{
+    return num_kv_heads * rlhf__attention_head_size(capacity, head_dim);
+}
+
+void rlhf__attention_pack(const rlhf__attention *a, int64_t first, int64_t count, int64_t head,
+                          int64_t past, int64_t capacity, float *out)
+{
+    int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
+    float *values = out + capacity * d;
+
+    for (int64_t i = 0; i < count; i++) {
+        const float *k = a->k + (first + i) * a->ldk + head * d;
+        int64_t at = past + i;
+        float *to = out + at / BLOCK * BLOCK * d + at % BLOCK;
+        for (int64_t c = 0; c < d; c++)
+            to[c * BLOCK] = k[c];
+        float *v = values + at * dp;
+        memcpy(v, a->v + (first + i) * a->ldv + head * d, (size_t)d * sizeof *v);
+        for (int64_t c = d; c < dp; c++)
+            v[c] = 0.0f;
+    }
+}
+
+/* Queries [0, count) of one head, the first at position `position`, against packed keys. */
+typedef struct attend_args {
+    const rlhf__kernels *table;
+    const float *q;
+    int64_t ldq, count, position, window, d;
+    float scale;
+    const float *keys, *values; /* [blocks][d][64], [capacity][dp] */
+    float *out;
+    int64_t ldo;
+    float *lse; /* [count] or NULL */
+    float *scratch; /* rlhf__attend_scratch floats */
+} attend_args;
+
+typedef struct attend_state {
+    float *scores; /* [64][64] */
+    float *sums;   /* [64][dp]: the unnormalised output */
+    float *block;  /* [64][dp]: what one block adds */
+    float m[BLOCK], l[BLOCK];
+} attend_state;
+
+static int64_t attend_scratch(int64_t d)
+{
+    return BLOCK * BLOCK + 2 * BLOCK * rlhf__attention_padded(d);
+}
+
+/* Rows [r0, r1) see all of block b. */
+static void whole_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0, int64_t r1)
+{
+    int64_t dp = rlhf__attention_padded(g->d), rows = r1 - r0;
+    float factors[BLOCK];
+
+    if (rows <= 0)
+        return;
+    g->table->product(rows, BLOCK, g->d, g->q + r0 * g->ldq, g->ldq, 1,
+                      g->keys + b * BLOCK * g->d, BLOCK, s->scores + r0 * BLOCK, BLOCK, false);
+    g->table->scale(g->scale, rows * BLOCK, s->scores + r0 * BLOCK);
+    for (int64_t r = r0; r < r1; r++)
+        factors[r] = g->table->softmax_block(s->scores + r * BLOCK, 0, BLOCK, &s->m[r],
+                                             &s->l[r]);
+    g->table->product(rows, dp, BLOCK, s->scores + r0 * BLOCK, BLOCK, 1,
+                      g->values + b * BLOCK * dp, dp, s->block + r0 * dp, dp, false);
+    for (int64_t r = r0; r < r1; r++)
+        g->table->scale_add(factors[r], s->block + r * dp, dp, s->sums + r * dp);
+}
+
+/* One row that sees keys [first, last) of block b. */
+static void part_block(const attend_args *g, attend_state *s, int64_t b, int64_t row,
+                       int64_t first, int64_t last)
+{
+    int64_t dp = rlhf__attention_padded(g->d);
+    float *scores = s->scores + row * BLOCK;
+
+    g->table->product(1, BLOCK, g->d, g->q + row * g->ldq, g->ldq, 1,
+                      g->keys + b * BLOCK * g->d, BLOCK, scores, BLOCK, false);
+    g->table->scale(g->scale, BLOCK, scores);
+    float factor = g->table->softmax_block(scores, first, last, &s->m[row], &s->l[row]);
+    g->table->product(1, dp, last - first, scores + first, BLOCK, 1,
+                      g->values + (b * BLOCK + first) * dp, dp, s->block + row * dp, dp, false);
+    g->table->scale_add(factor, s->block + row * dp, dp, s->sums + row * dp);
+}
+
+/* Up to 64 queries. */
+static void attend(const attend_args *g)
+{
+    int64_t dp = rlhf__attention_padded(g->d);
+    attend_state s = {.scores = g->scratch, .sums = g->scratch + BLOCK * BLOCK,
+                      .block = g->scratch + BLOCK * BLOCK + BLOCK * dp};
+    int64_t last_block = (g->position + g->count - 1) / BLOCK;
+    int64_t b = rlhf__attention_first_key(g->position, g->window) / BLOCK;
+
+    memset(s.sums, 0, (size_t)(g->count * dp) * sizeof *s.sums);
+    for (int64_t r = 0; r < g->count; r++) {
+        s.m[r] = -INFINITY;
+        s.l[r] = 0.0f;
+    }
+    for (; b <= last_block; b++) {
+        int64_t r0 = -1, r1 = -1; /* rows that see the whole block lie together */
+        for (int64_t r = 0; r < g->count; r++) {
+            int64_t first, last;
+            rlhf__attention_range(g->position + r, g->window, b, &first, &last);
+            if (last <= first)
+                continue;
+            if (first == 0 && last == BLOCK) {
+                r0 = r0 < 0 ? r : r0;
+                r1 = r + 1;
+            } else {
+                part_block(g, &s, b, r, first, last);
+            }
+        }
+        whole_block(g, &s, b, r0, r1);
+    }
+    for (int64_t r = 0; r < g->count; r++) {
+        float inverse = 1.0f / s.l[r];
+        for (int64_t c = 0; c < g->d; c++)
+            g->out[r * g->ldo + c] = s.sums[r * dp + c] * inverse;
+        if (g->lse)
+            g->lse[r] = s.m[r] + rlhf__attention_log(s.l[r]);
+    }
+}
+
+/* --- threads ------------------------------------------------------------------------------ */
+
+typedef struct attention_job {
+    const rlhf__kernels *table;
+    const rlhf__attention *a;
+    int64_t total;            /* tokens */
+    const int64_t *chunks;    /* [num_chunks][2]: sequence, first query in it */
+    int64_t num_chunks;
+    float *const *packed;     /* [num_seqs] */
+    const int64_t *past;      /* [num_seqs], or NULL: 0 */
+    const int64_t *capacity;  /* [num_seqs] */
+    float *out;
+    int64_t ldo;
+    float *lse;
+    float *scratch;           /* [threads][attend_scratch] */
+} attention_job;
+
+static void pack_tile(void *arg, int64_t tile, int32_t thread)
+{
+    const attention_job *job = arg;
+    const rlhf__attention *a = job->a;
+    int64_t s = tile / a->num_kv_heads, head = tile % a->num_kv_heads;
+    int64_t count = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
+    float *out = job->packed[s] +
+                 head * rlhf__attention_head_size(job->capacity[s], a->head_dim);
+
+    (void)thread;
+    rlhf__attention_pack(a, a->cu_seqlens[s], count, head, job->past ? job->past[s] : 0,
+                         job->capacity[s], out);
+}
+
+static void attend_tile(void *arg, int64_t tile, int32_t thread)
+{
+    const attention_job *job = arg;
+    const rlhf__attention *a = job->a;
+    int64_t chunk = tile / a->num_kv_heads, kv = tile % a->num_kv_heads;
+    int64_t s = job->chunks[2 * chunk], first = job->chunks[2 * chunk + 1];
+    int64_t token = a->cu_seqlens[s] + first, left = a->cu_seqlens[s + 1] - token;
+    int64_t group = a->num_heads / a->num_kv_heads, d = a->head_dim;
+    const float *keys = job->packed[s] + kv * rlhf__attention_head_size(job->capacity[s], d);
+
+    for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
+        attend_args g = {.table = job->table,
+                         .q = a->q + token * a->ldq + h * d,
+                         .ldq = a->ldq,
+                         .count = rlhf__min_i64(left, BLOCK),
+                         .position = (job->past ? job->past[s] : 0) + first,
+                         .window = a->window,
+                         .d = d,
+                         .scale = a->scale,
+                         .keys = keys,
+                         .values = keys + job->capacity[s] * d,
+                         .out = job->out + token * job->ldo + h * d,
+                         .ldo = job->ldo,
+                         .lse = job->lse ? job->lse + h * job->total + token : NULL,
+                         .scratch = job->scratch + thread * attend_scratch(d)};
+        attend(&g);
+    }
+}
+
+static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch, attention_job *job)
+{
+    const rlhf__attention *a = job->a;
+    int64_t *chunks = NULL, at = 0;
+
+    job->total = a->cu_seqlens[a->num_seqs];
+    for (int64_t s = 0; s < a->num_seqs; s++)
+        job->num_chunks += rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK);
+    RLHF__TRY(rlhf__arena_alloc(scratch, 2 * job->num_chunks, sizeof *chunks, &chunks));
+    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__pool_num_threads(ctx->pool) *
+                                             attend_scratch(a->head_dim),
+                                sizeof(float), &job->scratch));
+    for (int64_t s = 0; s < a->num_seqs; s++)
+        for (int64_t q = 0; q < a->cu_seqlens[s + 1] - a->cu_seqlens[s]; q += BLOCK) {
+            chunks[at++] = s;
+            chunks[at++] = q;
+        }
+    job->chunks = chunks;
+    rlhf__pool_run(ctx->pool, a->num_seqs * a->num_kv_heads, pack_tile, job);
+    rlhf__pool_run(ctx->pool, job->num_chunks * a->num_kv_heads, attend_tile, job);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
+                                    const rlhf__attention *a, float *out, int64_t ldo,
+                                    float *lse)
+{
+    rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    int64_t *capacity = NULL;
+    float **packed = NULL;
+
+    RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *capacity, &capacity));
+    RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *packed, &packed));
+    for (int64_t s = 0; s < a->num_seqs; s++) {
+        capacity[s] = rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK) * BLOCK;
+        RLHF__TRY(rlhf__arena_zalloc(scratch,
+                                     rlhf__kv_size(capacity[s], a->num_kv_heads, a->head_dim),
+                                     sizeof(float), &packed[s]));
+    }
+    attention_job job = {.table = rlhf__table(ctx), .a = a, .packed = packed,
+                         .capacity = capacity, .out = out, .ldo = ldo, .lse = lse};
+    RLHF__TRY(run_attention(ctx, scratch, &job));
+    rlhf__arena_release(scratch, mark);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
+                                   const rlhf__attention *a, float *const *caches,
+                                   const int64_t *past, int64_t capacity, float *out,
+                                   int64_t ldo)
+{
+    rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    int64_t *capacities = NULL;
+
+    RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *capacities, &capacities));
+    for (int64_t s = 0; s < a->num_seqs; s++)
+        capacities[s] = capacity;
+    attention_job job = {.table = rlhf__table(ctx), .a = a, .packed = caches, .past = past,
+                         .capacity = capacities, .out = out, .ldo = ldo};
+    RLHF__TRY(run_attention(ctx, scratch, &job));
+    rlhf__arena_release(scratch, mark);
+    return RLHF_OK;
+}

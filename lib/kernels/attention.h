@@ -1,0 +1,43 @@
+/* Shared by attention.c and attention_grad.c. */
+#ifndef RLHF_KERNELS_ATTENTION_H
+#define RLHF_KERNELS_ATTENTION_H
+
+#include "base/size.h"
+#include "kernels/table.h"
+
+#define BLOCK RLHF__ATTENTION_BLOCK
+
+/* Rows of values are padded with zeros to a multiple of every level's lanes. */
+static inline int64_t rlhf__attention_padded(int64_t head_dim)
+{
+    return rlhf__ceil_div(head_dim, 16) * 16;
+}
+
+/* Floats of one head's packed keys and values. */
+static inline int64_t rlhf__attention_head_size(int64_t capacity, int64_t head_dim)
+{
+    return capacity * (head_dim + rlhf__attention_padded(head_dim));
+}
+
+static inline int64_t rlhf__attention_first_key(int64_t position, int64_t window)
+{
+    return window > 0 && position + 1 > window ? position + 1 - window : 0;
+}
+
+/* Keys [*first, *last) of block b that a query at `position` sees. */
+static inline void rlhf__attention_range(int64_t position, int64_t window, int64_t b,
+                                         int64_t *first, int64_t *last)
+{
+    *first = rlhf__max_i64(rlhf__attention_first_key(position, window) - b * BLOCK, 0);
+    *last = rlhf__min_i64(position + 1 - b * BLOCK, BLOCK);
+}
+
+/* Writes keys and values of tokens [first, first + count) of one kv head into a packed head, as
+ * positions past, past + 1, …. */
+void rlhf__attention_pack(const rlhf__attention *a, int64_t first, int64_t count, int64_t head,
+                          int64_t past, int64_t capacity, float *out);
+
+/* ln of a softmax's sum, > 0; kernels/softmax.c. */
+float rlhf__attention_log(float sum);
+
+#endif

@@ -1,0 +1,170 @@
+/* Backward of attention: weights are recomputed from the saved log-sum, block by block. With
+ * P = exp(S scale - lse), D_i = sum_c dO_ic O_ic:
+ *   dV += P^T dO;  dP = dO V^T;  dS = P (dP - D) scale;  dQ += dS K;  dK += dS^T Q. */
+#include <string.h>
+
+#include "kernels/attention.h"
+
+typedef struct grad_job {
+    const rlhf__kernels *table;
+    const rlhf__attention *a;
+    int64_t total, longest;   /* tokens in all, and of the longest sequence rounded up to 64 */
+    const float *out, *dout, *lse;
+    int64_t ldo, lddo;
+    float *dq, *dk, *dv;
+    float *scratch;
+    int64_t scratch_size;
+} grad_job;
+
+/* One thread's work space, for one sequence and one kv head. */
+typedef struct grad_space {
+    float *keys_t, *values_t;        /* [blocks][d][64] */
+    float *keys, *queries, *douts;   /* [T][dp] */
+    float *dkeys, *dvalues, *dqueries;
+    float *d;                        /* [T] */
+    float *p, *ds;                   /* [64][64] */
+} grad_space;
+
+static int64_t space_size(int64_t longest, int64_t head_dim)
+{
+    int64_t dp = rlhf__attention_padded(head_dim);
+
+    return longest * (2 * head_dim + 6 * dp + 1) + 2 * BLOCK * BLOCK;
+}
+
+static void lay_out(grad_space *w, float *at, int64_t longest, int64_t d)
+{
+    int64_t dp = rlhf__attention_padded(d);
+    float **padded[] = {&w->keys, &w->queries, &w->douts, &w->dkeys, &w->dvalues, &w->dqueries};
+
+    w->p = at;
+    w->ds = w->p + BLOCK * BLOCK;
+    at = w->ds + BLOCK * BLOCK;
+    for (size_t i = 0; i < sizeof padded / sizeof padded[0]; i++, at += longest * dp)
+        *padded[i] = at;
+    w->keys_t = at;
+    w->values_t = w->keys_t + longest * d;
+    w->d = w->values_t + longest * d;
+}
+
+/* out[T][dp] = rows of src, zero padded. */
+static void copy_rows(const float *src, int64_t ld, int64_t count, int64_t d, float *out)
+{
+    int64_t dp = rlhf__attention_padded(d);
+
+    for (int64_t i = 0; i < count; i++) {
+        memcpy(out + i * dp, src + i * ld, (size_t)d * sizeof *out);
+        for (int64_t c = d; c < dp; c++)
+            out[i * dp + c] = 0.0f;
+    }
+}
+
+static void transpose_blocks(const float *src, int64_t ld, int64_t count, int64_t d, float *out)
+{
+    for (int64_t b = 0; b < count; b += BLOCK)
+        for (int64_t c = 0; c < d; c++)
+            for (int64_t j = 0; j < BLOCK; j++)
+                out[b * d + c * BLOCK + j] = b + j < count ? src[(b + j) * ld + c] : 0.0f;
+}
+
+/* Queries [q0, q0 + rows) against key block b. */
+static void grad_block(const grad_job *job, grad_space *w, int64_t length, const float *lse,
+                       int64_t q0, int64_t rows, int64_t b)
+{
+    const rlhf__kernels *t = job->table;
+    const rlhf__attention *a = job->a;
+    int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
+    int64_t keys = rlhf__min_i64(BLOCK, length - b * BLOCK);
+
+    t->product(rows, BLOCK, d, w->queries + q0 * dp, dp, 1, w->keys_t + b * BLOCK * d, BLOCK,
+               w->p, BLOCK, false);
+    t->product(rows, BLOCK, d, w->douts + q0 * dp, dp, 1, w->values_t + b * BLOCK * d, BLOCK,
+               w->ds, BLOCK, false);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t first, last;
+        rlhf__attention_range(q0 + r, a->window, b, &first, &last);
+        if (last < first)
+            last = first = 0;
+        t->softmax_again(w->p + r * BLOCK, first, last, a->scale, lse[q0 + r]);
+        t->softmax_block_grad(w->p + r * BLOCK, w->ds + r * BLOCK, w->d[q0 + r], a->scale,
+                              w->ds + r * BLOCK);
+    }
+    t->product(keys, dp, rows, w->p, 1, BLOCK, w->douts + q0 * dp, dp,
+               w->dvalues + b * BLOCK * dp, dp, true);
+    t->product(keys, dp, rows, w->ds, 1, BLOCK, w->queries + q0 * dp, dp,
+               w->dkeys + b * BLOCK * dp, dp, true);
+    t->product(rows, dp, keys, w->ds, BLOCK, 1, w->keys + b * BLOCK * dp, dp,
+               w->dqueries + q0 * dp, dp, true);
+}
+
+static void grad_head(const grad_job *job, grad_space *w, int64_t token, int64_t length,
+                      int64_t h)
+{
+    const rlhf__attention *a = job->a;
+    int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
+    const float *lse = job->lse + h * job->total + token;
+
+    copy_rows(a->q + token * a->ldq + h * d, a->ldq, length, d, w->queries);
+    copy_rows(job->dout + token * job->lddo + h * d, job->lddo, length, d, w->douts);
+    memset(w->dqueries, 0, (size_t)(length * dp) * sizeof *w->dqueries);
+    for (int64_t i = 0; i < length; i++)
+        w->d[i] = job->table->dot(w->douts + i * dp, job->out + (token + i) * job->ldo + h * d,
+                                  d);
+    for (int64_t q0 = 0; q0 < length; q0 += BLOCK) {
+        int64_t rows = rlhf__min_i64(BLOCK, length - q0);
+        int64_t b = rlhf__attention_first_key(q0, a->window) / BLOCK;
+        for (; b <= (q0 + rows - 1) / BLOCK; b++)
+            grad_block(job, w, length, lse, q0, rows, b);
+    }
+    for (int64_t i = 0; i < length; i++)
+        memcpy(job->dq + (token + i) * a->ldq + h * d, w->dqueries + i * dp,
+               (size_t)d * sizeof(float));
+}
+
+/* One sequence, one kv head with all its query heads. */
+static void grad_tile(void *arg, int64_t tile, int32_t thread)
+{
+    const grad_job *job = arg;
+    const rlhf__attention *a = job->a;
+    int64_t s = tile / a->num_kv_heads, kv = tile % a->num_kv_heads, d = a->head_dim;
+    int64_t token = a->cu_seqlens[s], length = a->cu_seqlens[s + 1] - token;
+    int64_t group = a->num_heads / a->num_kv_heads, dp = rlhf__attention_padded(d);
+    const float *k = a->k + token * a->ldk + kv * d, *v = a->v + token * a->ldv + kv * d;
+    grad_space w;
+
+    lay_out(&w, job->scratch + thread * job->scratch_size, job->longest, d);
+    copy_rows(k, a->ldk, length, d, w.keys);
+    transpose_blocks(k, a->ldk, length, d, w.keys_t);
+    transpose_blocks(v, a->ldv, length, d, w.values_t);
+    memset(w.dkeys, 0, (size_t)(length * dp) * sizeof(float));
+    memset(w.dvalues, 0, (size_t)(length * dp) * sizeof(float));
+    for (int64_t h = kv * group; h < (kv + 1) * group; h++)
+        grad_head(job, &w, token, length, h);
+    for (int64_t i = 0; i < length; i++) {
+        memcpy(job->dk + (token + i) * a->ldk + kv * d, w.dkeys + i * dp,
+               (size_t)d * sizeof(float));
+        memcpy(job->dv + (token + i) * a->ldv + kv * d, w.dvalues + i * dp,
+               (size_t)d * sizeof(float));
+    }
+}
+
+rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
+                                 const rlhf__attention *a, const float *out, int64_t ldo,
+                                 const float *dout, int64_t lddo, const float *lse, float *dq,
+                                 float *dk, float *dv)
+{
+    rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    grad_job job = {.table = rlhf__table(ctx), .a = a, .total = a->cu_seqlens[a->num_seqs],
+                    .out = out, .dout = dout, .lse = lse, .ldo = ldo, .lddo = lddo, .dq = dq,
+                    .dk = dk, .dv = dv};
+
+    for (int64_t s = 0; s < a->num_seqs; s++)
+        job.longest = rlhf__max_i64(job.longest, a->cu_seqlens[s + 1] - a->cu_seqlens[s]);
+    job.longest = rlhf__ceil_div(job.longest, BLOCK) * BLOCK;
+    job.scratch_size = rlhf__ceil_div(space_size(job.longest, a->head_dim), 16) * 16;
+    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__pool_num_threads(ctx->pool) * job.scratch_size,
+                                sizeof(float), &job.scratch));
+    rlhf__pool_run(ctx->pool, a->num_seqs * a->num_kv_heads, grad_tile, &job);
+    rlhf__arena_release(scratch, mark);
+    return RLHF_OK;
+}

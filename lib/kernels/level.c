@@ -1,0 +1,45 @@
+/* Which level this machine can run. */
+#include "kernels/table.h"
+
+static bool can_run(int32_t level)
+{
+    switch (level) {
+    case RLHF_CPU_PORTABLE:
+        return true;
+#if defined(__x86_64__)
+    case RLHF_CPU_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case RLHF_CPU_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("fma");
+#endif
+    default:
+        return false;
+    }
+}
+
+rlhf_status rlhf__kernels_resolve_level(int32_t requested, int32_t *out_level)
+{
+    if (requested == RLHF_CPU_AUTO) {
+        for (requested = RLHF_CPU_AVX512; !can_run(requested);)
+            requested--;
+    } else if (!can_run(requested)) {
+        return rlhf__fail(RLHF_ERR_UNSUPPORTED, "this CPU cannot run kernel level %d",
+                          (int)requested);
+    }
+    *out_level = requested;
+    return RLHF_OK;
+}
+
+const void *rlhf__kernels_for_level(int32_t level)
+{
+#if defined(__x86_64__)
+    if (level == RLHF_CPU_AVX512)
+        return &rlhf__kernels_avx512;
+    if (level == RLHF_CPU_AVX2)
+        return &rlhf__kernels_avx2;
+#endif
+    (void)level;
+    return &rlhf__kernels_portable;
+}

@@ -1,0 +1,329 @@
+/* The row functions of a level; see table.h. Written once, compiled for each level with its own
+ * LANES, TILE_ROWS, PANEL_VECTORS and flags. Tails go through the same vector code, padded, so
+ * that an element's bits do not depend on where it lies. */
+#include "kernels/simd.h"
+#include "kernels/table.h"
+
+#include "kernels/product.h"
+
+/* Runs `body` with `i` at each vector and `n` its valid lanes (LANES but for the last). */
+#define FOR_VECTORS(count)                                                                  \
+    for (int64_t i = 0, n = (count) < LANES ? (count) : LANES; i < (count);                 \
+         i += LANES, n = (count)-i < LANES ? (count)-i : LANES)
+
+INLINE vf load(const float *p, int64_t n, float fill)
+{
+    return n == LANES ? v_load(p) : v_load_part(p, n, fill);
+}
+
+INLINE void store(float *p, int64_t n, vf x)
+{
+    if (n == LANES)
+        v_store(p, x);
+    else
+        v_store_part(p, n, x);
+}
+
+static void layernorm(const float *x, int64_t width, const float *weight, const float *bias,
+                      float eps, float *y, float *out_mean, float *out_rstd)
+{
+    vf sum = v_set(0.0f), squares = v_set(0.0f);
+
+    FOR_VECTORS(width)
+        sum += load(x + i, n, 0.0f);
+    float mean = v_sum(sum) / (float)width;
+    FOR_VECTORS(width) {
+        vf d = load(x + i, n, mean) - mean;
+        squares = v_fma(d, d, squares);
+    }
+    float rstd = 1.0f / sqrtf(v_sum(squares) / (float)width + eps);
+    FOR_VECTORS(width) {
+        vf h = (load(x + i, n, 0.0f) - mean) * rstd;
+        vf b = bias ? load(bias + i, n, 0.0f) : v_set(0.0f);
+        store(y + i, n, v_fma(h, load(weight + i, n, 0.0f), b));
+    }
+    *out_mean = mean;
+    *out_rstd = rstd;
+}
+
+/* y = h w + b, h = (x - mean) rstd: dx = rstd (g - mean(g) - h mean(g h)), g = dy w. */
+static void layernorm_dx(const float *dy, const float *x, const float *weight, float mean,
+                         float rstd, int64_t width, float *dx)
+{
+    vf sum = v_set(0.0f), dots = v_set(0.0f);
+
+    FOR_VECTORS(width) {
+        vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
+        sum += g;
+        dots = v_fma(g, (load(x + i, n, mean) - mean) * rstd, dots);
+    }
+    float a = v_sum(sum) / (float)width, b = v_sum(dots) / (float)width;
+    FOR_VECTORS(width) {
+        vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
+        vf h = (load(x + i, n, mean) - mean) * rstd;
+        store(dx + i, n, v_fma(g - a - h * b, v_set(rstd), load(dx + i, n, 0.0f)));
+    }
+}
+
+static void norm_dw(const float *dy, const float *x, float mean, float rstd, int64_t width,
+                    float *dweight, float *dbias)
+{
+    FOR_VECTORS(width) {
+        vf g = load(dy + i, n, 0.0f), h = (load(x + i, n, mean) - mean) * rstd;
+        if (dweight)
+            store(dweight + i, n, v_fma(g, h, load(dweight + i, n, 0.0f)));
+        if (dbias)
+            store(dbias + i, n, load(dbias + i, n, 0.0f) + g);
+    }
+}
+
+static void rmsnorm(const float *x, int64_t width, const float *weight, float eps, float *y,
+                    float *out_rstd)
+{
+    vf squares = v_set(0.0f);
+
+    FOR_VECTORS(width) {
+        vf v = load(x + i, n, 0.0f);
+        squares = v_fma(v, v, squares);
+    }
+    float rstd = 1.0f / sqrtf(v_sum(squares) / (float)width + eps);
+    FOR_VECTORS(width)
+        store(y + i, n, load(x + i, n, 0.0f) * rstd * load(weight + i, n, 0.0f));
+    *out_rstd = rstd;
+}
+
+/* y = h w, h = x rstd: dx = rstd (g - h mean(g h)), g = dy w. */
+static void rmsnorm_dx(const float *dy, const float *x, const float *weight, float rstd,
+                       int64_t width, float *dx)
+{
+    vf dots = v_set(0.0f);
+
+    FOR_VECTORS(width) {
+        vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
+        dots = v_fma(g, load(x + i, n, 0.0f) * rstd, dots);
+    }
+    float b = v_sum(dots) / (float)width;
+    FOR_VECTORS(width) {
+        vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
+        vf h = load(x + i, n, 0.0f) * rstd;
+        store(dx + i, n, v_fma(g - h * b, v_set(rstd), load(dx + i, n, 0.0f)));
+    }
+}
+
+#define GELU_A 0.7978845608028654f /* sqrt(2 / pi) */
+#define GELU_B 0.044715f
+
+static void gelu(bool exact, const float *x, int64_t count, float *y)
+{
+    FOR_VECTORS(count) {
+        vf v = load(x + i, n, 0.0f);
+        vf t = exact ? v_erf(v * 0.70710678118654752f)
+                     : v_tanh(GELU_A * v_fma(GELU_B * v * v, v, v));
+        store(y + i, n, v_fma(0.5f * v, t, 0.5f * v));
+    }
+}
+
+static void gelu_grad(bool exact, const float *dy, const float *x, int64_t count, float *dx)
+{
+    FOR_VECTORS(count) {
+        vf v = load(x + i, n, 0.0f), slope;
+        if (exact) {
+            vf cdf = v_fma(v_set(0.5f), v_erf(v * 0.70710678118654752f), v_set(0.5f));
+            slope = v_fma(v * 0.3989422804014327f, v_exp(-0.5f * v * v), cdf);
+        } else {
+            vf t = v_tanh(GELU_A * v_fma(GELU_B * v * v, v, v));
+            vf inner = GELU_A * v_fma(3.0f * GELU_B * v, v, v_set(1.0f));
+            slope = v_fma(0.5f * v * (1.0f - t * t), inner, v_fma(v_set(0.5f), t, v_set(0.5f)));
+        }
+        store(dx + i, n, load(dy + i, n, 0.0f) * slope);
+    }
+}
+
+static void swiglu(const float *gate, const float *up, int64_t count, float *y)
+{
+    FOR_VECTORS(count) {
+        vf g = load(gate + i, n, 0.0f);
+        store(y + i, n, g / (1.0f + v_exp(-g)) * load(up + i, n, 0.0f));
+    }
+}
+
+/* silu'(g) = s (1 + g (1 - s)), s = sigmoid(g) */
+static void swiglu_grad(const float *dy, const float *gate, const float *up, int64_t count,
+                        float *dgate, float *dup)
+{
+    FOR_VECTORS(count) {
+        vf g = load(gate + i, n, 0.0f), u = load(up + i, n, 0.0f), d = load(dy + i, n, 0.0f);
+        vf s = 1.0f / (1.0f + v_exp(-g));
+        store(dgate + i, n, d * u * s * v_fma(g, 1.0f - s, v_set(1.0f)));
+        store(dup + i, n, d * g * s);
+    }
+}
+
+/* --- attention --------------------------------------------------------------------------- */
+
+#define BLOCK RLHF__ATTENTION_BLOCK
+
+static float softmax_block(float *s, int64_t first, int64_t last, float *m, float *l)
+{
+    vf top = v_set(-INFINITY), sum = v_set(0.0f);
+
+    for (int64_t j = 0; j < first; j++)
+        s[j] = -INFINITY;
+    for (int64_t j = last; j < BLOCK; j++)
+        s[j] = -INFINITY;
+    for (int64_t j = 0; j < BLOCK; j += LANES)
+        top = v_max(top, v_load(s + j));
+    float high = v_max_lane(top), next = high > *m ? high : *m;
+    for (int64_t j = 0; j < BLOCK; j += LANES) {
+        vf p = v_exp(v_load(s + j) - next);
+        v_store(s + j, p);
+        sum += p;
+    }
+    vf shrink = v_exp(v_set(*m - next));
+    float factor = *m == -INFINITY ? 0.0f : shrink[0];
+    *l = *l * factor + v_sum(sum);
+    *m = next;
+    return factor;
+}
+
+static void softmax_again(float *s, int64_t first, int64_t last, float scale, float lse)
+{
+    for (int64_t j = 0; j < BLOCK; j += LANES)
+        v_store(s + j, v_exp(v_fma(v_load(s + j), v_set(scale), v_set(-lse))));
+    for (int64_t j = 0; j < first; j++)
+        s[j] = 0.0f;
+    for (int64_t j = last; j < BLOCK; j++)
+        s[j] = 0.0f;
+}
+
+static void softmax_block_grad(const float *p, const float *dp, float d, float scale, float *ds)
+{
+    for (int64_t j = 0; j < BLOCK; j += LANES)
+        v_store(ds + j, v_load(p + j) * (v_load(dp + j) - d) * scale);
+}
+
+static float dot(const float *a, const float *b, int64_t count)
+{
+    vf sum = v_set(0.0f);
+
+    FOR_VECTORS(count)
+        sum = v_fma(load(a + i, n, 0.0f), load(b + i, n, 0.0f), sum);
+    return v_sum(sum);
+}
+
+/* --- vocabulary rows ---------------------------------------------------------------------- */
+
+static float row_max(const float *z, int64_t count)
+{
+    vf top = v_set(-INFINITY);
+
+    FOR_VECTORS(count)
+        top = v_max(top, load(z + i, n, -INFINITY));
+    return v_max_lane(top);
+}
+
+static void row_sums(const float *z, int64_t count, float inv_tau, float top, float *out_sum,
+                     float *weighted)
+{
+    vf sum = v_set(0.0f), dots = v_set(0.0f);
+
+    FOR_VECTORS(count) {
+        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-top)), e = v_exp(d);
+        sum += e;
+        /* 0 * -inf is no term */
+        dots = v_fma(e, v_max(d, v_set(-200.0f)), dots);
+    }
+    *out_sum = v_sum(sum);
+    *weighted = v_sum(dots);
+}
+
+static void row_grad(float *z, int64_t count, float inv_tau, float lse, float entropy,
+                     float dlogprob, float dentropy)
+{
+    FOR_VECTORS(count) {
+        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-lse)), p = v_exp(d);
+        vf slope = -dlogprob - dentropy * (v_max(d, v_set(-200.0f)) + entropy);
+        store(z + i, n, p * slope * inv_tau);
+    }
+}
+
+static void row_exp(const float *z, int64_t count, float inv_tau, float top, float factor,
+                    float *probs)
+{
+    FOR_VECTORS(count) {
+        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-top));
+        store(probs + i, n, v_exp(d) * factor);
+    }
+}
+
+/* --- elementwise -------------------------------------------------------------------------- */
+
+static void add(const float *a, const float *b, int64_t count, float *y)
+{
+    FOR_VECTORS(count)
+        store(y + i, n, load(a + i, n, 0.0f) + load(b + i, n, 0.0f));
+}
+
+static void scale(float factor, int64_t count, float *y)
+{
+    FOR_VECTORS(count)
+        store(y + i, n, factor * load(y + i, n, 0.0f));
+}
+
+static void scale_add(float factor, const float *x, int64_t count, float *y)
+{
+    FOR_VECTORS(count)
+        store(y + i, n, v_fma(load(y + i, n, 0.0f), v_set(factor), load(x + i, n, 0.0f)));
+}
+
+/* In double, two chains of half the lanes each, then the tree. */
+static double sum_squares(const float *x, int64_t count)
+{
+    double sums[LANES] = {0};
+
+    FOR_VECTORS(count)
+        for (int64_t j = 0; j < n; j++)
+            sums[j] += (double)x[i + j] * (double)x[i + j];
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++)
+            sums[j] += sums[j + width];
+    return sums[0];
+}
+
+static void adamw(const rlhf__adamw_args *args, int64_t count, const float *grad, float *param,
+                  float *m, float *v)
+{
+    float b1 = args->beta1, b2 = args->beta2, c1 = 1.0f - b1, c2 = 1.0f - b2;
+
+    FOR_VECTORS(count) {
+        vf g = load(grad + i, n, 0.0f) * args->grad_scale;
+        vf mi = v_fma(load(m + i, n, 0.0f), v_set(b1), c1 * g);
+        vf vi_ = v_fma(load(v + i, n, 0.0f), v_set(b2), c2 * g * g);
+        vf p = load(param + i, n, 0.0f);
+        p = v_fma(p, v_set(-args->lr_decay), p);
+        p -= args->step_size * mi / v_fma(v_sqrt(vi_), v_set(args->inv_sqrt_bias2),
+                                          v_set(args->eps));
+        store(param + i, n, p);
+        store(m + i, n, mi);
+        store(v + i, n, vi_);
+    }
+}
+
+static float exp_one(float x)
+{
+    return v_exp(v_set(x))[0];
+}
+
+#define LEVEL_TABLE                                                                         \
+    {                                                                                       \
+        .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES, .microkernel = microkernel,  \
+        .product = product,                                                                 \
+        .skinny = skinny, .layernorm = layernorm, .layernorm_dx = layernorm_dx,             \
+        .norm_dw = norm_dw, .rmsnorm = rmsnorm, .rmsnorm_dx = rmsnorm_dx, .gelu = gelu,     \
+        .gelu_grad = gelu_grad, .swiglu = swiglu, .swiglu_grad = swiglu_grad,               \
+        .softmax_block = softmax_block, .softmax_again = softmax_again,                     \
+        .softmax_block_grad = softmax_block_grad, .dot = dot, .row_max = row_max,           \
+        .row_sums = row_sums, .row_grad = row_grad, .row_exp = row_exp, .add = add,         \
+        .scale = scale, .scale_add = scale_add, .sum_squares = sum_squares, .adamw = adamw, \
+        .exp_one = exp_one                                                                  \
+    }

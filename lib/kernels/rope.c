@@ -1,0 +1,55 @@
+/* Rotary positions: pairs (i, i + head_dim / 2) are turned by position * theta^(-2i/head_dim). */
+#include <math.h>
+
+#include "kernels/rows.h"
+
+void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta, float *cos_table,
+                      float *sin_table)
+{
+    int64_t half = head_dim / 2;
+
+    for (int64_t i = 0; i < half; i++) {
+        double frequency = pow(theta, -2.0 * (double)i / (double)head_dim);
+        for (int64_t p = 0; p < max_positions; p++) {
+            cos_table[p * half + i] = (float)cos((double)p * frequency);
+            sin_table[p * half + i] = (float)sin((double)p * frequency);
+        }
+    }
+}
+
+typedef struct rope_job {
+    float *x;
+    int64_t ldx, heads, head_dim;
+    const int32_t *positions;
+    const float *cos_table, *sin_table;
+    float sign;
+} rope_job;
+
+static void turn_rows(void *arg, int64_t first, int64_t last)
+{
+    const rope_job *job = arg;
+    int64_t half = job->head_dim / 2;
+
+    for (int64_t r = first; r < last; r++) {
+        const float *c = job->cos_table + job->positions[r] * half;
+        const float *s = job->sin_table + job->positions[r] * half;
+        for (int64_t h = 0; h < job->heads; h++) {
+            float *a = job->x + r * job->ldx + h * job->head_dim, *b = a + half;
+            for (int64_t i = 0; i < half; i++) {
+                float u = a[i], v = b[i], turn = job->sign * s[i];
+                a[i] = u * c[i] - v * turn;
+                b[i] = v * c[i] + u * turn;
+            }
+        }
+    }
+}
+
+void rlhf__rope(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows, int64_t heads,
+                int64_t head_dim, const int32_t *positions, const float *cos_table,
+                const float *sin_table, bool inverse)
+{
+    rope_job job = {x, ldx, heads, head_dim, positions, cos_table, sin_table,
+                    inverse ? -1.0f : 1.0f};
+
+    rlhf__for_rows(ctx, rows, 2 * heads * head_dim, turn_rows, &job);
+}

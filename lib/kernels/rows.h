@@ -1,0 +1,22 @@
+/* Threads over rows: chunks of rows that the shape fixes. */
+#ifndef RLHF_KERNELS_ROWS_H
+#define RLHF_KERNELS_ROWS_H
+
+#include "base/size.h"
+#include "kernels/table.h"
+
+#define RLHF__ROW_WORK 16384 /* elements a chunk, about */
+
+/* Rows [first, last) of a job. */
+typedef void (*rlhf__rows_fn)(void *arg, int64_t first, int64_t last);
+
+/* Rows in a chunk of rows of `width` elements. */
+static inline int64_t rlhf__row_chunk(int64_t width)
+{
+    return rlhf__max_i64(1, RLHF__ROW_WORK / rlhf__max_i64(1, width));
+}
+
+/* Calls fn on all chunks of `rows` rows; small work on the calling thread. */
+void rlhf__for_rows(rlhf_context *ctx, int64_t rows, int64_t width, rlhf__rows_fn fn, void *arg);
+
+#endif

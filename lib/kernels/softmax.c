@@ -1,0 +1,119 @@
+/* Softmax rows over the vocabulary: log-probability, entropy, gradient, sampling weights. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/attention.h"
+#include "kernels/rows.h"
+
+/* ln x for x >= 1 (a sum of exponentials whose largest is 1): 2 atanh((m-1)/(m+1)) + e ln2 in double,
+ * the series to the 19th power, exact to far below float. Our own, so that no libm decides bits. */
+static double log_of_sum(double x)
+{
+    uint64_t bits;
+    double m;
+
+    if (!(x > 0.0) || !(x < 1e300))
+        return x > 0.0 ? (double)INFINITY : (double)NAN;
+    memcpy(&bits, &x, sizeof bits);
+    int64_t e = (int64_t)(bits >> 52) - 1023;
+    bits = (bits & 0x000fffffffffffffULL) | 0x3ff0000000000000ULL;
+    memcpy(&m, &bits, sizeof m);
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        e++;
+    }
+    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
+    for (int i = 19; i >= 1; i -= 2)
+        sum = sum * z + 1.0 / i;
+    return 2.0 * s * sum + (double)e * 0.6931471805599453;
+}
+
+typedef struct softmax_job {
+    const rlhf__kernels *table;
+    const float *logits;
+    float *grads;
+    int64_t ld, vocab;
+    const int32_t *targets;
+    float inv_tau;
+    float *logprob, *entropy, *lse;
+    const float *lse_in, *entropy_in, *dlogprob, *dentropy;
+} softmax_job;
+
+static void logprob_rows(void *arg, int64_t first, int64_t last)
+{
+    const softmax_job *job = arg;
+
+    for (int64_t i = first; i < last; i++) {
+        const float *z = job->logits + i * job->ld;
+        float top = job->table->row_max(z, job->vocab) * job->inv_tau, sum, weighted;
+        job->table->row_sums(z, job->vocab, job->inv_tau, top, &sum, &weighted);
+        float log_sum = (float)log_of_sum((double)sum);
+        if (job->logprob)
+            job->logprob[i] = z[job->targets[i]] * job->inv_tau - top - log_sum;
+        if (job->entropy)
+            job->entropy[i] = log_sum - weighted / sum;
+        if (job->lse)
+            job->lse[i] = top + log_sum;
+    }
+}
+
+void rlhf__logprob(rlhf_context *ctx, const float *logits, int64_t ld, int64_t rows,
+                   int64_t vocab, const int32_t *targets, float inv_tau, float *logprob,
+                   float *entropy, float *lse)
+{
+    softmax_job job = {.table = rlhf__table(ctx), .logits = logits, .ld = ld, .vocab = vocab,
+                       .targets = targets, .inv_tau = inv_tau, .logprob = logprob,
+                       .entropy = entropy, .lse = lse};
+
+    rlhf__for_rows(ctx, rows, 4 * vocab, logprob_rows, &job);
+}
+
+static void grad_rows(void *arg, int64_t first, int64_t last)
+{
+    const softmax_job *job = arg;
+
+    for (int64_t i = first; i < last; i++) {
+        float *z = job->grads + i * job->ld, d = job->dlogprob[i];
+        float entropy = job->entropy_in ? job->entropy_in[i] : 0.0f;
+        job->table->row_grad(z, job->vocab, job->inv_tau, job->lse_in[i], entropy, d,
+                             job->dentropy ? job->dentropy[i] : 0.0f);
+        z[job->targets[i]] += d * job->inv_tau;
+    }
+}
+
+void rlhf__logprob_grad(rlhf_context *ctx, float *logits, int64_t ld, int64_t rows,
+                        int64_t vocab, const int32_t *targets, float inv_tau,
+                        const float *lse, const float *entropy, const float *dlogprob,
+                        const float *dentropy)
+{
+    softmax_job job = {.table = rlhf__table(ctx), .grads = logits, .ld = ld, .vocab = vocab,
+                       .targets = targets, .inv_tau = inv_tau, .lse_in = lse,
+                       .entropy_in = entropy, .dlogprob = dlogprob, .dentropy = dentropy};
+
+    rlhf__for_rows(ctx, rows, 4 * vocab, grad_rows, &job);
+}
+
+void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab, float inv_tau,
+                       float *probs)
+{
+    const rlhf__kernels *table = rlhf__table(ctx);
+    float top = table->row_max(logits, vocab) * inv_tau, sum, weighted;
+
+    table->row_sums(logits, vocab, inv_tau, top, &sum, &weighted);
+    table->row_exp(logits, vocab, inv_tau, top, 1.0f / sum, probs);
+}
+
+int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab)
+{
+    float top = rlhf__table(ctx)->row_max(logits, vocab);
+
+    for (int64_t i = 0; i < vocab; i++)
+        if (logits[i] == top)
+            return (int32_t)i;
+    return 0;
+}
+
+float rlhf__attention_log(float sum)
+{
+    return (float)log_of_sum((double)sum);
+}

@@ -1,0 +1,118 @@
+/* Elementwise kernels and the optimizer's update, in fixed chunks. */
+#include <math.h>
+
+#include "kernels/rows.h"
+
+#define CHUNK 16384
+
+typedef struct vector_job {
+    const rlhf__kernels *table;
+    const float *a, *b;
+    float *y, *m, *v;
+    float factor;
+    int64_t count, chunk;
+    const rlhf__adamw_args *adamw;
+    double *sums;
+} vector_job;
+
+static void run(rlhf_context *ctx, vector_job *job, rlhf__tile_fn fn)
+{
+    job->table = rlhf__table(ctx);
+    if (!job->chunk)
+        job->chunk = CHUNK;
+    rlhf__pool_run(ctx->pool, rlhf__ceil_div(job->count, job->chunk), fn, job);
+}
+
+static int64_t chunk_count(const vector_job *job, int64_t tile)
+{
+    return rlhf__min_i64(job->chunk, job->count - tile * job->chunk);
+}
+
+static void add_chunk(void *arg, int64_t tile, int32_t thread)
+{
+    const vector_job *job = arg;
+    int64_t at = tile * job->chunk;
+
+    (void)thread;
+    job->table->add(job->a + at, job->b + at, chunk_count(job, tile), job->y + at);
+}
+
+void rlhf__add(rlhf_context *ctx, const float *a, const float *b, int64_t count, float *y)
+{
+    vector_job job = {.a = a, .b = b, .y = y, .count = count};
+
+    run(ctx, &job, add_chunk);
+}
+
+void rlhf__add_to(rlhf_context *ctx, const float *x, int64_t count, float *y)
+{
+    rlhf__add(ctx, y, x, count, y);
+}
+
+static void scale_chunk(void *arg, int64_t tile, int32_t thread)
+{
+    const vector_job *job = arg;
+
+    (void)thread;
+    job->table->scale(job->factor, chunk_count(job, tile), job->y + tile * job->chunk);
+}
+
+void rlhf__scale(rlhf_context *ctx, float factor, int64_t count, float *y)
+{
+    vector_job job = {.factor = factor, .y = y, .count = count};
+
+    run(ctx, &job, scale_chunk);
+}
+
+#define MAX_PARTS 256
+
+static void squares_chunk(void *arg, int64_t tile, int32_t thread)
+{
+    const vector_job *job = arg;
+
+    (void)thread;
+    job->sums[tile] = job->table->sum_squares(job->a + tile * job->chunk,
+                                              chunk_count(job, tile));
+}
+
+double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count)
+{
+    double sums[MAX_PARTS] = {0}, total = 0.0;
+    int64_t part = rlhf__ceil_div(rlhf__ceil_div(count, MAX_PARTS), 16) * 16;
+    vector_job job = {.a = x, .count = count, .chunk = rlhf__max_i64(part, 4096),
+                      .sums = sums};
+
+    run(ctx, &job, squares_chunk);
+    for (int i = 0; i < MAX_PARTS; i++)
+        total += sums[i];
+    return total;
+}
+
+bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count)
+{
+    /* The sum of squares in double overflows for no finite float. */
+    return isfinite(rlhf__sum_squares(ctx, x, count));
+}
+
+static void adamw_chunk(void *arg, int64_t tile, int32_t thread)
+{
+    const vector_job *job = arg;
+    int64_t at = tile * job->chunk;
+
+    (void)thread;
+    job->table->adamw(job->adamw, chunk_count(job, tile), job->a + at, job->y + at,
+                      job->m + at, job->v + at);
+}
+
+void rlhf__adamw(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
+                 const float *grad, float *param, float *m, float *v)
+{
+    vector_job job = {.a = grad, .y = param, .m = m, .v = v, .count = count, .adamw = args};
+
+    run(ctx, &job, adamw_chunk);
+}
+
+float rlhf__expf(rlhf_context *ctx, float x)
+{
+    return rlhf__table(ctx)->exp_one(x);
+}
