@@ -32,19 +32,20 @@ const void *rlhf__kernels_for_level(int32_t level);
 
 /* --- matmul (matmul.c) ------------------------------------------------------------------- */
 
-/* Floats that panels for a k x n right-hand side take. */
+/* Floats that panels for a k x n right-hand side take; at a multiple of 64 bytes. */
 int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n);
 /* Packs B (k x n) into panels. B[p][j] is src[j * ld + p] (`transposed`: a weight [n][k] for
  * y = x W^T) or src[p * ld + j]. */
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
                        int64_t k, int64_t n, float *out_panels);
 /* y[m][n] = (accumulate ? y : 0) + x[m][k] * B (+ bias[n], may be NULL). With `accumulate` the
- * product is formed first and added to y last. Any m, 1 included: skinny m takes a kernel
+ * blocks of 256 are added to y in order. Any m, 1 included: skinny m takes a kernel
  * that streams the panels, with the same bits. */
 rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x, int64_t ldx,
                          int64_t m, int64_t k, int64_t n, const float *panels,
                          const float *bias, bool accumulate, float *y, int64_t ldy);
-/* dw[n][k] += dy[m][n]^T * x[m][k]: the weight gradient; a chain over ascending m. */
+/* dw[n][k] += dy[m][n]^T * x[m][k]: the weight gradient; a chain over ascending m, its blocks of
+ * 256 added to dw in order. */
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                                      int64_t lddy, const float *x, int64_t ldx, int64_t m,
                                      int64_t n, int64_t k, float *dw, int64_t lddw);
