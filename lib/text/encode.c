@@ -1,0 +1,231 @@
+/* Text to ids: added tokens are cut out, the rest is normalized, added tokens that want
+ * normalized text are cut out of that, the rest goes through the pre-tokenizer to the
+ * model. The order is that of Hugging Face's tokenizers, so that ids are equal. */
+#include <string.h>
+
+#include "text/parts.h"
+#include "text/utf8.h"
+
+typedef struct encoder {
+    const rlhf__tokenizer *t;
+    int32_t flags;
+    rlhf__ids *ids;
+    rlhf__matcher *matcher; /* NULL: no stage needs one */
+    rlhf__bpe_scratch scratch;
+    bool at_start; /* does the fragment in hand begin the text? */
+} encoder;
+
+typedef rlhf_status (*fragment_fn)(encoder *e, const char *text, int64_t size);
+
+/* --- added tokens
+ * -------------------------------------------------------------------------- */
+
+/* Longest token of the set that `text` begins with, or NULL. The tokens are sorted, so
+ * those that share the first n bytes of the text are a range that shrinks as n grows. */
+static const rlhf__added *longest_at(const rlhf__added_set *set, const char *text,
+                                     int64_t size)
+{
+    const rlhf__added *found = NULL;
+    int64_t low = 0, high = set->num_tokens;
+
+    for (int64_t n = 0; low < high; n++) {
+        const rlhf__strmap_entry *entry = &set->texts.entries[set->tokens[low].name];
+        if (entry->key_size == n) { /* the shortest comes first */
+            found = &set->tokens[low++];
+            if (low == high)
+                break;
+        }
+        if (n == size)
+            break;
+        for (int side = 0; side < 2; side++) { /* first with byte n >= text[n], then > */
+            int64_t a = low, b = high;
+            while (a < b) {
+                int64_t middle = a + (b - a) / 2;
+                const char *key = rlhf__strmap_key(&set->texts, set->tokens[middle].name);
+                int order = (unsigned char)key[n] - (unsigned char)text[n];
+                if (order < side)
+                    a = middle + 1;
+                else
+                    b = middle;
+            }
+            if (side == 0)
+                low = a;
+            else
+                high = a;
+        }
+    }
+    return found;
+}
+
+static bool is_white_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+           c == 0x205F || c == 0x3000;
+}
+
+/* Where the white space that ends at `end` begins, not before `floor`. */
+static int64_t spaces_before(const char *text, int64_t floor, int64_t end)
+{
+    while (end > floor) {
+        int64_t at = end - 1;
+        while (at > floor && end - at < 4 && ((unsigned char)text[at] & 0xC0) == 0x80)
+            at--;
+        int length = rlhf__utf8_char(text + at, end - at);
+        if (length != end - at || !is_white_space(rlhf__utf8_decode(text + at, length)))
+            break;
+        end = at;
+    }
+    return end;
+}
+
+static int64_t spaces_after(const char *text, int64_t at, int64_t size)
+{
+    while (at < size) {
+        int length = rlhf__utf8_char(text + at, size - at);
+        if (length <= 0 || !is_white_space(rlhf__utf8_decode(text + at, length)))
+            break;
+        at += length;
+    }
+    return at;
+}
+
+/* Leftmost, longest; what lies between goes to `fragment`. */
+static rlhf_status cut_added(encoder *e, const rlhf__added_set *set, const char *text,
+                             int64_t size, fragment_fn fragment)
+{
+    bool parse = (e->flags & RLHF__ENCODE_PARSE_SPECIAL) != 0;
+    bool at_start = e->at_start;
+    int64_t done = 0, at = 0;
+
+    while (set->num_tokens > 0 && at < size) {
+        const rlhf__added *token = NULL;
+        if (set->first_byte[(unsigned char)text[at]])
+            token = longest_at(set, text + at, size - at);
+        if (!token) {
+            at++;
+            continue;
+        }
+        int64_t begin = at, end = at + set->texts.entries[token->name].key_size;
+        at = end;
+        if (token->special && !parse)
+            continue;
+        if (token->lstrip)
+            begin = spaces_before(text, done, begin);
+        if (token->rstrip)
+            end = spaces_after(text, end, size);
+        e->at_start = at_start && done == 0;
+        RLHF__TRY(fragment(e, text + done, begin - done));
+        RLHF__TRY(rlhf__ids_append(e->ids, token->id));
+        done = at = end;
+    }
+    e->at_start = at_start && done == 0;
+    return fragment(e, text + done, size - done);
+}
+
+/* --- normalizer
+ * ---------------------------------------------------------------------------- */
+
+rlhf_status rlhf__rewrite_apply(const rlhf__rewrite *rule, const char *text, int64_t size,
+                                rlhf__buffer *out)
+{
+    if (!rule->from) {
+        if (size > 0)
+            RLHF__TRY(rlhf__buffer_append(out, rule->to, rule->to_size));
+        return rlhf__buffer_append(out, text, size);
+    }
+    for (int64_t at = 0; at < size;) {
+        const char *found =
+            memmem(text + at, (size_t)(size - at), rule->from, (size_t)rule->from_size);
+        int64_t end = found ? found - text : size;
+        RLHF__TRY(rlhf__buffer_append(out, text + at, end - at));
+        if (found)
+            RLHF__TRY(rlhf__buffer_append(out, rule->to, rule->to_size));
+        at = found ? end + rule->from_size : size;
+    }
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__normalize(const rlhf__tokenizer *t, const char *text, int64_t size,
+                            rlhf__buffer *out)
+{
+    rlhf__buffer other = {.context = out->context};
+    rlhf_status status = rlhf__buffer_append(out, text, size);
+
+    for (int32_t i = 0; i < t->num_rewrites && status == RLHF_OK; i++) {
+        other.size = 0;
+        status = rlhf__rewrite_apply(&t->rewrites[i], out->data, out->size, &other);
+        rlhf__buffer swap = *out;
+        *out = other;
+        other = swap;
+    }
+    rlhf__buffer_free(&other);
+    return status;
+}
+
+/* --- the way through
+ * ----------------------------------------------------------------------- */
+
+static rlhf_status encode_piece(void *arg, const char *piece, int64_t size)
+{
+    encoder *e = arg;
+
+    return rlhf__bpe_encode(e->t, &e->scratch, piece, size, e->ids);
+}
+
+static rlhf_status encode_normalized(encoder *e, const char *text, int64_t size)
+{
+    return rlhf__pieces(e->t->stages, e->t->num_stages, e->matcher, e->t->context, text,
+                        size, e->at_start, encode_piece, e);
+}
+
+static rlhf_status encode_raw(encoder *e, const char *text, int64_t size)
+{
+    rlhf__buffer normalized = {.context = e->t->context};
+
+    if (size == 0)
+        return RLHF_OK;
+    if (e->t->num_rewrites == 0)
+        return cut_added(e, &e->t->added[1], text, size, encode_normalized);
+    rlhf_status status = rlhf__normalize(e->t, text, size, &normalized);
+    if (status == RLHF_OK)
+        status = cut_added(e, &e->t->added[1], normalized.data, normalized.size,
+                           encode_normalized);
+    rlhf__buffer_free(&normalized);
+    return status;
+}
+
+static rlhf_status append_all(rlhf__ids *ids, const int32_t *more, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        RLHF__TRY(rlhf__ids_append(ids, more[i]));
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__tokenizer_encode(const rlhf__tokenizer *t, const char *text,
+                                   size_t size, int32_t flags, rlhf__ids *ids)
+{
+    encoder e = {.t = t,
+                 .flags = flags,
+                 .ids = ids,
+                 .at_start = true,
+                 .scratch = {.context = t->context, .units.context = t->context}};
+    bool template = (flags & RLHF__ENCODE_TEMPLATE) != 0;
+    int64_t size_before = ids->size;
+    rlhf_status status = RLHF_OK;
+
+    for (int32_t i = 0; i < t->num_stages && status == RLHF_OK; i++)
+        if (t->stages[i].kind == RLHF__STAGE_SPLIT && !e.matcher)
+            status = rlhf__matcher_create(t->context, &e.matcher);
+    if (status == RLHF_OK && template)
+        status = append_all(ids, t->prefix_ids, t->num_prefix);
+    if (status == RLHF_OK)
+        status = cut_added(&e, &t->added[0], text, (int64_t)size, encode_raw);
+    if (status == RLHF_OK && template)
+        status = append_all(ids, t->suffix_ids, t->num_suffix);
+    if (status != RLHF_OK)
+        ids->size = size_before;
+    rlhf__matcher_free(e.matcher);
+    rlhf__bpe_scratch_free(&e.scratch);
+    return status;
+}
