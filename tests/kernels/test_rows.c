@@ -1,0 +1,433 @@
+/* Norms, activations, softmax, rotary, embedding and the optimizer's update against double
+ * precision, at every level, and with 1, 2 and 3 threads bit for bit. */
+#include "kernels_support.h"
+
+#define ROWS 37
+
+static rlhf__arena *make_arena(rlhf_context *context)
+{
+    rlhf__arena *arena = NULL;
+
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena), RLHF_OK);
+    return arena;
+}
+
+static const int64_t widths[] = {1, 3, 16, 33, 100, 257};
+#define FOR_WIDTHS(w)                                                                       \
+    for (int64_t i_ = 0, w; i_ < 6 && ((w = widths[i_]), 1); i_++)
+
+/* Loss = sum dy * y; its gradient by central differences in double. */
+typedef double (*row_loss)(const double *x, int64_t width, const float *weight,
+                           const float *bias, const float *dy);
+
+static double layernorm_loss(const double *x, int64_t w, const float *weight, const float *bias,
+                             const float *dy)
+{
+    double mean = 0, var = 0, sum = 0;
+
+    for (int64_t c = 0; c < w; c++)
+        mean += x[c] / (double)w;
+    for (int64_t c = 0; c < w; c++)
+        var += (x[c] - mean) * (x[c] - mean) / (double)w;
+    for (int64_t c = 0; c < w; c++)
+        sum += dy[c] * ((x[c] - mean) / sqrt(var + 1e-3f) * weight[c] + bias[c]);
+    return sum;
+}
+
+static double rmsnorm_loss(const double *x, int64_t w, const float *weight, const float *bias,
+                           const float *dy)
+{
+    double square = 0, sum = 0;
+
+    (void)bias;
+    for (int64_t c = 0; c < w; c++)
+        square += x[c] * x[c] / (double)w;
+    for (int64_t c = 0; c < w; c++)
+        sum += dy[c] * x[c] / sqrt(square + 1e-3f) * weight[c];
+    return sum;
+}
+
+static void check_row_gradient(row_loss loss, const float *x, int64_t w, const float *weight,
+                               const float *bias, const float *dy, const float *dx,
+                               const float *start)
+{
+    double point[512];
+
+    for (int64_t c = 0; c < w; c++)
+        point[c] = x[c];
+    for (int64_t c = 0; c < w; c += 1 + w / 7) {
+        double h = 1e-5;
+        point[c] = x[c] + h;
+        double up = loss(point, w, weight, bias, dy);
+        point[c] = x[c] - h;
+        double down = loss(point, w, weight, bias, dy);
+        point[c] = x[c];
+        assert_near(dx[c] - start[c], (up - down) / (2 * h), 2e-4);
+    }
+}
+
+static void check_norm(rlhf_context *context, bool rms, int64_t w)
+{
+    float *x = random_floats(ROWS * w, 1), *weight = random_floats(w, 2);
+    float *bias = random_floats(w, 3), *dy = random_floats(ROWS * w, 4);
+    float *start = random_floats(ROWS * w, 5), *y = fenced(ROWS * w), *dx = fenced(ROWS * w);
+    float *dweight = fenced(w), *dbias = fenced(w), mean[ROWS], rstd[ROWS];
+    rlhf__arena *arena = make_arena(context);
+
+    memcpy(dx, start, (size_t)(ROWS * w) * sizeof *dx);
+    memset(dweight, 0, (size_t)w * sizeof *dweight);
+    memset(dbias, 0, (size_t)w * sizeof *dbias);
+    if (rms) {
+        rlhf__rmsnorm(context, x, ROWS, w, weight, 1e-3f, y, rstd);
+        assert_int_equal(rlhf__rmsnorm_grad(context, arena, dy, x, weight, rstd, ROWS, w, dx,
+                                            dweight), RLHF_OK);
+    } else {
+        rlhf__layernorm(context, x, ROWS, w, weight, bias, 1e-3f, y, mean, rstd);
+        assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, weight, mean, rstd, ROWS,
+                                              w, dx, dweight, dbias), RLHF_OK);
+    }
+    row_loss loss = rms ? rmsnorm_loss : layernorm_loss;
+    double *db = calloc((size_t)w, sizeof *db), *dw = calloc((size_t)w, sizeof *dw);
+    for (int64_t r = 0; r < ROWS; r++) {
+        double point[512], sum = 0;
+        for (int64_t c = 0; c < w; c++) {
+            point[c] = x[r * w + c];
+            sum += (double)dy[r * w + c] * y[r * w + c];
+            db[c] += dy[r * w + c];
+            dw[c] += dy[r * w + c] * (y[r * w + c] - (rms ? 0.0 : bias[c])) / weight[c];
+        }
+        assert_near(sum, loss(point, w, weight, bias, dy + r * w), 1e-5);
+        check_row_gradient(loss, x + r * w, w, weight, bias, dy + r * w, dx + r * w,
+                           start + r * w);
+    }
+    assert_all_near(dweight, dw, w, 2e-4);
+    if (!rms)
+        assert_all_near(dbias, db, w, 1e-5);
+    assert_fence(y, ROWS * w), assert_fence(dx, ROWS * w);
+    assert_fence(dweight, w), assert_fence(dbias, w);
+    rlhf__arena_free(arena);
+    free(x), free(weight), free(bias), free(dy), free(start), free(y), free(dx);
+    free(dweight), free(dbias), free(db), free(dw);
+}
+
+static void test_norms_equal_double_reference(void **state)
+{
+    (void)state;
+    FOR_LEVELS(context, 2)
+    {
+        FOR_WIDTHS(w)
+        {
+            check_norm(context, false, w);
+            check_norm(context, true, w);
+        }
+    }
+}
+
+static double activation(int kind, double g, double u)
+{
+    if (kind == RLHF__SWIGLU)
+        return g / (1 + exp(-g)) * u;
+    if (kind == RLHF__GELU_ERF)
+        return 0.5 * g * (1 + erf(g / sqrt(2)));
+    return 0.5 * g * (1 + tanh(sqrt(2 / M_PI) * (g + 0.044715 * g * g * g)));
+}
+
+static void check_activation(rlhf_context *context, int kind, int64_t w)
+{
+    int64_t in = kind == RLHF__SWIGLU ? 2 * w : w;
+    float *x = random_floats(ROWS * in, 1), *dy = random_floats(ROWS * w, 2);
+    float *y = fenced(ROWS * w), *dx = fenced(ROWS * in);
+
+    for (int64_t i = 0; i < ROWS * in; i++)
+        x[i] *= 12.0f;
+    x[0] = 0.0f;
+    rlhf__activation_forward(context, (rlhf__activation)kind, x, ROWS, w, y);
+    rlhf__activation_grad(context, (rlhf__activation)kind, dy, x, ROWS, w, dx);
+    for (int64_t r = 0; r < ROWS; r++)
+        for (int64_t c = 0; c < w; c++) {
+            double g = x[r * in + c], u = kind == RLHF__SWIGLU ? x[r * in + w + c] : 0;
+            double h = 1e-5, d = dy[r * w + c];
+            assert_near(y[r * w + c], activation(kind, g, u), 1e-6);
+            assert_near(dx[r * in + c],
+                        d * (activation(kind, g + h, u) - activation(kind, g - h, u)) / (2 * h),
+                        1e-5);
+            if (kind == RLHF__SWIGLU)
+                assert_near(dx[r * in + w + c], d * activation(kind, g, 1), 1e-6);
+        }
+    assert_fence(y, ROWS * w), assert_fence(dx, ROWS * in);
+    free(x), free(dy), free(y), free(dx);
+}
+
+static void test_activations_equal_double_reference(void **state)
+{
+    (void)state;
+    FOR_LEVELS(context, 2)
+    {
+        for (int kind = RLHF__GELU_TANH; kind <= RLHF__SWIGLU; kind++)
+            FOR_WIDTHS(w)
+                check_activation(context, kind, w);
+    }
+}
+
+/* Spec, section 8: zero logits over 50257 tokens; z = [2, 1, 0] at two temperatures. */
+static void test_logprob_has_the_exact_values(void **state)
+{
+    (void)state;
+    static float zeros[50257];
+    float z[3] = {2, 1, 0}, logprob, entropy;
+    int32_t target = 0;
+
+    FOR_LEVELS(context, 1)
+    {
+        rlhf__logprob(context, zeros, 50257, 1, 50257, &target, 1.0f, &logprob, &entropy, NULL);
+        assert_near(logprob, -10.824905, 1e-6);
+        assert_near(entropy, 10.824905, 1e-6);
+        rlhf__logprob(context, z, 3, 1, 3, &target, 1.0f, &logprob, NULL, NULL);
+        assert_near(logprob, -0.407606, 1e-6);
+        rlhf__logprob(context, z, 3, 1, 3, &target, 1 / 0.7f, &logprob, NULL, NULL);
+        assert_near(logprob, -0.260118, 2e-6);
+    }
+}
+
+static double logprob_loss(const double *z, int64_t w, int32_t target, double tau, double a,
+                           double b)
+{
+    double top = -1e300, sum = 0, mean = 0;
+
+    for (int64_t j = 0; j < w; j++)
+        top = z[j] / tau > top ? z[j] / tau : top;
+    for (int64_t j = 0; j < w; j++)
+        sum += exp(z[j] / tau - top);
+    for (int64_t j = 0; j < w; j++)
+        mean += exp(z[j] / tau - top) / sum * z[j] / tau;
+    double lse = top + log(sum);
+    return a * (z[target] / tau - lse) + b * (lse - mean);
+}
+
+static void test_logprob_gradient_equals_finite_differences(void **state)
+{
+    (void)state;
+    FOR_LEVELS(context, 2)
+    {
+        FOR_WIDTHS(w)
+        {
+            float *z = random_floats(ROWS * w, 1), *dz = fenced(ROWS * w);
+            float logprob[ROWS], entropy[ROWS], lse[ROWS], a[ROWS], b[ROWS];
+            int32_t targets[ROWS];
+            double point[512];
+            for (int64_t r = 0; r < ROWS; r++) {
+                targets[r] = (int32_t)(r % w);
+                a[r] = 0.5f + (float)r;
+                b[r] = 1.0f - (float)r / 8;
+            }
+            for (int64_t i = 0; i < ROWS * w; i++)
+                z[i] *= 5.0f;
+            memcpy(dz, z, (size_t)(ROWS * w) * sizeof *z);
+            rlhf__logprob(context, z, w, ROWS, w, targets, 1.25f, logprob, entropy, lse);
+            rlhf__logprob_grad(context, dz, w, ROWS, w, targets, 1.25f, lse, entropy, a, b);
+            for (int64_t r = 0; r < ROWS; r++) {
+                for (int64_t j = 0; j < w; j++)
+                    point[j] = z[r * w + j];
+                assert_near(logprob[r], logprob_loss(point, w, targets[r], 0.8, 1, 0), 1e-5);
+                assert_near(entropy[r], logprob_loss(point, w, targets[r], 0.8, 0, 1), 1e-5);
+                for (int64_t j = 0; j < w; j += 1 + w / 5) {
+                    point[j] = z[r * w + j] + 1e-5;
+                    double up = logprob_loss(point, w, targets[r], 0.8, a[r], b[r]);
+                    point[j] = z[r * w + j] - 1e-5;
+                    double down = logprob_loss(point, w, targets[r], 0.8, a[r], b[r]);
+                    point[j] = z[r * w + j];
+                    assert_near(dz[r * w + j], (up - down) / 2e-5, 2e-4);
+                }
+            }
+            assert_fence(dz, ROWS * w);
+            free(z), free(dz);
+        }
+    }
+}
+
+static void test_softmax_and_argmax(void **state)
+{
+    (void)state;
+    float z[5] = {1.0f, 3.0f, -INFINITY, 3.0f, 2.0f}, p[5];
+
+    FOR_LEVELS(context, 1)
+    {
+        double sum = exp(-4) + 2 + exp(-2);
+        rlhf__softmax_row(context, z, 5, 2.0f, p);
+        assert_near(p[0], exp(-4) / sum, 1e-6);
+        assert_near(p[1], 1 / sum, 1e-6);
+        assert_true(p[2] == 0.0f);
+        assert_true(p[1] == p[3]);
+        assert_int_equal(rlhf__argmax_row(context, z, 5), 1);
+        assert_near(rlhf__expf(context, -1.5f), exp(-1.5), 1e-6);
+        assert_true(rlhf__expf(context, 0.0f) == 1.0f);
+        assert_true(rlhf__expf(context, -200.0f) == 0.0f);
+        assert_true(isinf(rlhf__expf(context, 100.0f)));
+    }
+}
+
+static void test_rope_turns_and_turns_back(void **state)
+{
+    (void)state;
+    enum { HEADS = 3, DIM = 10, LD = 37 };
+
+    FOR_LEVELS(context, 2)
+    {
+        float *x = random_floats(ROWS * LD, 1), cosines[64 * DIM / 2], sines[64 * DIM / 2];
+        float *y = random_floats(ROWS * LD, 1);
+        int32_t positions[ROWS];
+        rlhf__rope_table(64, DIM, 10000.0, cosines, sines);
+        for (int r = 0; r < ROWS; r++)
+            positions[r] = (r * 7) % 64;
+        rlhf__rope(context, y, LD, ROWS, HEADS, DIM, positions, cosines, sines, false);
+        for (int r = 0; r < ROWS; r++)
+            for (int h = 0; h < HEADS; h++)
+                for (int i = 0; i < DIM / 2; i++) {
+                    double a = positions[r] * pow(10000.0, -2.0 * i / DIM);
+                    const float *from = x + r * LD + h * DIM + i;
+                    assert_near(y[r * LD + h * DIM + i], from[0] * cos(a) - from[DIM / 2] * sin(a),
+                                1e-5);
+                }
+        rlhf__rope(context, y, LD, ROWS, HEADS, DIM, positions, cosines, sines, true);
+        for (int i = 0; i < ROWS * LD; i++)
+            assert_near(y[i], x[i], 1e-6);
+        free(x), free(y);
+    }
+}
+
+static void test_embedding_gathers_and_scatters(void **state)
+{
+    (void)state;
+    enum { VOCAB = 11, WIDTH = 70 };
+
+    FOR_LEVELS(context, 2)
+    {
+        float *table = random_floats(VOCAB * WIDTH, 1), *where = random_floats(ROWS * WIDTH, 2);
+        float *y = fenced(ROWS * WIDTH), *dtable = fenced(VOCAB * WIDTH);
+        float *dwhere = fenced(ROWS * WIDTH);
+        double *expected = calloc(VOCAB * WIDTH, sizeof *expected);
+        int32_t tokens[ROWS], positions[ROWS];
+        for (int r = 0; r < ROWS; r++) {
+            tokens[r] = (r * 5) % VOCAB;
+            positions[r] = r;
+        }
+        rlhf__embed(context, tokens, positions, ROWS, WIDTH, table, where, y);
+        memset(dtable, 0, sizeof(float) * VOCAB * WIDTH);
+        memset(dwhere, 0, sizeof(float) * ROWS * WIDTH);
+        rlhf__embed_grad(context, tokens, positions, ROWS, WIDTH, y, dtable, dwhere);
+        for (int r = 0; r < ROWS; r++)
+            for (int c = 0; c < WIDTH; c++) {
+                assert_true(y[r * WIDTH + c] == table[tokens[r] * WIDTH + c] + where[r * WIDTH + c]);
+                assert_true(dwhere[r * WIDTH + c] == y[r * WIDTH + c]);
+                expected[tokens[r] * WIDTH + c] += y[r * WIDTH + c];
+            }
+        assert_all_near(dtable, expected, VOCAB * WIDTH, 1e-5);
+        assert_fence(y, ROWS * WIDTH), assert_fence(dtable, VOCAB * WIDTH);
+        free(table), free(where), free(y), free(dtable), free(dwhere), free(expected);
+    }
+}
+
+static void test_adamw_equals_double_reference(void **state)
+{
+    (void)state;
+    enum { COUNT = 100003 };
+    rlhf__adamw_args args = {0.9f, 0.95f, 1e-2f, 1.5f, 1e-6f, 1e-3f, 0.5f};
+
+    FOR_LEVELS(context, 3)
+    {
+        float *g = random_floats(COUNT, 1), *p = random_floats(COUNT, 2);
+        float *m = random_floats(COUNT, 3), *v = random_floats(COUNT, 4);
+        float *p0 = random_floats(COUNT, 2), *m0 = random_floats(COUNT, 3);
+        for (int i = 0; i < COUNT; i++)
+            v[i] = fabsf(v[i]);
+        float *v0 = aligned_floats(COUNT);
+        memcpy(v0, v, sizeof(float) * COUNT);
+        rlhf__adamw(context, &args, COUNT, g, p, m, v);
+        for (int i = 0; i < COUNT; i++) {
+            double gi = 0.5 * g[i], mi = 0.9f * m0[i] + (1 - 0.9f) * gi;
+            double vi = 0.95f * v0[i] + (1 - 0.95f) * gi * gi;
+            double pi = p0[i] - 1e-3f * p0[i];
+            assert_near(m[i], mi, 1e-6);
+            assert_near(v[i], vi, 1e-6);
+            assert_near(p[i], pi - 1e-2f * mi / (sqrt(vi) * 1.5 + 1e-6f), 2e-6);
+        }
+        double sum = 0;
+        for (int i = 0; i < COUNT; i++)
+            sum += (double)g[i] * g[i];
+        assert_near(rlhf__sum_squares(context, g, COUNT), sum, 1e-12);
+        assert_true(rlhf__all_finite(context, g, COUNT));
+        g[COUNT - 1] = NAN;
+        assert_false(rlhf__all_finite(context, g, COUNT));
+        g[COUNT - 1] = INFINITY;
+        assert_false(rlhf__all_finite(context, g, COUNT));
+        free(g), free(p), free(m), free(v), free(p0), free(m0), free(v0);
+    }
+}
+
+/* Everything above in one buffer, for a thread count. */
+static float *all_results(rlhf_context *context, int64_t *out_count)
+{
+    enum { W = 1000 };
+    int64_t n = ROWS * W;
+    float *x = random_floats(n, 1), *w = random_floats(W, 2), *dy = random_floats(n, 3);
+    float *out = calloc((size_t)(8 * n), sizeof *out), mean[ROWS], rstd[ROWS], *at = out;
+    rlhf__arena *arena = make_arena(context);
+    int32_t targets[ROWS] = {0};
+
+    rlhf__layernorm(context, x, ROWS, W, w, w, 1e-5f, at, mean, rstd);
+    assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, w, mean, rstd, ROWS, W, at + n,
+                                          at + 2 * n, at + 2 * n + W), RLHF_OK);
+    at += 3 * n;
+    rlhf__rmsnorm(context, x, ROWS, W, w, 1e-5f, at, rstd);
+    assert_int_equal(rlhf__rmsnorm_grad(context, arena, dy, x, w, rstd, ROWS, W, at + n,
+                                        at + 2 * n), RLHF_OK);
+    at += 3 * n;
+    rlhf__activation_forward(context, RLHF__GELU_TANH, x, ROWS, W, at);
+    at += n;
+    rlhf__logprob(context, x, W, ROWS, W, targets, 1.0f, at, at + ROWS, at + 2 * ROWS);
+    double squares = rlhf__sum_squares(context, x, n);
+    memcpy(at + 3 * ROWS, &squares, sizeof squares);
+    rlhf__arena_free(arena);
+    free(x), free(w), free(dy);
+    *out_count = 8 * n;
+    return out;
+}
+
+static void test_row_kernels_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512; level++) {
+        float *first = NULL;
+        for (int32_t threads = 1; threads <= 3; threads++) {
+            rlhf_context *context = context_of(level, threads);
+            int64_t count = 0;
+            if (!context)
+                continue;
+            float *results = all_results(context, &count);
+            if (first)
+                assert_memory_equal(results, first, (size_t)count * sizeof *first);
+            if (first)
+                free(results);
+            else
+                first = results;
+            rlhf_context_free(context);
+        }
+        free(first);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_norms_equal_double_reference),
+        cmocka_unit_test(test_activations_equal_double_reference),
+        cmocka_unit_test(test_logprob_has_the_exact_values),
+        cmocka_unit_test(test_logprob_gradient_equals_finite_differences),
+        cmocka_unit_test(test_softmax_and_argmax),
+        cmocka_unit_test(test_rope_turns_and_turns_back),
+        cmocka_unit_test(test_embedding_gathers_and_scatters),
+        cmocka_unit_test(test_adamw_equals_double_reference),
+        cmocka_unit_test(test_row_kernels_do_not_depend_on_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
