@@ -35,7 +35,8 @@ RLHF_API void rlhf_config_free(rlhf_config *config);
  */
 RLHF_API rlhf_status rlhf_config_read(rlhf_config *config, const char *section,
                                       const char *struct_name, void *options);
-/** A string at a path such as "paths.model"; `fallback` (may be NULL) if it is not there. @since 0.1 */
+/** A string at a path such as "paths.model"; `fallback` (may be NULL) if it is not there.
+ *  @since 0.1 */
 RLHF_API rlhf_status rlhf_config_string(rlhf_config *config, const char *path,
                                         const char *fallback, const char **out_value);
 /** An integer in [min, max]. @since 0.1 */

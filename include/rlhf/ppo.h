@@ -76,7 +76,8 @@ typedef struct rlhf_ppo_options {
     double length_penalty;       /**< Subtracted from the score for each answer token. */
     /* Reward */
     double kl_coef;              /**< beta >= 0, at the start. */
-    double kl_target;            /**< Adaptive KL (Ziegler et al. 2.2), nats a sequence; 0: fixed. */
+    double kl_target;            /**< Adaptive KL (Ziegler et al. 2.2), nats a sequence;
+                                      0: fixed. */
     double kl_horizon;           /**< Of the adaptive controller, episodes > 0. */
     double kl_clamp;             /**< Each token's estimate to +-this; 0: off. */
     double max_rollout_kl;       /**< Mean nats a sequence; a rollout above it leaves the policy
@@ -133,7 +134,7 @@ typedef struct rlhf_ppo_stats {
     double score_std;
     double kl;                  /**< mean_b sum_t Delta, nats a sequence [objective/kl]. */
     double kl_coef;             /**< beta used. */
-    double entropy;             /**< Mean over tokens of the policy's entropy [objective/entropy]. */
+    double entropy;             /**< Mean over tokens of the policy's [objective/entropy]. */
     double non_score_reward;    /**< mean_b sum_t -beta k(t) [objective/non_score_reward]. */
     double rlhf_reward;         /**< score + non_score_reward [objective/rlhf_reward]. */
     double response_length;     /**< Mean tokens. */

@@ -5,8 +5,9 @@
 #include "kernels/attention.h"
 #include "kernels/rows.h"
 
-/* ln x for x >= 1 (a sum of exponentials whose largest is 1): 2 atanh((m-1)/(m+1)) + e ln2 in double,
- * the series to the 19th power, exact to far below float. Our own, so that no libm decides bits. */
+/* ln x for x >= 1 (a sum of exponentials whose largest is 1): 2 atanh((m-1)/(m+1)) + e ln2 in
+ * double, the series to the 19th power, exact to far below float. Our own, so that no libm
+ * decides bits. */
 static double log_of_sum(double x)
 {
     uint64_t bits;

@@ -1,5 +1,5 @@
-/* One table of single-threaded functions a CPU level. The threaded kernels of kernels.h cut work into
- * tiles and call these. Every level compiles level.h with its own simd.h choices and flags. */
+/* One table of single-threaded functions a CPU level. The threaded kernels of kernels.h cut work
+ * into tiles and call these. Every level compiles level.h with its own simd.h choices and flags. */
 #ifndef RLHF_KERNELS_TABLE_H
 #define RLHF_KERNELS_TABLE_H
 

@@ -317,7 +317,8 @@ static void test_embedding_gathers_and_scatters(void **state)
         rlhf__embed_grad(context, tokens, positions, ROWS, WIDTH, y, dtable, dwhere);
         for (int r = 0; r < ROWS; r++)
             for (int c = 0; c < WIDTH; c++) {
-                assert_true(y[r * WIDTH + c] == table[tokens[r] * WIDTH + c] + where[r * WIDTH + c]);
+                assert_true(y[r * WIDTH + c] ==
+                            table[tokens[r] * WIDTH + c] + where[r * WIDTH + c]);
                 assert_true(dwhere[r * WIDTH + c] == y[r * WIDTH + c]);
                 expected[tokens[r] * WIDTH + c] += y[r * WIDTH + c];
             }
