@@ -50,8 +50,10 @@ static inline const char *test_join(const char *folder, const char *name)
     static int next;
     char *path = paths[next++ % 8];
 
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
+    char joined[sizeof paths[0]];
+
+    snprintf(joined, sizeof joined, "%s/%s", folder, name);
+    return memcpy(path, joined, sizeof joined);
 }
 
 static inline void test_write(const char *path, const void *data, size_t size)

@@ -25,12 +25,16 @@ static _Thread_local error_state last_error;
 /* One line: control characters become spaces; an overlong text ends at a character's boundary. */
 static void make_one_line(char *text)
 {
-    size_t size = strlen(text);
+    size_t size = strlen(text), last = size;
 
-    while (size > 0 && ((unsigned char)text[size - 1] & 0xc0) == 0x80 &&
-           size >= sizeof last_error.message - 4)
-        size--;
-    text[size] = '\0';
+    while (last > 0 && size - last < 4 && ((unsigned char)text[last - 1] & 0xc0) == 0x80)
+        last--;
+    if (last > 0 && (unsigned char)text[last - 1] >= 0xc0) {
+        unsigned char lead = (unsigned char)text[last - 1];
+        size_t whole = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+        if (size - last + 1 < whole)
+            text[last - 1] = '\0';
+    }
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = ' ';
