@@ -181,7 +181,7 @@ bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count);
 typedef struct rlhf__adamw_args {
     float beta1, beta2, step_size, inv_sqrt_bias2, eps, lr_decay, grad_scale;
 } rlhf__adamw_args;
-void rlhf__adamw(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
+void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
                  const float *grad, float *param, float *m, float *v);
 
 /* exp and log1p as the kernels compute them, one value: for losses outside of rows. */

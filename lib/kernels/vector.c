@@ -104,7 +104,7 @@ static void adamw_chunk(void *arg, int64_t tile, int32_t thread)
                       job->m + at, job->v + at);
 }
 
-void rlhf__adamw(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
+void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
                  const float *grad, float *param, float *m, float *v)
 {
     vector_job job = {.a = grad, .y = param, .m = m, .v = v, .count = count, .adamw = args};

@@ -343,7 +343,7 @@ static void test_adamw_equals_double_reference(void **state)
             v[i] = fabsf(v[i]);
         float *v0 = aligned_floats(COUNT);
         memcpy(v0, v, sizeof(float) * COUNT);
-        rlhf__adamw(context, &args, COUNT, g, p, m, v);
+        rlhf__adamw_update(context, &args, COUNT, g, p, m, v);
         for (int i = 0; i < COUNT; i++) {
             double gi = 0.5 * g[i], mi = 0.9f * m0[i] + (1 - 0.9f) * gi;
             double vi = 0.95f * v0[i] + (1 - 0.95f) * gi * gi;
