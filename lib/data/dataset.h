@@ -1,5 +1,6 @@
-/* Rows of training data: kept in memory as ids (files, appended rows), or drawn from a source
- * that the host writes. Both are one stream: next, and a position to save and restore. */
+/* Rows of training data: kept in memory as ids (files, appended rows), or drawn from a
+ * source that the host writes. Both are one stream: next, and a position to save and
+ * restore. */
 #ifndef RLHF_DATA_DATASET_H
 #define RLHF_DATA_DATASET_H
 
@@ -13,7 +14,8 @@ struct rlhf__tokenizer;
 
 extern const rlhf__struct_desc rlhf__dataset_options_desc;
 
-/* One row in rlhf__dataset.tokens: tokens[first .. first + num_tokens), then the rejected side. */
+/* A row lies in rlhf__dataset.tokens as [first, first + num_tokens), then the rejected
+ * side. */
 typedef struct rlhf__dataset_row {
     int64_t first;
     int64_t num_tokens;
@@ -33,9 +35,10 @@ typedef struct rlhf__dataset {
     int64_t num_tokens, tokens_capacity;
     rlhf__dataset_row *rows;
     int64_t num_rows, rows_capacity;
-    rlhf_dataset_info info;       /* the counters; num_rows and num_tokens filled by get_info */
-    uint64_t fingerprint;         /* FNV-1a over all ids and lengths: a position fits its data */
-    int64_t *order;               /* the epoch's permutation; NULL: not drawn, or not shuffled */
+    rlhf_dataset_info info;       /* the counters; get_info fills num_rows, num_tokens */
+    uint64_t fingerprint;         /* FNV-1a over ids and lengths: a position fits its data */
+    int64_t *order;               /* the epoch's permutation; NULL: none drawn yet */
+    int64_t order_capacity;
     int64_t order_epoch;          /* the epoch that `order` is of; -1: none */
     int64_t epoch, index;         /* the next row is rows[order[index]] of `epoch` */
     bool drawn_from;              /* next was called: append is over */
@@ -78,7 +81,8 @@ rlhf_status rlhf__dataset_restore_position(rlhf__dataset *dataset, const void *b
 /* Shape of one row; INVALID_ARG names field and value. */
 rlhf_status rlhf__example_check(const rlhf_example *example, int32_t kind, int32_t vocab_size);
 
-/* data/rules.c: what of a row is kept. Works on the ids of one row and changes the lengths. */
+/* --- data/rules.c: what of a row is kept --------------------------------------------- */
+
 typedef enum rlhf__verdict {
     RLHF__ROW_KEEP,
     RLHF__ROW_TRUNCATED, /* kept, shorter */
@@ -86,16 +90,20 @@ typedef enum rlhf__verdict {
     RLHF__ROW_IDENTICAL,
     RLHF__ROW_EMPTY
 } rlhf__verdict;
-/* What to keep of a row that is not a text: each side is its first `head` tokens (a BOS that
- * stays), then tokens [skip, skip + n) for the rest. */
+
+/* What stays of a row: of each side the first `head` tokens (a BOS), then those from
+ * head + skip on, num_tokens (num_rejected) in all. */
 typedef struct rlhf__row_cut {
-    int64_t head;          /* leading tokens kept: 0 or 1 */
-    int64_t skip;          /* tokens dropped after them, from the prompt's left */
-    int64_t num_tokens;    /* kept of tokens, head included */
+    int64_t head;
+    int64_t skip;          /* tokens lost from the prompt's left */
+    int64_t num_tokens;
     int64_t num_rejected;
-    int64_t prompt_length; /* kept, head included */
+    int64_t prompt_length; /* what stays of it, head included */
 } rlhf__row_cut;
+/* Of every kind but text, which is cut into blocks instead. */
 rlhf__verdict rlhf__row_judge(const rlhf__dataset *dataset, const rlhf_example *example,
                               rlhf__row_cut *out_cut);
+/* Counts a row that was read and not kept; KEEP counts nothing. */
+void rlhf__dataset_count(rlhf__dataset *dataset, rlhf__verdict verdict);
 
 #endif

@@ -1,0 +1,269 @@
+/* Opening the SQLite file, its schema, and SQLite's errors in the library's words.
+ *
+ * One file beside a rollback journal while a change is under way; synchronous=EXTRA also syncs
+ * the folder after the journal is gone, without which a power cut could bring the journal
+ * back and undo a choice that was reported as made. */
+#include "feedback/store.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/context.h"
+
+#define APPLICATION_ID 1380730950 /* "RLHF" */
+#define SCHEMA_VERSION 1
+
+/* Waits for another process: this many times this long, then BUSY. */
+enum { BUSY_TRIES = 40, BUSY_WAIT_MS = 25 };
+
+/* docs/feedback.md, "The file". Ids are little-endian int32; texts are bytes as they came. */
+static const char schema[] =
+    "CREATE TABLE comparison ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " prompt_ids BLOB NOT NULL, answer0_ids BLOB NOT NULL, answer1_ids BLOB NOT NULL,"
+    " prompt_text BLOB NOT NULL, answer0_text BLOB NOT NULL, answer1_text BLOB NOT NULL,"
+    " display_order INTEGER NOT NULL CHECK (display_order IN (0, 1))"
+    ") STRICT;"
+    "CREATE TABLE choice ("
+    " comparison INTEGER PRIMARY KEY REFERENCES comparison (id),"
+    " choice INTEGER NOT NULL CHECK (choice BETWEEN 0 AND 4),"
+    " place INTEGER,"     /* order in which choices were made, for undo */
+    " chosen_at INTEGER," /* seconds since 1970 */
+    " CHECK ((choice = 0) = (place IS NULL))"
+    ") STRICT;"
+    "CREATE UNIQUE INDEX choice_pending ON choice (comparison) WHERE choice = 0;"
+    "CREATE UNIQUE INDEX choice_made ON choice (place) WHERE place IS NOT NULL;"
+    "PRAGMA application_id = 1380730950;"
+    "PRAGMA user_version = 1;";
+
+rlhf_status rlhf__store_fail(rlhf__feedback *store, int rc)
+{
+    const char *words = store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(rc);
+    const int system_errno = store->db ? sqlite3_system_errno(store->db) : 0;
+
+    switch (rc & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        RLHF__TRY(rlhf__check_cancel(store->context));
+        return rlhf__fail(RLHF_ERR_BUSY, "another process is using the feedback store \"%s\"",
+                          store->path);
+    case SQLITE_INTERRUPT:
+        RLHF__TRY(rlhf__check_cancel(store->context));
+        return rlhf__fail(RLHF_ERR_CANCELLED, "cancelled");
+    case SQLITE_NOMEM:
+        return rlhf__fail_no_memory(0);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_ERROR: /* our statements are right, so the file's schema is not */
+        return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
+                             "damaged, or not a feedback store: %s", words);
+    case SQLITE_TOOBIG:
+        return rlhf__fail(RLHF_ERR_LIMIT, "\"%s\": %s", store->path, words);
+    case SQLITE_CANTOPEN:
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        if (system_errno)
+            return rlhf__fail_errno(system_errno, store->path, "feedback store \"%s\": %s",
+                                    store->path, words);
+        return rlhf__fail_at(RLHF_ERR_IO, store->path, 0, 0, NULL, "feedback store: %s",
+                             words);
+    default:
+        return rlhf__fail(RLHF_ERR_INTERNAL, "\"%s\": %s (%d)", store->path, words, rc);
+    }
+}
+
+rlhf_status rlhf__store_exec(rlhf__feedback *store, const char *sql)
+{
+    const int rc = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? RLHF_OK : rlhf__store_fail(store, rc);
+}
+
+rlhf_status rlhf__store_prepare(rlhf__feedback *store, const char *sql,
+                                sqlite3_stmt **out_statement)
+{
+    *out_statement = NULL;
+    const int rc = sqlite3_prepare_v2(store->db, sql, -1, out_statement, NULL);
+    return rc == SQLITE_OK ? RLHF_OK : rlhf__store_fail(store, rc);
+}
+
+rlhf_status rlhf__store_step(rlhf__feedback *store, sqlite3_stmt *statement, bool *out_row)
+{
+    const int rc = sqlite3_step(statement);
+
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return rlhf__store_fail(store, rc);
+    *out_row = rc == SQLITE_ROW;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__store_integer(rlhf__feedback *store, const char *sql, int64_t fallback,
+                                int64_t *out_value)
+{
+    sqlite3_stmt *statement = NULL;
+    bool row = false;
+    rlhf_status status;
+
+    RLHF__TRY(rlhf__store_prepare(store, sql, &statement));
+    status = rlhf__store_step(store, statement, &row);
+    if (status == RLHF_OK) {
+        const bool there = row && sqlite3_column_type(statement, 0) != SQLITE_NULL;
+        *out_value = there ? sqlite3_column_int64(statement, 0) : fallback;
+    }
+    sqlite3_finalize(statement);
+    return status;
+}
+
+rlhf_status rlhf__store_begin(rlhf__feedback *store)
+{
+    return rlhf__store_exec(store, "BEGIN IMMEDIATE");
+}
+
+rlhf_status rlhf__store_end(rlhf__feedback *store, rlhf_status status)
+{
+    if (status == RLHF_OK)
+        status = rlhf__store_exec(store, "COMMIT");
+    if (status != RLHF_OK && !sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
+
+static int on_busy(void *arg, int tries)
+{
+    rlhf__feedback *store = arg;
+
+    if (tries >= BUSY_TRIES || atomic_load(&store->context->cancel_requested))
+        return 0;
+    sqlite3_sleep(BUSY_WAIT_MS);
+    return 1;
+}
+
+static int on_progress(void *arg)
+{
+    rlhf__feedback *store = arg;
+    return atomic_load(&store->context->cancel_requested) != 0;
+}
+
+/* SQLite reads "file:..." as a URI and ":memory:" as no file at all, where the build or the host
+ * says so; "./" before a relative path takes that away. */
+static rlhf_status open_file(rlhf__feedback *store)
+{
+    rlhf__buffer name = {store->context, NULL, 0, 0};
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                      SQLITE_OPEN_EXRESCODE;
+    rlhf_status status =
+        rlhf__buffer_printf(&name, "%s%s", store->path[0] == '/' ? "" : "./", store->path);
+    if (status == RLHF_OK) {
+        const int rc = sqlite3_open_v2(name.data, &store->db, flags, NULL);
+        if (rc != SQLITE_OK)
+            status = rlhf__store_fail(store, rc);
+    }
+    rlhf__buffer_free(&name);
+    return status;
+}
+
+/* The file may come from anywhere: no triggers, no views, no functions in its schema. */
+static rlhf_status configure(rlhf__feedback *store)
+{
+    sqlite3_busy_handler(store->db, on_busy, store);
+    sqlite3_progress_handler(store->db, 10000, on_progress, store);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, (int *)NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, (int *)NULL);
+    return rlhf__store_exec(store, "PRAGMA cell_size_check = ON;"
+                                   "PRAGMA synchronous = EXTRA;"
+                                   "PRAGMA foreign_keys = ON;");
+}
+
+/* In a write transaction, so that two processes that make the store at once agree. */
+static rlhf_status check_or_create(rlhf__feedback *store)
+{
+    int64_t application = 0, version = 0, objects = 0;
+
+    RLHF__TRY(rlhf__store_integer(store, "PRAGMA application_id", 0, &application));
+    RLHF__TRY(rlhf__store_integer(store, "PRAGMA user_version", 0, &version));
+    RLHF__TRY(rlhf__store_integer(store, "SELECT count(*) FROM sqlite_schema", 0, &objects));
+    if (application == 0 && version == 0 && objects == 0)
+        return rlhf__store_exec(store, schema);
+    if (application != APPLICATION_ID)
+        return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
+                             "an SQLite file, but not a feedback store");
+    if (version > SCHEMA_VERSION)
+        return rlhf__fail_at(RLHF_ERR_UNSUPPORTED, store->path, 0, 0, NULL,
+                             "a feedback store of version %" PRId64
+                             "; this library reads up to %d",
+                             version, SCHEMA_VERSION);
+    return RLHF_OK;
+}
+
+static rlhf_status check_pages(rlhf__feedback *store)
+{
+    sqlite3_stmt *statement = NULL;
+    bool row = false;
+    rlhf_status status;
+
+    RLHF__TRY(rlhf__store_prepare(store, "PRAGMA quick_check(1)", &statement));
+    status = rlhf__store_step(store, statement, &row);
+    if (status == RLHF_OK) {
+        const char *words = row ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+        if (!words || strcmp(words, "ok") != 0)
+            status = rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
+                                   "damaged feedback store: %.200s", words ? words : "?");
+    }
+    sqlite3_finalize(statement);
+    return status;
+}
+
+rlhf_status rlhf__feedback_open(rlhf_context *context, const char *path, uint64_t seed,
+                                rlhf__feedback **out)
+{
+    rlhf__feedback *store = NULL;
+    rlhf_status status;
+
+    *out = NULL;
+    if (!*path)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "the path of the feedback store is empty");
+    RLHF__TRY(rlhf__alloc(context, 1, sizeof *store, RLHF_MEMORY_GENERAL, &store));
+    store->context = context;
+    store->seed = seed;
+    status = rlhf__strdup(context, path, &store->path);
+    if (status == RLHF_OK)
+        status = open_file(store);
+    if (status == RLHF_OK && sqlite3_db_readonly(store->db, "main") == 1)
+        status =
+            rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "the feedback store is read-only");
+    if (status == RLHF_OK)
+        status = configure(store);
+    if (status == RLHF_OK) {
+        status = rlhf__store_begin(store);
+        if (status == RLHF_OK)
+            status = rlhf__store_end(store, check_or_create(store));
+    }
+    if (status == RLHF_OK)
+        status = check_pages(store);
+    if (status != RLHF_OK) {
+        rlhf__feedback_free(store);
+        return status;
+    }
+    *out = store;
+    return RLHF_OK;
+}
+
+void rlhf__feedback_free(rlhf__feedback *feedback)
+{
+    if (!feedback)
+        return;
+    /* A forked child must not touch its parent's connection, not even to close it. */
+    if (feedback->context->owner_pid == getpid())
+        sqlite3_close(feedback->db);
+    rlhf__free(feedback->row);
+    rlhf__free(feedback->path);
+    rlhf__free(feedback);
+}
