@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 
+#include "base/alloc.h"
 #include "feedback/feedback.h"
 
 /* Most bytes of a text and ids of a list; keeps SQLite's own allocations bounded. */
@@ -37,6 +38,6 @@ rlhf_status rlhf__store_end(rlhf__feedback *store, rlhf_status status);
 
 /* Appends `size` bytes as UTF-8: each maximal invalid part becomes U+FFFD (Unicode 15,
  * section 3.9, "U+FFFD Substitution of Maximal Subparts"). */
-rlhf_status rlhf__utf8_repair(const char *text, int64_t size, struct rlhf__buffer *out);
+rlhf_status rlhf__utf8_repair(const char *text, int64_t size, rlhf__buffer *out);
 
 #endif
