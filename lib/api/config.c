@@ -26,7 +26,8 @@ static rlhf_status load(rlhf_context *context, const char *path, rlhf_config **o
     return status;
 }
 
-rlhf_status rlhf_config_load(rlhf_context *context, const char *path, rlhf_config **out_config)
+rlhf_status rlhf_config_load(rlhf_context *context, const char *path,
+                             rlhf_config **out_config)
 {
     RLHF__REQUIRE(out_config);
     *out_config = NULL;
@@ -53,7 +54,8 @@ static rlhf_status read_struct(rlhf_config *config, const char *section,
     void *own = NULL;
     rlhf_status status;
 
-    RLHF__TRY(rlhf__alloc(config->handle.context, 1, desc->size, RLHF_MEMORY_GENERAL, &own));
+    RLHF__TRY(
+        rlhf__alloc(config->handle.context, 1, desc->size, RLHF_MEMORY_GENERAL, &own));
     status = rlhf__struct_copy_in(options, desc->min_size, desc->size, own, desc->name);
     if (status == RLHF_OK)
         status = rlhf__config_read(config->core, section, desc,
@@ -64,8 +66,8 @@ static rlhf_status read_struct(rlhf_config *config, const char *section,
     return status;
 }
 
-rlhf_status rlhf_config_read(rlhf_config *config, const char *section, const char *struct_name,
-                             void *options)
+rlhf_status rlhf_config_read(rlhf_config *config, const char *section,
+                             const char *struct_name, void *options)
 {
     RLHF__REQUIRE(config);
     RLHF__REQUIRE(section);
@@ -79,8 +81,8 @@ rlhf_status rlhf_config_read(rlhf_config *config, const char *section, const cha
                            read_struct(config, section, desc, options));
 }
 
-rlhf_status rlhf_config_string(rlhf_config *config, const char *path, const char *fallback,
-                               const char **out_value)
+rlhf_status rlhf_config_string(rlhf_config *config, const char *path,
+                               const char *fallback, const char **out_value)
 {
     RLHF__REQUIRE(config);
     RLHF__REQUIRE(path);

@@ -33,16 +33,17 @@ static rlhf_status finish(rlhf_status status, rlhf_dataset *dataset,
     return status;
 }
 
-static rlhf_status load(rlhf_context *context, rlhf_tokenizer *tokenizer, const char *path,
-                        const rlhf_dataset_options *options, rlhf_dataset **out_dataset)
+static rlhf_status load(rlhf_context *context, rlhf_tokenizer *tokenizer,
+                        const char *path, const rlhf_dataset_options *options,
+                        rlhf_dataset **out_dataset)
 {
     rlhf_dataset *dataset = NULL;
 
     RLHF__TRY(create_handle(context, &dataset));
     dataset->tokenizer = rlhf__handle_ref(tokenizer);
     return finish(
-        rlhf__dataset_load(context, tokenizer->core, path, options, &dataset->core), dataset,
-        out_dataset);
+        rlhf__dataset_load(context, tokenizer->core, path, options, &dataset->core),
+        dataset, out_dataset);
 }
 
 rlhf_status rlhf_dataset_load(rlhf_context *context, rlhf_tokenizer *tokenizer,
@@ -67,7 +68,8 @@ static rlhf_status create(rlhf_context *context, const rlhf_dataset_options *opt
                   out_dataset);
 }
 
-rlhf_status rlhf_dataset_create(rlhf_context *context, const rlhf_dataset_options *options,
+rlhf_status rlhf_dataset_create(rlhf_context *context,
+                                const rlhf_dataset_options *options,
                                 rlhf_dataset **out_dataset)
 {
     RLHF__REQUIRE(out_dataset);
@@ -96,8 +98,8 @@ rlhf_status rlhf_dataset_create_from_source(rlhf_context *context, int32_t kind,
     *out_dataset = NULL;
     RLHF__REQUIRE(context);
     RLHF__REQUIRE(ops);
-    RLHF__ENTER_AND_RETURN(context,
-                           create_from_source(context, kind, ops, user_data, out_dataset));
+    RLHF__ENTER_AND_RETURN(
+        context, create_from_source(context, kind, ops, user_data, out_dataset));
 }
 
 void rlhf_dataset_free(rlhf_dataset *dataset)
@@ -111,7 +113,8 @@ rlhf_status rlhf_dataset_append(rlhf_dataset *dataset, const rlhf_example *examp
 
     RLHF__REQUIRE(dataset);
     RLHF__REQUIRE(example);
-    RLHF__TRY(rlhf__struct_copy_in(example, sizeof own, sizeof own, &own, "rlhf_example"));
+    RLHF__TRY(
+        rlhf__struct_copy_in(example, sizeof own, sizeof own, &own, "rlhf_example"));
     RLHF__ENTER_AND_RETURN(dataset->handle.context,
                            rlhf__dataset_append(dataset->core, &own));
 }
@@ -173,7 +176,8 @@ static rlhf_status row(rlhf_dataset *dataset, int64_t index, rlhf_example *out_e
     return rlhf__struct_copy_out(&own, sizeof own, out_example, "rlhf_example");
 }
 
-rlhf_status rlhf_dataset_row(rlhf_dataset *dataset, int64_t index, rlhf_example *out_example)
+rlhf_status rlhf_dataset_row(rlhf_dataset *dataset, int64_t index,
+                             rlhf_example *out_example)
 {
     RLHF__REQUIRE(dataset);
     RLHF__REQUIRE(out_example);

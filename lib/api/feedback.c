@@ -46,19 +46,20 @@ rlhf_status rlhf_feedback_add(rlhf_feedback *feedback, const rlhf_comparison *co
 
     RLHF__REQUIRE(feedback);
     RLHF__REQUIRE(comparison);
-    RLHF__TRY(
-        rlhf__struct_copy_in(comparison, sizeof own, sizeof own, &own, "rlhf_comparison"));
+    RLHF__TRY(rlhf__struct_copy_in(comparison, sizeof own, sizeof own, &own,
+                                   "rlhf_comparison"));
     RLHF__ENTER_AND_RETURN(feedback->handle.context,
                            rlhf__feedback_add(feedback->core, &own, out_id));
 }
 
-rlhf_status rlhf_feedback_add_many(rlhf_feedback *feedback, const rlhf_comparison *comparisons,
-                                   int64_t count, int64_t *out_skipped)
+rlhf_status rlhf_feedback_add_many(rlhf_feedback *feedback,
+                                   const rlhf_comparison *comparisons, int64_t count,
+                                   int64_t *out_skipped)
 {
     RLHF__REQUIRE(feedback);
     if (count < 0 || (count > 0 && !comparisons))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%lld comparisons at %s", (long long)count,
-                          comparisons ? "a pointer" : "NULL");
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%lld comparisons at %s",
+                          (long long)count, comparisons ? "a pointer" : "NULL");
     RLHF__ENTER_AND_RETURN(
         feedback->handle.context,
         rlhf__feedback_add_many(feedback->core, comparisons, count, out_skipped));
@@ -152,11 +153,13 @@ static rlhf_status dataset(rlhf_feedback *feedback, const rlhf_dataset_options *
     return status;
 }
 
-rlhf_status rlhf_feedback_dataset(rlhf_feedback *feedback, const rlhf_dataset_options *options,
+rlhf_status rlhf_feedback_dataset(rlhf_feedback *feedback,
+                                  const rlhf_dataset_options *options,
                                   rlhf_dataset **out_dataset)
 {
     RLHF__REQUIRE(out_dataset);
     *out_dataset = NULL;
     RLHF__REQUIRE(feedback);
-    RLHF__ENTER_AND_RETURN(feedback->handle.context, dataset(feedback, options, out_dataset));
+    RLHF__ENTER_AND_RETURN(feedback->handle.context,
+                           dataset(feedback, options, out_dataset));
 }

@@ -1,5 +1,6 @@
-/* YAML to a tree, by libyaml's events. Only nested mappings of scalars pass: no sequences, tags,
- * anchors, aliases, or second documents, so that what a file means can be seen at once. */
+/* YAML to a tree, by libyaml's events. Only nested mappings of scalars pass: no
+ * sequences, tags, anchors, aliases, or second documents, so that what a file means can
+ * be seen at once. */
 #include "config/config.h"
 
 #include <inttypes.h>
@@ -41,9 +42,9 @@ static rlhf_status parser_failed(const parse *p)
     if (parser->error == YAML_MEMORY_ERROR)
         return rlhf__fail_no_memory(0);
     if (parser->error == YAML_READER_ERROR)
-        return rlhf__fail_at(RLHF_ERR_FORMAT, p->config->name, (int64_t)parser->mark.line + 1,
-                             0, NULL, "not YAML text: %s at byte %zu", problem,
-                             parser->problem_offset);
+        return rlhf__fail_at(
+            RLHF_ERR_FORMAT, p->config->name, (int64_t)parser->mark.line + 1, 0, NULL,
+            "not YAML text: %s at byte %zu", problem, parser->problem_offset);
     if (parser->context)
         return rlhf__fail_at(RLHF_ERR_FORMAT, p->config->name, (int64_t)mark.line + 1,
                              (int64_t)mark.column + 1, NULL, "%s %s", problem,
@@ -115,8 +116,8 @@ static rlhf_status add_child(parse *p, rlhf__config_node *parent, rlhf__config_n
                              "the key \"%s\" is on line %" PRId64 " already", key,
                              twin->key_line);
     if (++p->config->num_keys > MAX_KEYS)
-        return rlhf__fail_at(RLHF_ERR_LIMIT, p->config->name, (int64_t)mark.line + 1, 0, NULL,
-                             "more than %" PRId64 " keys", MAX_KEYS);
+        return rlhf__fail_at(RLHF_ERR_LIMIT, p->config->name, (int64_t)mark.line + 1, 0,
+                             NULL, "more than %" PRId64 " keys", MAX_KEYS);
     RLHF__TRY(
         rlhf__alloc(p->config->context, 1, sizeof *node, RLHF_MEMORY_GENERAL, &node));
     node->parent = parent;
@@ -169,8 +170,9 @@ static rlhf_status parse_document(parse *p)
     RLHF__TRY(next_event(p));
     RLHF__TRY(parse_value(p, root, 1));
     if (root->value && !rlhf__config_is_null(root))
-        return rlhf__fail_at(RLHF_ERR_FORMAT, p->config->name, root->line, root->column, NULL,
-                             "expected keys and values, got \"%.40s\"", root->value);
+        return rlhf__fail_at(RLHF_ERR_FORMAT, p->config->name, root->line, root->column,
+                             NULL, "expected keys and values, got \"%.40s\"",
+                             root->value);
     RLHF__TRY(next_event(p)); /* document end */
     RLHF__TRY(next_event(p));
     if (p->event.type != YAML_STREAM_END_EVENT)

@@ -1,4 +1,5 @@
-/* From the tree to options and single values. Every refusal names file, line, column and key. */
+/* From the tree to options and single values. Every refusal names file, line, column and
+ * key. */
 #include "config/config.h"
 
 #include <inttypes.h>
@@ -10,10 +11,12 @@
 #include "base/size.h"
 #include "config/tree.h"
 
-rlhf__config_node *rlhf__config_child(rlhf__config_node *node, const char *key, size_t size)
+rlhf__config_node *rlhf__config_child(rlhf__config_node *node, const char *key,
+                                      size_t size)
 {
     for (rlhf__config_node *child = node->first; child; child = child->next)
-        if (child->key && strlen(child->key) == size && memcmp(child->key, key, size) == 0)
+        if (child->key && strlen(child->key) == size &&
+            memcmp(child->key, key, size) == 0)
             return child;
     return NULL;
 }
@@ -28,8 +31,8 @@ bool rlhf__config_is_null(const rlhf__config_node *node)
 static rlhf_status fail_value(const rlhf__config *config, const rlhf__config_node *node,
                               const char *path, const char *must, const char *shown)
 {
-    return rlhf__fail_at(RLHF_ERR_FORMAT, config->name, node->line, node->column, node->key,
-                         "%s must be %s, got %s", path, must, shown);
+    return rlhf__fail_at(RLHF_ERR_FORMAT, config->name, node->line, node->column,
+                         node->key, "%s must be %s, got %s", path, must, shown);
 }
 
 /* Wants `must`, got something of another type. */
@@ -47,8 +50,8 @@ static rlhf_status wrong_type(const rlhf__config *config, const rlhf__config_nod
     return fail_value(config, node, path, must, shown);
 }
 
-/* The node at a path of keys and dots; NULL if some part is not there. The sections on the way are
- * marked as read, the node itself is not. */
+/* The node at a path of keys and dots; NULL if some part is not there. The sections on
+ * the way are marked as read, the node itself is not. */
 static rlhf_status find(rlhf__config *config, const char *path, rlhf__config_node **out)
 {
     rlhf__config_node *node = &config->root;
@@ -127,7 +130,8 @@ static rlhf_status unknown_key(const rlhf__config *config, const rlhf__config_no
         }
     }
     return rlhf__fail_at(RLHF_ERR_FORMAT, config->name, node->key_line, node->key_column,
-                         node->key, "unknown key \"%.64s\" in section \"%s\";%s known: %s",
+                         node->key,
+                         "unknown key \"%.64s\" in section \"%s\";%s known: %s",
                          node->key, section, hint, known);
 }
 
@@ -195,7 +199,8 @@ static rlhf_status read_i32(const rlhf__config *config, const rlhf__config_node 
     return RLHF_OK;
 }
 
-/* Writes the node's value into the field of `options`; the range is checked afterwards. */
+/* Writes the node's value into the field of `options`; the range is checked afterwards.
+ */
 static rlhf_status read_field(const rlhf__config *config, const rlhf__config_node *node,
                               const char *path, const rlhf__field *field, char *options)
 {
@@ -209,7 +214,8 @@ static rlhf_status read_field(const rlhf__config *config, const rlhf__config_nod
         return parse_int(config, node, path, to);
     case RLHF__FIELD_U64:
         if (!node->value || node->quoted || !rlhf__parse_u64(node->value, to))
-            return wrong_type(config, node, path, "an integer in [0, 18446744073709551615]");
+            return wrong_type(config, node, path,
+                              "an integer in [0, 18446744073709551615]");
         return RLHF_OK;
     case RLHF__FIELD_F64:
         return parse_double(config, node, path, to);
@@ -230,14 +236,14 @@ static rlhf_status read_field(const rlhf__config *config, const rlhf__config_nod
 }
 
 /* The words of the failure just written, with the node's place before them. */
-static rlhf_status place_failure(const rlhf__config *config, const rlhf__config_node *node,
-                                 const char *section)
+static rlhf_status place_failure(const rlhf__config *config,
+                                 const rlhf__config_node *node, const char *section)
 {
     char words[512];
 
     snprintf(words, sizeof words, "%s", rlhf_last_error_message());
-    return rlhf__fail_at(RLHF_ERR_FORMAT, config->name, node->line, node->column, node->key,
-                         "%s%s%s", section, *section ? "." : "", words);
+    return rlhf__fail_at(RLHF_ERR_FORMAT, config->name, node->line, node->column,
+                         node->key, "%s%s%s", section, *section ? "." : "", words);
 }
 
 static rlhf_status apply_preset(const rlhf__config *config, rlhf__config_node *node,
@@ -256,14 +262,15 @@ static rlhf_status apply_preset(const rlhf__config *config, rlhf__config_node *n
 }
 
 static rlhf_status read_key(const rlhf__config *config, rlhf__config_node *node,
-                            const char *section, const rlhf__struct_desc *desc, void *options)
+                            const char *section, const rlhf__struct_desc *desc,
+                            void *options)
 {
     const rlhf__field *field = rlhf__struct_find(desc, node->key);
     char path[256];
 
     if (!field || is_hidden(field)) {
-        /* A section inside is for another read; a key that was asked for by its path before
-         * is known, too. */
+        /* A section inside is for another read; a key that was asked for by its path
+         * before is known, too. */
         if (node->was_read || !node->value)
             return RLHF_OK;
         return unknown_key(config, node, section, desc);
@@ -291,8 +298,8 @@ static rlhf_status read_section(rlhf__config *config, rlhf__config_node *node,
 }
 
 rlhf_status rlhf__config_read(rlhf__config *config, const char *section,
-                              const rlhf__struct_desc *desc, rlhf__config_preset_fn preset,
-                              void *options)
+                              const rlhf__struct_desc *desc,
+                              rlhf__config_preset_fn preset, void *options)
 {
     rlhf__config_node *node;
     void *own = NULL;
@@ -313,8 +320,8 @@ rlhf_status rlhf__config_read(rlhf__config *config, const char *section,
     return status;
 }
 
-rlhf_status rlhf__config_string(rlhf__config *config, const char *path, const char *fallback,
-                                const char **out_value)
+rlhf_status rlhf__config_string(rlhf__config *config, const char *path,
+                                const char *fallback, const char **out_value)
 {
     rlhf__config_node *node;
 

@@ -8,10 +8,11 @@
 #include "config/config.h"
 
 typedef struct rlhf__config_node {
-    struct rlhf__config_node *parent, *next, *first, *last; /* children in the file's order */
-    char *key;      /* NULL of the root */
-    char *value;    /* NULL of a mapping; without zero bytes inside */
-    bool quoted;    /* value was written as a string */
+    struct rlhf__config_node *parent, *next, *first,
+        *last;   /* children in the file's order */
+    char *key;   /* NULL of the root */
+    char *value; /* NULL of a mapping; without zero bytes inside */
+    bool quoted; /* value was written as a string */
     bool was_read;
     int64_t key_line, key_column; /* from 1 */
     int64_t line, column;         /* of the value, from 1 */
@@ -25,7 +26,8 @@ struct rlhf__config {
 };
 
 /* NULL if there is none. */
-rlhf__config_node *rlhf__config_child(rlhf__config_node *node, const char *key, size_t size);
+rlhf__config_node *rlhf__config_child(rlhf__config_node *node, const char *key,
+                                      size_t size);
 /* An unquoted "", "~" or "null". */
 bool rlhf__config_is_null(const rlhf__config_node *node);
 

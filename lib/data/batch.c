@@ -49,7 +49,8 @@ rlhf_status rlhf__rows_add(rlhf__rows *rows, const rlhf_example *example)
     rlhf_context *context = rows->context;
 
     RLHF__TRY(rlhf__grow(context, &rows->tokens, &rows->tokens_capacity,
-                         first + example->num_tokens + num_rejected, sizeof *rows->tokens));
+                         first + example->num_tokens + num_rejected,
+                         sizeof *rows->tokens));
     RLHF__TRY(rlhf__grow(context, &rows->cu_seqlens, &rows->seqs_capacity,
                          s + seqs_per_row(rows) + 1, sizeof *rows->cu_seqlens));
     RLHF__TRY(rlhf__grow(context, &rows->prompt_lengths, &rows->prompts_capacity, n + 1,
@@ -126,8 +127,8 @@ static rlhf_status sort_by_length(const rlhf__rows *rows, int64_t *order)
 {
     sort_key *keys = NULL;
 
-    RLHF__TRY(rlhf__alloc(rows->context, rows->num_rows, sizeof *keys, RLHF_MEMORY_GENERAL,
-                          &keys));
+    RLHF__TRY(rlhf__alloc(rows->context, rows->num_rows, sizeof *keys,
+                          RLHF_MEMORY_GENERAL, &keys));
     for (int64_t i = 0; i < rows->num_rows; i++)
         keys[i] = (sort_key){row_tokens(rows, i), i};
     qsort(keys, (size_t)rows->num_rows, sizeof *keys, longer_first);
@@ -145,12 +146,12 @@ rlhf_status rlhf__rows_cut(const rlhf__rows *rows, int64_t budget, bool by_lengt
     int64_t used = 0;
     rlhf_status status;
 
-    status =
-        rlhf__alloc(rows->context, count, sizeof *cut.order, RLHF_MEMORY_GENERAL, &cut.order);
+    status = rlhf__alloc(rows->context, count, sizeof *cut.order, RLHF_MEMORY_GENERAL,
+                         &cut.order);
     if (status != RLHF_OK)
         goto cleanup;
-    status = rlhf__alloc(rows->context, count + 1, sizeof *cut.starts, RLHF_MEMORY_GENERAL,
-                         &cut.starts);
+    status = rlhf__alloc(rows->context, count + 1, sizeof *cut.starts,
+                         RLHF_MEMORY_GENERAL, &cut.starts);
     if (status != RLHF_OK)
         goto cleanup;
     for (int64_t i = 0; i < count; i++)

@@ -25,8 +25,8 @@ typedef struct position {
     int64_t shuffle;
 } position;
 
-rlhf_status rlhf__dataset_create(rlhf_context *context, const rlhf_dataset_options *options,
-                                 rlhf__dataset **out)
+rlhf_status rlhf__dataset_create(rlhf_context *context,
+                                 const rlhf_dataset_options *options, rlhf__dataset **out)
 {
     rlhf_dataset_options own;
 
@@ -75,9 +75,10 @@ static rlhf_status check_ids(const int32_t *ids, int64_t count, int32_t vocab_si
 
 static rlhf_status bad_count(const char *field, const char *bound, int64_t value)
 {
-    return rlhf__fail_field(
-        rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be %s, got %" PRId64, field, bound, value),
-        field);
+    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                       "%s must be %s, got %" PRId64, field, bound,
+                                       value),
+                            field);
 }
 
 static rlhf_status check_rejected(const rlhf_example *example, int32_t vocab_size)
@@ -88,19 +89,21 @@ static rlhf_status check_rejected(const rlhf_example *example, int32_t vocab_siz
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "a preference without rejected tokens");
     if (example->num_rejected < prompt)
         return bad_count("num_rejected", ">= prompt_length", example->num_rejected);
-    RLHF__TRY(check_ids(example->rejected, example->num_rejected, vocab_size, "rejected"));
+    RLHF__TRY(
+        check_ids(example->rejected, example->num_rejected, vocab_size, "rejected"));
     if (prompt > 0 &&
         memcmp(example->tokens, example->rejected, (size_t)prompt * sizeof(int32_t)) != 0)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "tokens and rejected differ within the prompt's %" PRId64 " tokens",
-                          prompt);
+        return rlhf__fail(
+            RLHF_ERR_INVALID_ARG,
+            "tokens and rejected differ within the prompt's %" PRId64 " tokens", prompt);
     if (!(example->margin - example->margin == 0))
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "margin must be finite"),
                                 "margin");
     return RLHF_OK;
 }
 
-rlhf_status rlhf__example_check(const rlhf_example *example, int32_t kind, int32_t vocab_size)
+rlhf_status rlhf__example_check(const rlhf_example *example, int32_t kind,
+                                int32_t vocab_size)
 {
     const int64_t prompt = example->prompt_length;
 
@@ -263,8 +266,9 @@ static rlhf_status create_like(const rlhf__dataset *dataset, rlhf__dataset **out
     return RLHF_OK;
 }
 
-rlhf_status rlhf__dataset_split(const rlhf__dataset *dataset, int64_t held_out, uint64_t seed,
-                                rlhf__dataset **out_train, rlhf__dataset **out_held_out)
+rlhf_status rlhf__dataset_split(const rlhf__dataset *dataset, int64_t held_out,
+                                uint64_t seed, rlhf__dataset **out_train,
+                                rlhf__dataset **out_held_out)
 {
     rlhf__dataset *parts[2] = {NULL, NULL};
     int64_t *order = NULL;
@@ -277,14 +281,16 @@ rlhf_status rlhf__dataset_split(const rlhf__dataset *dataset, int64_t held_out, 
     const int64_t count = dataset->num_rows;
     if (held_out < 0 || held_out > count)
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "held_out must be in [0, %" PRId64 "], got %" PRId64,
+                                           "held_out must be in [0, %" PRId64
+                                           "], got %" PRId64,
                                            count, held_out),
                                 "held_out");
-    status = rlhf__alloc(dataset->context, count, sizeof *order, RLHF_MEMORY_GENERAL, &order);
+    status =
+        rlhf__alloc(dataset->context, count, sizeof *order, RLHF_MEMORY_GENERAL, &order);
     if (status != RLHF_OK)
         goto cleanup;
-    status = rlhf__alloc(dataset->context, count, sizeof *is_held_out, RLHF_MEMORY_GENERAL,
-                         &is_held_out);
+    status = rlhf__alloc(dataset->context, count, sizeof *is_held_out,
+                         RLHF_MEMORY_GENERAL, &is_held_out);
     if (status != RLHF_OK)
         goto cleanup;
     rlhf__rng_permutation(seed, rlhf__rng_stream(RLHF__RNG_SPLIT, 0), order, count);
@@ -318,10 +324,12 @@ rlhf_status rlhf__dataset_get_row(rlhf__dataset *dataset, int64_t index,
                                   rlhf_example *out_example)
 {
     if (dataset->is_source)
-        return rlhf__fail(RLHF_ERR_UNSUPPORTED, "rows of a host's source have no numbers");
+        return rlhf__fail(RLHF_ERR_UNSUPPORTED,
+                          "rows of a host's source have no numbers");
     if (index < 0 || index >= dataset->num_rows)
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "index must be in [0, %" PRId64 "), got %" PRId64,
+                                           "index must be in [0, %" PRId64
+                                           "), got %" PRId64,
                                            dataset->num_rows, index),
                                 "index");
     fill_example(dataset, index, out_example);
@@ -336,8 +344,8 @@ static rlhf_status draw_order(rlhf__dataset *dataset, int64_t epoch)
     RLHF__TRY(rlhf__grow(dataset->context, &dataset->order, &dataset->order_capacity,
                          dataset->num_rows, sizeof *dataset->order));
     rlhf__rng_permutation(dataset->options.seed,
-                          rlhf__rng_stream(RLHF__RNG_SHUFFLE, (uint64_t)epoch), dataset->order,
-                          dataset->num_rows);
+                          rlhf__rng_stream(RLHF__RNG_SHUFFLE, (uint64_t)epoch),
+                          dataset->order, dataset->num_rows);
     dataset->order_epoch = epoch;
     return RLHF_OK;
 }
@@ -407,8 +415,8 @@ rlhf_status rlhf__dataset_restore_position(rlhf__dataset *dataset, const void *b
     if (dataset->is_source)
         return rlhf__source_restore(dataset, bytes, size);
     if (size != sizeof saved)
-        return rlhf__fail(RLHF_ERR_FORMAT, "a position takes %zu bytes, got %zu", sizeof saved,
-                          size);
+        return rlhf__fail(RLHF_ERR_FORMAT, "a position takes %zu bytes, got %zu",
+                          sizeof saved, size);
     memcpy(&saved, bytes, sizeof saved);
     if (memcmp(saved.magic, POSITION_MAGIC, sizeof saved.magic) != 0)
         return rlhf__fail(RLHF_ERR_FORMAT, "the bytes are not a position of a dataset");
@@ -424,8 +432,8 @@ rlhf_status rlhf__dataset_restore_position(rlhf__dataset *dataset, const void *b
                           saved.seed, dataset->options.seed);
     if (saved.epoch < 0 || saved.index < 0 || saved.index > saved.num_rows)
         return rlhf__fail(RLHF_ERR_FORMAT,
-                          "a position at row %" PRId64 " of epoch %" PRId64 " with %" PRId64
-                          " rows",
+                          "a position at row %" PRId64 " of epoch %" PRId64
+                          " with %" PRId64 " rows",
                           saved.index, saved.epoch, saved.num_rows);
     dataset->epoch = saved.epoch;
     dataset->index = saved.index;

@@ -6,9 +6,8 @@ static const rlhf__enum_name kind_names[] = {{"text", RLHF_DATASET_TEXT},
                                              {"preference", RLHF_DATASET_PREFERENCE},
                                              {"prompt", RLHF_DATASET_PROMPT},
                                              {NULL, 0}};
-static const rlhf__enum_name overlong_names[] = {{"truncate", RLHF_OVERLONG_TRUNCATE},
-                                                 {"drop", RLHF_OVERLONG_DROP},
-                                                 {NULL, 0}};
+static const rlhf__enum_name overlong_names[] = {
+    {"truncate", RLHF_OVERLONG_TRUNCATE}, {"drop", RLHF_OVERLONG_DROP}, {NULL, 0}};
 
 #define FIELD(member) #member, .offset = offsetof(rlhf_dataset_options, member)
 static const rlhf__field fields[] = {
@@ -32,5 +31,5 @@ static const rlhf__field fields[] = {
 #undef FIELD
 
 const rlhf__struct_desc rlhf__dataset_options_desc = {
-    "rlhf_dataset_options", sizeof(rlhf_dataset_options), sizeof(rlhf_dataset_options), fields,
-    sizeof fields / sizeof fields[0]};
+    "rlhf_dataset_options", sizeof(rlhf_dataset_options), sizeof(rlhf_dataset_options),
+    fields, sizeof fields / sizeof fields[0]};

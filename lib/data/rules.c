@@ -5,8 +5,8 @@
 
 #include "base/size.h"
 
-static bool sides_equal(const rlhf_example *example, int64_t num_tokens, int64_t num_rejected,
-                        int64_t first)
+static bool sides_equal(const rlhf_example *example, int64_t num_tokens,
+                        int64_t num_rejected, int64_t first)
 {
     return num_tokens == num_rejected &&
            memcmp(example->tokens + first, example->rejected + first,
@@ -29,8 +29,8 @@ rlhf__verdict rlhf__row_judge(const rlhf__dataset *dataset, const rlhf_example *
     const int64_t limit = dataset->options.max_length;
     const bool pair = dataset->kind == RLHF_DATASET_PREFERENCE;
     const int64_t num_rejected = pair ? example->num_rejected : 0;
-    const int64_t prompt =
-        dataset->kind == RLHF_DATASET_PROMPT ? example->num_tokens : example->prompt_length;
+    const int64_t prompt = dataset->kind == RLHF_DATASET_PROMPT ? example->num_tokens
+                                                                : example->prompt_length;
     const int64_t excess = rlhf__max_i64(example->num_tokens, num_rejected) - limit;
     rlhf__row_cut cut = {0, 0, example->num_tokens, num_rejected, prompt};
 
@@ -44,8 +44,8 @@ rlhf__verdict rlhf__row_judge(const rlhf__dataset *dataset, const rlhf_example *
     if (dataset->options.overlong == RLHF_OVERLONG_DROP)
         return RLHF__ROW_OVERLONG;
 
-    /* The prompt's left goes first, up to a BOS and, so that the answer's first token keeps
-     * something before it, its last token. Then the answers' ends. */
+    /* The prompt's left goes first, up to a BOS and, so that the answer's first token
+     * keeps something before it, its last token. Then the answers' ends. */
     if (prompt > 0) {
         cut.head = dataset->bos_id >= 0 && example->tokens[0] == dataset->bos_id;
         cut.skip = rlhf__min_i64(excess, prompt - 1);

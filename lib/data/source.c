@@ -1,5 +1,5 @@
-/* Datasets that draw from a source of the host. What the host hands over is checked before
- * anything of the library sees it. */
+/* Datasets that draw from a source of the host. What the host hands over is checked
+ * before anything of the library sees it. */
 #include "data/source.h"
 
 #include <inttypes.h>
@@ -37,7 +37,8 @@ static rlhf_status callback_failed(const char *slot, rlhf_status status)
                       rlhf_status_name(status), (int)status);
 }
 
-/* A side must have tokens: of an answer one, of a text two, since the first is no target. */
+/* A side must have tokens: of an answer one, of a text two, since the first is no target.
+ */
 static rlhf_status check_sizes(const rlhf__dataset *dataset, const rlhf_example *example)
 {
     const bool text = dataset->kind == RLHF_DATASET_TEXT;
@@ -77,8 +78,9 @@ rlhf_status rlhf__source_next(rlhf__dataset *dataset, rlhf_example *out_example)
         size_t length = strnlen(rlhf_last_error_message(), sizeof reason - 1);
         memcpy(reason, rlhf_last_error_message(), length);
         reason[length] = '\0';
-        return rlhf__fail(RLHF_ERR_CALLBACK, "the source's row %" PRId64 " is refused: %s",
-                          example.id, reason);
+        return rlhf__fail(RLHF_ERR_CALLBACK,
+                          "the source's row %" PRId64 " is refused: %s", example.id,
+                          reason);
     }
     example.struct_size = sizeof example;
     if (dataset->kind == RLHF_DATASET_PROMPT)
@@ -109,7 +111,8 @@ rlhf_status rlhf__source_save(rlhf__dataset *dataset, void *out_bytes, size_t ca
         return callback_failed("save", status);
     if (size > room)
         return rlhf__fail(RLHF_ERR_CALLBACK,
-                          "the source's position has %zu bytes, capacity is %zu", size, room);
+                          "the source's position has %zu bytes, capacity is %zu", size,
+                          room);
     memcpy(out_bytes, bytes, size);
     *out_size = size;
     return RLHF_OK;
@@ -122,7 +125,8 @@ rlhf_status rlhf__source_restore(rlhf__dataset *dataset, const void *bytes, size
     if (!dataset->source.restore)
         return rlhf__fail(RLHF_ERR_UNSUPPORTED, "the source cannot restore a position");
     if (size > RLHF_SOURCE_POSITION_MAX)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "a position has at most %d bytes, got %zu",
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "a position has at most %d bytes, got %zu",
                           RLHF_SOURCE_POSITION_MAX, size);
     status = dataset->source.restore(dataset->user_data, bytes, size);
     return status == RLHF_OK ? RLHF_OK : callback_failed("restore", status);

@@ -1,5 +1,5 @@
-/* The choices as JSONL and as a preference dataset. Ids go out as they were generated, so that
- * training sees the tokens that the person judged. */
+/* The choices as JSONL and as a preference dataset. Ids go out as they were generated, so
+ * that training sees the tokens that the person judged. */
 #include "feedback/feedback.h"
 
 #include <string.h>
@@ -9,13 +9,15 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "feedback/store.h"
+#include "text/utf8.h"
 
 /* Sees a comparison that has a preferred answer. */
 typedef rlhf_status (*visit_fn)(void *arg, const rlhf_comparison *comparison);
 
-/* All ids are read first: the comparison's memory and the statements of each step are then the
- * same as everywhere else. */
-static rlhf_status list_chosen(rlhf__feedback *store, int64_t **out_ids, int64_t *out_count)
+/* All ids are read first: the comparison's memory and the statements of each step are
+ * then the same as everywhere else. */
+static rlhf_status list_chosen(rlhf__feedback *store, int64_t **out_ids,
+                               int64_t *out_count)
 {
     sqlite3_stmt *statement = NULL;
     int64_t capacity = 0, count = 0, *ids = NULL;
@@ -62,7 +64,8 @@ static rlhf_status visit_chosen(rlhf__feedback *store, visit_fn visit, void *arg
     return rlhf__store_end(store, status);
 }
 
-/* --- JSONL ------------------------------------------------------------------------------- */
+/* --- JSONL
+ * ------------------------------------------------------------------------------- */
 
 static rlhf_status set_text(rlhf__json *line, const char *key, const char *text,
                             rlhf__buffer *scratch)
@@ -70,7 +73,8 @@ static rlhf_status set_text(rlhf__json *line, const char *key, const char *text,
     scratch->size = 0;
     RLHF__TRY(rlhf__utf8_repair(text, (int64_t)strlen(text), scratch));
     return rlhf__json_set(
-        line, key, rlhf__json_new_string(scratch->size ? scratch->data : "", scratch->size));
+        line, key,
+        rlhf__json_new_string(scratch->size ? scratch->data : "", scratch->size));
 }
 
 static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids,
@@ -84,7 +88,8 @@ static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids
     return RLHF_OK;
 }
 
-static rlhf_status fill_line(rlhf__json *line, const rlhf_comparison *c, rlhf__buffer *scratch)
+static rlhf_status fill_line(rlhf__json *line, const rlhf_comparison *c,
+                             rlhf__buffer *scratch)
 {
     const int chosen = c->preferred, rejected = 1 - c->preferred;
 
@@ -93,7 +98,8 @@ static rlhf_status fill_line(rlhf__json *line, const rlhf_comparison *c, rlhf__b
     RLHF__TRY(set_text(line, "rejected", c->answer_text[rejected], scratch));
     RLHF__TRY(set_ids(line, "prompt_ids", c->prompt_ids, c->num_prompt));
     RLHF__TRY(set_ids(line, "chosen_ids", c->answer_ids[chosen], c->num_answer[chosen]));
-    return set_ids(line, "rejected_ids", c->answer_ids[rejected], c->num_answer[rejected]);
+    return set_ids(line, "rejected_ids", c->answer_ids[rejected],
+                   c->num_answer[rejected]);
 }
 
 typedef struct jsonl {
@@ -122,14 +128,15 @@ rlhf_status rlhf__feedback_export(rlhf__feedback *feedback, const char *path)
     rlhf_status status = visit_chosen(feedback, add_line, &out);
 
     if (status == RLHF_OK)
-        status = rlhf__file_write(feedback->context, path, out.text.size ? out.text.data : "",
-                                  out.text.size);
+        status = rlhf__file_write(feedback->context, path,
+                                  out.text.size ? out.text.data : "", out.text.size);
     rlhf__buffer_free(&out.text);
     rlhf__buffer_free(&out.scratch);
     return status;
 }
 
-/* --- dataset ----------------------------------------------------------------------------- */
+/* --- dataset
+ * ----------------------------------------------------------------------------- */
 
 typedef struct pairs {
     rlhf_context *context;
@@ -171,7 +178,8 @@ static rlhf_status add_pair(void *arg, const rlhf_comparison *comparison)
 }
 
 rlhf_status rlhf__feedback_dataset(rlhf__feedback *feedback,
-                                   const rlhf_dataset_options *options, rlhf__dataset **out)
+                                   const rlhf_dataset_options *options,
+                                   rlhf__dataset **out)
 {
     pairs to = {feedback->context, NULL, {NULL, NULL}, {0, 0}};
     rlhf_dataset_options own;

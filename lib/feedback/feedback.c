@@ -11,7 +11,8 @@
 #include "base/size.h"
 #include "feedback/store.h"
 
-/* --- checks ------------------------------------------------------------------------------ */
+/* --- checks
+ * ------------------------------------------------------------------------------ */
 
 static rlhf_status check_ids(const int32_t *ids, int64_t count, const char *name)
 {
@@ -23,8 +24,9 @@ static rlhf_status check_ids(const int32_t *ids, int64_t count, const char *name
                           RLHF__FEEDBACK_IDS_MAX);
     for (int64_t i = 0; i < count; i++)
         if (ids[i] < 0)
-            return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s[%" PRId64 "] must be >= 0, got %" PRId32,
-                              name, i, ids[i]);
+            return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                              "%s[%" PRId64 "] must be >= 0, got %" PRId32, name, i,
+                              ids[i]);
     return RLHF_OK;
 }
 
@@ -65,7 +67,8 @@ static bool answers_equal(const rlhf_comparison *c)
                   (size_t)c->num_answer[0] * sizeof(int32_t)) == 0;
 }
 
-/* --- adding ------------------------------------------------------------------------------ */
+/* --- adding
+ * ------------------------------------------------------------------------------ */
 
 /* Little-endian int32 whatever the machine. */
 static rlhf_status bind_ids(rlhf__feedback *store, sqlite3_stmt *statement, int column,
@@ -79,8 +82,8 @@ static rlhf_status bind_ids(rlhf__feedback *store, sqlite3_stmt *statement, int 
         for (int b = 0; b < 4; b++)
             bytes[4 * i + b] = (unsigned char)(id >> (8 * b));
     }
-    const int rc =
-        sqlite3_bind_blob64(statement, column, bytes, (uint64_t)count * 4, SQLITE_TRANSIENT);
+    const int rc = sqlite3_bind_blob64(statement, column, bytes, (uint64_t)count * 4,
+                                       SQLITE_TRANSIENT);
     rlhf__free(bytes);
     return rc == SQLITE_OK ? RLHF_OK : rlhf__store_fail(store, rc);
 }
@@ -94,8 +97,8 @@ static rlhf_status bind_text(rlhf__feedback *store, sqlite3_stmt *statement, int
     return rc == SQLITE_OK ? RLHF_OK : rlhf__store_fail(store, rc);
 }
 
-static rlhf_status bind_comparison(rlhf__feedback *store, sqlite3_stmt *statement, int64_t id,
-                                   const rlhf_comparison *c)
+static rlhf_status bind_comparison(rlhf__feedback *store, sqlite3_stmt *statement,
+                                   int64_t id, const rlhf_comparison *c)
 {
     const int order = (int)rlhf__rng_below(
         store->seed, rlhf__rng_stream(RLHF__RNG_FEEDBACK, (uint64_t)id), 0, 2);
@@ -124,9 +127,10 @@ static rlhf_status begin_insertion(rlhf__feedback *store, insertion *to)
         store, "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'comparison'", 1,
         &to->next_id));
     RLHF__TRY(rlhf__store_prepare(
-        store, "INSERT INTO comparison VALUES (?, ?, ?, ?, ?, ?, ?, ?)", &to->comparison));
-    return rlhf__store_prepare(store, "INSERT INTO choice (comparison, choice) VALUES (?, 0)",
-                               &to->choice);
+        store, "INSERT INTO comparison VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        &to->comparison));
+    return rlhf__store_prepare(
+        store, "INSERT INTO choice (comparison, choice) VALUES (?, 0)", &to->choice);
 }
 
 static void end_insertion(insertion *to)
@@ -148,8 +152,8 @@ static rlhf_status insert(rlhf__feedback *store, insertion *to, const rlhf_compa
     return RLHF_OK;
 }
 
-rlhf_status rlhf__feedback_add(rlhf__feedback *feedback, const rlhf_comparison *comparison,
-                               int64_t *out_id)
+rlhf_status rlhf__feedback_add(rlhf__feedback *feedback,
+                               const rlhf_comparison *comparison, int64_t *out_id)
 {
     insertion to = {NULL, NULL, 0};
     rlhf_status status;
@@ -177,7 +181,8 @@ static rlhf_status insert_all(rlhf__feedback *store, insertion *to,
     rlhf_comparison own;
 
     for (int64_t i = 0; i < count; i++, at += stride) {
-        RLHF__TRY(rlhf__struct_copy_in(at, sizeof own, sizeof own, &own, "rlhf_comparison"));
+        RLHF__TRY(
+            rlhf__struct_copy_in(at, sizeof own, sizeof own, &own, "rlhf_comparison"));
         RLHF__TRY(check_comparison(&own));
         if (answers_equal(&own))
             ++*out_skipped;
@@ -207,7 +212,8 @@ rlhf_status rlhf__feedback_add_many(rlhf__feedback *feedback,
     return status;
 }
 
-/* --- reading ----------------------------------------------------------------------------- */
+/* --- reading
+ * ----------------------------------------------------------------------------- */
 
 enum { COLUMN_ID, COLUMN_IDS, COLUMN_TEXTS = 4, COLUMN_ORDER = 7, COLUMN_CHOICE = 8 };
 
@@ -225,7 +231,8 @@ static void copy_ids(const unsigned char *bytes, int64_t count, int32_t *out)
     }
 }
 
-/* The row of select_one into memory of the store: three lists of ids, then three texts. */
+/* The row of select_one into memory of the store: three lists of ids, then three texts.
+ */
 static rlhf_status take_row(rlhf__feedback *store, sqlite3_stmt *statement,
                             rlhf_comparison *out)
 {
@@ -297,7 +304,8 @@ rlhf_status rlhf__feedback_next(rlhf__feedback *feedback, rlhf_comparison *out)
     return rlhf__feedback_get(feedback, id, out);
 }
 
-/* --- choices ----------------------------------------------------------------------------- */
+/* --- choices
+ * ----------------------------------------------------------------------------- */
 
 static rlhf_status current_choice(rlhf__feedback *store, int64_t id, int64_t *out_choice)
 {
@@ -326,7 +334,8 @@ static rlhf_status write_choice(rlhf__feedback *store, int64_t id, int32_t choic
     rlhf_status status;
 
     RLHF__TRY(rlhf__store_prepare(
-        store, "UPDATE choice SET choice = ?, place = ?, chosen_at = ? WHERE comparison = ?",
+        store,
+        "UPDATE choice SET choice = ?, place = ?, chosen_at = ? WHERE comparison = ?",
         &statement));
     sqlite3_bind_int(statement, 1, choice);
     if (choice != RLHF_CHOICE_NONE) {
@@ -357,7 +366,8 @@ rlhf_status rlhf__feedback_choose(rlhf__feedback *feedback, int64_t id, int32_t 
 {
     if (choice < RLHF_CHOICE_FIRST || choice > RLHF_CHOICE_SKIP)
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "choice must be in [1, 4], got %" PRId32, choice),
+                                           "choice must be in [1, 4], got %" PRId32,
+                                           choice),
                                 "choice");
     RLHF__TRY(rlhf__store_begin(feedback));
     return rlhf__store_end(feedback, choose(feedback, id, choice));
@@ -386,7 +396,8 @@ rlhf_status rlhf__feedback_undo(rlhf__feedback *feedback, int64_t *out_id)
     return status;
 }
 
-rlhf_status rlhf__feedback_get_info(rlhf__feedback *feedback, rlhf_feedback_info *out_info)
+rlhf_status rlhf__feedback_get_info(rlhf__feedback *feedback,
+                                    rlhf_feedback_info *out_info)
 {
     rlhf_feedback_info info = {sizeof info, 0, 0, 0, 0, 0};
     sqlite3_stmt *statement = NULL;
@@ -395,7 +406,8 @@ rlhf_status rlhf__feedback_get_info(rlhf__feedback *feedback, rlhf_feedback_info
 
     RLHF__TRY(rlhf__store_prepare(
         feedback,
-        "SELECT count(*), coalesce(sum(choice = 0), 0), coalesce(sum(choice IN (1, 2)), 0),"
+        "SELECT count(*), coalesce(sum(choice = 0), 0), coalesce(sum(choice IN (1, 2)), "
+        "0),"
         " coalesce(sum(choice = 3), 0), coalesce(sum(choice = 4), 0) FROM choice",
         &statement));
     status = rlhf__store_step(feedback, statement, &row);

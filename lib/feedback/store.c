@@ -1,8 +1,8 @@
 /* Opening the SQLite file, its schema, and SQLite's errors in the library's words.
  *
- * One file beside a rollback journal while a change is under way; synchronous=EXTRA also syncs
- * the folder after the journal is gone, without which a power cut could bring the journal
- * back and undo a choice that was reported as made. */
+ * One file beside a rollback journal while a change is under way; synchronous=EXTRA also
+ * syncs the folder after the journal is gone, without which a power cut could bring the
+ * journal back and undo a choice that was reported as made. */
 #include "feedback/store.h"
 
 #include <inttypes.h>
@@ -18,7 +18,8 @@
 /* Waits for another process: this many times this long, then BUSY. */
 enum { BUSY_TRIES = 40, BUSY_WAIT_MS = 25 };
 
-/* docs/feedback.md, "The file". Ids are little-endian int32; texts are bytes as they came. */
+/* docs/feedback.md, "The file". Ids are little-endian int32; texts are bytes as they
+ * came. */
 static const char schema[] =
     "CREATE TABLE comparison ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -47,7 +48,8 @@ rlhf_status rlhf__store_fail(rlhf__feedback *store, int rc)
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         RLHF__TRY(rlhf__check_cancel(store->context));
-        return rlhf__fail(RLHF_ERR_BUSY, "another process is using the feedback store \"%s\"",
+        return rlhf__fail(RLHF_ERR_BUSY,
+                          "another process is using the feedback store \"%s\"",
                           store->path);
     case SQLITE_INTERRUPT:
         RLHF__TRY(rlhf__check_cancel(store->context));
@@ -70,8 +72,8 @@ rlhf_status rlhf__store_fail(rlhf__feedback *store, int rc)
     case SQLITE_PERM:
     case SQLITE_AUTH:
         if (system_errno)
-            return rlhf__fail_errno(system_errno, store->path, "feedback store \"%s\": %s",
-                                    store->path, words);
+            return rlhf__fail_errno(system_errno, store->path,
+                                    "feedback store \"%s\": %s", store->path, words);
         return rlhf__fail_at(RLHF_ERR_IO, store->path, 0, 0, NULL, "feedback store: %s",
                              words);
     default:
@@ -93,7 +95,8 @@ rlhf_status rlhf__store_prepare(rlhf__feedback *store, const char *sql,
     return rc == SQLITE_OK ? RLHF_OK : rlhf__store_fail(store, rc);
 }
 
-rlhf_status rlhf__store_step(rlhf__feedback *store, sqlite3_stmt *statement, bool *out_row)
+rlhf_status rlhf__store_step(rlhf__feedback *store, sqlite3_stmt *statement,
+                             bool *out_row)
 {
     const int rc = sqlite3_step(statement);
 
@@ -150,15 +153,15 @@ static int on_progress(void *arg)
     return atomic_load(&store->context->cancel_requested) != 0;
 }
 
-/* SQLite reads "file:..." as a URI and ":memory:" as no file at all, where the build or the host
- * says so; "./" before a relative path takes that away. */
+/* SQLite reads "file:..." as a URI and ":memory:" as no file at all, where the build or
+ * the host says so; "./" before a relative path takes that away. */
 static rlhf_status open_file(rlhf__feedback *store)
 {
     rlhf__buffer name = {store->context, NULL, 0, 0};
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                       SQLITE_OPEN_EXRESCODE;
-    rlhf_status status =
-        rlhf__buffer_printf(&name, "%s%s", store->path[0] == '/' ? "" : "./", store->path);
+    rlhf_status status = rlhf__buffer_printf(
+        &name, "%s%s", store->path[0] == '/' ? "" : "./", store->path);
     if (status == RLHF_OK) {
         const int rc = sqlite3_open_v2(name.data, &store->db, flags, NULL);
         if (rc != SQLITE_OK)
@@ -189,7 +192,8 @@ static rlhf_status check_or_create(rlhf__feedback *store)
 
     RLHF__TRY(rlhf__store_integer(store, "PRAGMA application_id", 0, &application));
     RLHF__TRY(rlhf__store_integer(store, "PRAGMA user_version", 0, &version));
-    RLHF__TRY(rlhf__store_integer(store, "SELECT count(*) FROM sqlite_schema", 0, &objects));
+    RLHF__TRY(
+        rlhf__store_integer(store, "SELECT count(*) FROM sqlite_schema", 0, &objects));
     if (application == 0 && version == 0 && objects == 0)
         return rlhf__store_exec(store, schema);
     if (application != APPLICATION_ID)
@@ -229,7 +233,8 @@ rlhf_status rlhf__feedback_open(rlhf_context *context, const char *path, uint64_
 
     *out = NULL;
     if (!*path)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "the path of the feedback store is empty");
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "the path of the feedback store is empty");
     RLHF__TRY(rlhf__alloc(context, 1, sizeof *store, RLHF_MEMORY_GENERAL, &store));
     store->context = context;
     store->seed = seed;
@@ -237,8 +242,8 @@ rlhf_status rlhf__feedback_open(rlhf_context *context, const char *path, uint64_
     if (status == RLHF_OK)
         status = open_file(store);
     if (status == RLHF_OK && sqlite3_db_readonly(store->db, "main") == 1)
-        status =
-            rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "the feedback store is read-only");
+        status = rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL,
+                               "the feedback store is read-only");
     if (status == RLHF_OK)
         status = configure(store);
     if (status == RLHF_OK) {

@@ -1,17 +1,16 @@
-/* The open SQLite file: statements, transactions, and SQLite's errors in the library's words.
- * Private to this folder. */
+/* The open SQLite file: statements, transactions, and SQLite's errors in the library's
+ * words. Private to this folder. */
 #ifndef RLHF_FEEDBACK_STORE_H
 #define RLHF_FEEDBACK_STORE_H
 
 #include <sqlite3.h>
 #include <stdbool.h>
 
-#include "base/alloc.h"
 #include "feedback/feedback.h"
 
 /* Most bytes of a text and ids of a list; keeps SQLite's own allocations bounded. */
 #define RLHF__FEEDBACK_TEXT_MAX (16 * 1024 * 1024)
-#define RLHF__FEEDBACK_IDS_MAX (4 * 1024 * 1024)
+#define RLHF__FEEDBACK_IDS_MAX  (4 * 1024 * 1024)
 
 struct rlhf__feedback {
     rlhf_context *context;
@@ -28,16 +27,13 @@ rlhf_status rlhf__store_exec(rlhf__feedback *store, const char *sql);
 rlhf_status rlhf__store_prepare(rlhf__feedback *store, const char *sql,
                                 sqlite3_stmt **out_statement);
 /* *out_row: a row is there. */
-rlhf_status rlhf__store_step(rlhf__feedback *store, sqlite3_stmt *statement, bool *out_row);
+rlhf_status rlhf__store_step(rlhf__feedback *store, sqlite3_stmt *statement,
+                             bool *out_row);
 /* First column of the first row; `fallback` where there is none or it is NULL. */
 rlhf_status rlhf__store_integer(rlhf__feedback *store, const char *sql, int64_t fallback,
                                 int64_t *out_value);
 rlhf_status rlhf__store_begin(rlhf__feedback *store); /* takes the write lock */
 /* Commits if `status` is OK, else rolls back; passes `status` on. */
 rlhf_status rlhf__store_end(rlhf__feedback *store, rlhf_status status);
-
-/* Appends `size` bytes as UTF-8: each maximal invalid part becomes U+FFFD (Unicode 15,
- * section 3.9, "U+FFFD Substitution of Maximal Subparts"). */
-rlhf_status rlhf__utf8_repair(const char *text, int64_t size, rlhf__buffer *out);
 
 #endif
