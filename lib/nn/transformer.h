@@ -61,6 +61,9 @@ typedef struct rlhf__kv_cache {
 /* Room for `capacity` tokens; keeps what is in it. */
 rlhf_status rlhf__kv_cache_reserve(rlhf__kv_cache *cache, const rlhf__transformer *model,
                                    int64_t capacity);
+/* One layer's part. */
+float *rlhf__kv_cache_layer(const rlhf__kv_cache *cache, const rlhf__transformer *model,
+                            int64_t layer);
 void rlhf__kv_cache_free(rlhf__kv_cache *cache);
 
 /* A ragged batch: sequences end to end. */

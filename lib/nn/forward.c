@@ -1,0 +1,185 @@
+/* The network's forward pass, on a tape. */
+#include <inttypes.h>
+
+#include "autograd/tape.h"
+#include "nn/transformer.h"
+
+/* What every layer needs, made once a pass, in the tape's arena. */
+typedef struct pass {
+    rlhf__transformer *model;
+    rlhf__tape *tape;
+    const rlhf__batch *batch;
+    const int32_t *positions; /* [tokens] */
+    const int64_t *past;      /* [num_seqs], tokens in the caches; NULL without */
+    float **caches;           /* [num_seqs], one layer's; NULL without */
+    int64_t capacity;
+} pass;
+
+static int64_t past_length(const rlhf__batch *batch, int64_t seq)
+{
+    return batch->caches ? batch->caches[seq]->length : 0;
+}
+
+rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch *batch)
+{
+    const int32_t vocab = model->config.vocab_size, context = model->config.context_length;
+
+    for (int64_t s = 0; s < batch->num_seqs; s++) {
+        const int64_t length = batch->cu_seqlens[s + 1] - batch->cu_seqlens[s];
+        const int64_t total = past_length(batch, s) + length;
+        if (length < 0)
+            return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                              "cu_seqlens must ascend, sequence %" PRId64
+                              " has length %" PRId64, s, length);
+        if (total > context)
+            return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                              "sequence %" PRId64 " has %" PRId64
+                              " tokens, more than context_length %" PRId32, s, total, context);
+    }
+    for (int64_t i = 0; i < batch->cu_seqlens[batch->num_seqs]; i++)
+        if (batch->tokens[i] < 0 || batch->tokens[i] >= vocab)
+            return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                              "tokens[%" PRId64 "] must be in [0, %" PRId32 "), got %" PRId32,
+                              i, vocab, batch->tokens[i]);
+    return RLHF_OK;
+}
+
+static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape, const rlhf__batch *batch,
+                         pass *out)
+{
+    rlhf__arena *arena = tape->arena;
+    int32_t *positions = NULL;
+    int64_t *past = NULL;
+
+    *out = (pass){.model = model, .tape = tape, .batch = batch};
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->cu_seqlens[batch->num_seqs], sizeof *positions,
+                                &positions));
+    for (int64_t s = 0; s < batch->num_seqs; s++) {
+        const int64_t first = batch->cu_seqlens[s], before = past_length(batch, s);
+        for (int64_t i = first; i < batch->cu_seqlens[s + 1]; i++)
+            positions[i] = (int32_t)(before + i - first);
+    }
+    out->positions = positions;
+    if (!batch->caches || batch->num_seqs == 0)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *past, &past));
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *out->caches, &out->caches));
+    for (int64_t s = 0; s < batch->num_seqs; s++)
+        past[s] = batch->caches[s]->length;
+    out->past = past;
+    out->capacity = batch->caches[0]->capacity;
+    return RLHF_OK;
+}
+
+static rlhf_status norm(const pass *p, int32_t kind, double eps, int32_t weight, int32_t bias,
+                        rlhf__var *x, rlhf__var **out)
+{
+    if (kind == RLHF_NORM_RMSNORM)
+        return rlhf__op_rmsnorm(p->tape, &p->model->params, weight, (float)eps, x, out);
+    return rlhf__op_layernorm(p->tape, &p->model->params, weight, bias, (float)eps, x, out);
+}
+
+/* y = W_out attention(rope(W_qkv norm1(x))) */
+static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *x, rlhf__var **out)
+{
+    const rlhf_model_config *c = &p->model->config;
+    const rlhf_layer_config *l = &c->layers[layer];
+    const rlhf__block_slabs *b = &p->model->blocks[layer];
+    rlhf__params *params = &p->model->params;
+    const rlhf__op_attention_args args = {.num_heads = c->num_heads,
+                                          .num_kv_heads = c->num_kv_heads,
+                                          .head_dim = c->head_dim,
+                                          .window = l->window,
+                                          .num_seqs = p->batch->num_seqs,
+                                          .cu_seqlens = p->batch->cu_seqlens,
+                                          .caches = p->caches,
+                                          .past = p->past,
+                                          .capacity = p->capacity};
+    rlhf__var *h = NULL, *qkv = NULL, *mixed = NULL;
+
+    for (int64_t s = 0; p->caches && s < p->batch->num_seqs; s++)
+        p->caches[s] = rlhf__kv_cache_layer(p->batch->caches[s], p->model, layer);
+    RLHF__TRY(norm(p, l->norm, l->norm_eps, b->norm1_weight, b->norm1_bias, x, &h));
+    RLHF__TRY(rlhf__op_linear(p->tape, params, b->qkv_weight, b->qkv_bias, h, &qkv));
+    if (l->rotary)
+        RLHF__TRY(rlhf__op_rope(p->tape, qkv, c->num_heads + c->num_kv_heads, c->head_dim,
+                                p->positions, p->model->layer_cos[layer],
+                                p->model->layer_sin[layer]));
+    RLHF__TRY(rlhf__op_attention(p->tape, &args, qkv, &mixed));
+    return rlhf__op_linear(p->tape, params, b->out_weight, b->out_bias, mixed, out);
+}
+
+static rlhf__activation activation_kind(int32_t activation)
+{
+    switch (activation) {
+    case RLHF_ACTIVATION_GELU_ERF: return RLHF__GELU_ERF;
+    case RLHF_ACTIVATION_SWIGLU: return RLHF__SWIGLU;
+    default: return RLHF__GELU_TANH;
+    }
+}
+
+/* y = W_down act(W_up norm2(x)) */
+static rlhf_status mlp(const pass *p, int32_t layer, rlhf__var *x, rlhf__var **out)
+{
+    const rlhf_layer_config *l = &p->model->config.layers[layer];
+    const rlhf__block_slabs *b = &p->model->blocks[layer];
+    rlhf__params *params = &p->model->params;
+    rlhf__var *h = NULL, *up = NULL, *active = NULL;
+
+    RLHF__TRY(norm(p, l->norm, l->norm_eps, b->norm2_weight, b->norm2_bias, x, &h));
+    RLHF__TRY(rlhf__op_linear(p->tape, params, b->up_weight, b->up_bias, h, &up));
+    RLHF__TRY(rlhf__op_activation(p->tape, activation_kind(p->model->config.activation), up,
+                                  &active));
+    return rlhf__op_linear(p->tape, params, b->down_weight, b->down_bias, active, out);
+}
+
+typedef rlhf_status (*branch_fn)(const pass *p, int32_t layer, rlhf__var *x, rlhf__var **out);
+
+/* x + branch(x). Where nothing is recorded the sum is formed in x's own memory and all else
+ * that the branch took is given back at once. */
+static rlhf_status residual(const pass *p, int32_t layer, branch_fn branch, rlhf__var **x)
+{
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(p->tape->arena);
+    rlhf__var *branched = NULL, *sum = NULL;
+    rlhf_status status = branch(p, layer, *x, &branched);
+
+    if (status == RLHF_OK)
+        status = rlhf__op_add(p->tape, *x, branched, &sum);
+    if (!p->tape->record)
+        rlhf__arena_release(p->tape->arena, mark);
+    else if (status == RLHF_OK)
+        *x = sum;
+    return status;
+}
+
+rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape,
+                                      const rlhf__batch *batch, rlhf__var **out_hidden)
+{
+    const rlhf_model_config *c = &model->config;
+    const int64_t count = batch->cu_seqlens[batch->num_seqs];
+    rlhf__var *x = NULL;
+    pass p;
+
+    RLHF__TRY(begin(model, tape, batch, &p));
+    RLHF__TRY(rlhf__op_embedding(tape, &model->params, model->token_table,
+                                 model->position_table, batch->tokens, p.positions, count,
+                                 &x));
+    for (int32_t layer = 0; layer < c->num_layers; layer++) {
+        RLHF__TRY(residual(&p, layer, attention, &x));
+        RLHF__TRY(residual(&p, layer, mlp, &x));
+    }
+    RLHF__TRY(norm(&p, c->norm, c->norm_eps, model->final_norm_weight, model->final_norm_bias,
+                   x, out_hidden));
+    for (int64_t s = 0; batch->caches && s < batch->num_seqs; s++)
+        batch->caches[s]->length += batch->cu_seqlens[s + 1] - batch->cu_seqlens[s];
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__transformer_head(rlhf__transformer *model, rlhf__tape *tape,
+                                   rlhf__var *hidden, rlhf__var **out)
+{
+    if (model->score_weight >= 0)
+        return rlhf__op_linear(tape, &model->params, model->score_weight, model->score_bias,
+                               hidden, out);
+    return rlhf__op_linear(tape, &model->params, model->head_weight, -1, hidden, out);
+}
