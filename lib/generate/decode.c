@@ -1,0 +1,125 @@
+/* One position of a group of sequences: forward through the caches, head, pick, log-prob.
+ *
+ * The log-probability goes the way that training goes (hidden row, head matmul, rlhf__logprob
+ * with the same inverse temperature and mask), so it is the same number, bit for bit. */
+#include "generate/generator.h"
+
+#include "base/size.h"
+
+#define LOGITS_BUDGET ((int64_t)1 << 23) /* floats of logits at once: 32 MiB */
+
+/* The group's new tokens end to end: the prompt of one that begins, else the last token. */
+typedef struct group {
+    int32_t *tokens;
+    int64_t *cu_seqlens;
+    int64_t *last_rows; /* row of each sequence's newest token */
+    rlhf__kv_cache **caches;
+    int64_t *past;      /* cache lengths before, to go back to */
+} group;
+
+static rlhf_status build_group(rlhf__generator *g, const int64_t *which, int64_t count,
+                               group *out)
+{
+    rlhf__arena *arena = g->tape->arena;
+    int64_t total = 0;
+
+    RLHF__TRY(rlhf__arena_alloc(arena, count + 1, sizeof *out->cu_seqlens, &out->cu_seqlens));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->last_rows, &out->last_rows));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->caches, &out->caches));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->past, &out->past));
+    out->cu_seqlens[0] = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const rlhf__answer *a = &g->answers[which[i]];
+        out->caches[i] = &g->slots[a->slot];
+        out->past[i] = out->caches[i]->length;
+        total += a->num_tokens - out->past[i];
+        out->cu_seqlens[i + 1] = total;
+        out->last_rows[i] = total - 1;
+    }
+    RLHF__TRY(rlhf__arena_alloc(arena, total, sizeof *out->tokens, &out->tokens));
+    for (int64_t i = 0; i < count; i++) {
+        const rlhf__answer *a = &g->answers[which[i]];
+        int32_t *to = out->tokens + out->cu_seqlens[i];
+        for (int64_t t = out->past[i]; t < a->num_tokens; t++)
+            *to++ = a->tokens[t];
+    }
+    return RLHF_OK;
+}
+
+static void mask_stop_tokens(const rlhf__generator *g, const rlhf__answer *a, float *logits)
+{
+    if (a->num_tokens - a->num_prompt >= g->settings.min_new_tokens)
+        return;
+    for (int64_t i = 0; i < g->settings.num_stop_tokens; i++)
+        logits[g->stop_tokens[i]] = RLHF__MASKED_LOGIT;
+}
+
+static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t count,
+                             float *logits)
+{
+    rlhf__arena *arena = g->tape->arena;
+    const int64_t vocab = g->net->config.vocab_size;
+    int32_t *targets = NULL;
+    float *logprobs = NULL, *entropies = NULL;
+
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *targets, &targets));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *logprobs, &logprobs));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *entropies, &entropies));
+    for (int64_t i = 0; i < count; i++) {
+        rlhf__answer *a = &g->answers[which[i]];
+        const rlhf__draw draw = {g->settings.seed, a->id, a->num_tokens, a->num_prompt,
+                                 a->tokens};
+        mask_stop_tokens(g, a, logits + i * vocab);
+        RLHF__TRY(rlhf__sampler_pick(g->context, arena, g->sampler, a->sampler_state, &draw,
+                                     logits + i * vocab, vocab, &targets[i]));
+    }
+    rlhf__logprob(g->context, logits, vocab, count, vocab, targets,
+                  (float)(1.0 / g->settings.temperature), logprobs, entropies, NULL);
+    for (int64_t i = 0; i < count; i++) {
+        rlhf__answer *a = &g->answers[which[i]];
+        a->pending = targets[i];
+        a->pending_logprob = logprobs[i];
+        a->pending_entropy = entropies[i];
+    }
+    return RLHF_OK;
+}
+
+/* Logits in chunks of rows, so that rows x vocabulary stays within a budget. */
+static rlhf_status pick_all(rlhf__generator *g, const int64_t *which, int64_t count,
+                            const int64_t *last_rows, rlhf__var *hidden)
+{
+    const int64_t chunk =
+        rlhf__max_i64(1, LOGITS_BUDGET / rlhf__max_i64(1, g->net->config.vocab_size));
+    rlhf_status status = RLHF_OK;
+
+    for (int64_t first = 0; first < count && status == RLHF_OK; first += chunk) {
+        const int64_t n = rlhf__min_i64(chunk, count - first);
+        const rlhf__arena_mark mark = rlhf__arena_get_mark(g->tape->arena);
+        rlhf__var *rows = NULL, *logits = NULL;
+        status = rlhf__op_gather_rows(g->tape, hidden, last_rows + first, n, &rows);
+        if (status == RLHF_OK)
+            status = rlhf__transformer_head(g->net, g->tape, rows, &logits);
+        if (status == RLHF_OK)
+            status = pick_rows(g, which + first, n, logits->data);
+        rlhf__arena_release(g->tape->arena, mark);
+    }
+    return status;
+}
+
+rlhf_status rlhf__generator_decode(rlhf__generator *g, const int64_t *which, int64_t count)
+{
+    group group = {0};
+    rlhf__var *hidden = NULL;
+
+    rlhf__tape_reset(g->tape, false, NULL);
+    RLHF__TRY(build_group(g, which, count, &group));
+    const rlhf__batch batch = {group.tokens, group.cu_seqlens, count, group.caches};
+    rlhf_status status = rlhf__transformer_forward(g->net, g->tape, &batch, &hidden);
+    if (status == RLHF_OK)
+        status = pick_all(g, which, count, group.last_rows, hidden);
+    if (status != RLHF_OK)
+        for (int64_t i = 0; i < count; i++)
+            if (g->answers[which[i]].pending < 0)
+                group.caches[i]->length = group.past[i];
+    return status;
+}

@@ -1,0 +1,311 @@
+/* Picking a token. The plain softmax walks the distribution once, in double, against a uniform
+ * keyed by (seed, sequence, position); the truncated ones take candidates off a heap, best
+ * first, so that a large vocabulary is never sorted. */
+#include "generate/sampler.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "autograd/tape.h"
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "base/size.h"
+#include "kernels/kernels.h"
+
+#define FIELD(member) #member, .offset = offsetof(rlhf_sampler_options, member)
+static const rlhf__field sampler_fields[] = {
+    {FIELD(temperature), .type = RLHF__FIELD_F64, .default_value = 1.0, .min = 0.0,
+     .max = HUGE_VAL, .max_exclusive = true,
+     .help = "tau of softmax(logits / tau); 0: greedy"},
+    {FIELD(top_p), .type = RLHF__FIELD_F64, .default_value = 1.0, .min = 0.0, .max = 1.0,
+     .min_exclusive = true,
+     .help = "keep the likeliest tokens that together reach this probability; 1: off"},
+    {FIELD(min_p), .type = RLHF__FIELD_F64, .min = 0.0, .max = 1.0,
+     .help = "keep tokens with at least this share of the largest probability; 0: off"},
+    {FIELD(top_k), .type = RLHF__FIELD_I32, .min = 0, .max = INT32_MAX,
+     .help = "keep the k likeliest tokens; 0: off"},
+    {FIELD(reserved), .type = RLHF__FIELD_I32, .help = "0"},
+};
+#undef FIELD
+
+const rlhf__struct_desc rlhf__sampler_options_desc = {
+    "rlhf_sampler_options", sizeof(rlhf_sampler_options), sizeof(rlhf_sampler_options),
+    sampler_fields, sizeof sampler_fields / sizeof sampler_fields[0]};
+
+static bool truncates(const rlhf_sampler_options *options)
+{
+    return options->top_k > 0 || options->top_p < 1.0 || options->min_p > 0.0;
+}
+
+rlhf_status rlhf__sampler_create(const rlhf_sampler_options *options,
+                                 rlhf__sampler **out_sampler)
+{
+    rlhf__sampler *sampler = NULL;
+
+    *out_sampler = NULL;
+    RLHF__TRY(rlhf__alloc(NULL, 1, sizeof *sampler, RLHF_MEMORY_GENERAL, &sampler));
+    sampler->options = *options;
+    if (!truncates(options))
+        sampler->softmax_temperature = options->temperature;
+    *out_sampler = sampler;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__sampler_create_custom(const rlhf_sampler_ops *ops, void *user_data,
+                                        rlhf__sampler **out_sampler)
+{
+    rlhf_sampler_ops own;
+    rlhf__sampler *sampler = NULL;
+
+    *out_sampler = NULL;
+    RLHF__TRY(rlhf__struct_copy_in(ops, sizeof own, sizeof own, &own, "rlhf_sampler_ops"));
+    if (!own.sample)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_sampler_ops.sample is NULL");
+    if (!(own.softmax_temperature >= 0.0) || isinf(own.softmax_temperature))
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "rlhf_sampler_ops.softmax_temperature must be >= 0, got %g",
+                          own.softmax_temperature);
+    RLHF__TRY(rlhf__alloc(NULL, 1, sizeof *sampler, RLHF_MEMORY_GENERAL, &sampler));
+    sampler->ops = own;
+    sampler->user_data = user_data;
+    sampler->softmax_temperature = own.softmax_temperature;
+    *out_sampler = sampler;
+    return RLHF_OK;
+}
+
+void rlhf__sampler_free(rlhf__sampler *sampler)
+{
+    if (!sampler)
+        return;
+    if (sampler->ops.destroy)
+        sampler->ops.destroy(sampler->user_data);
+    rlhf__free(sampler);
+}
+
+rlhf_status rlhf__sampler_begin(const rlhf__sampler *sampler, int64_t sequence_id,
+                                void **out_state)
+{
+    *out_state = NULL;
+    if (!sampler->ops.begin)
+        return RLHF_OK;
+    const rlhf_status status =
+        sampler->ops.begin(sampler->user_data, sequence_id, out_state);
+    if (status != RLHF_OK)
+        return rlhf__fail(RLHF_ERR_CALLBACK,
+                          "the sampler's begin failed with %d for sequence %" PRId64,
+                          (int)status, sequence_id);
+    return RLHF_OK;
+}
+
+void rlhf__sampler_end(const rlhf__sampler *sampler, void *state)
+{
+    if (sampler->ops.end)
+        sampler->ops.end(sampler->user_data, state);
+}
+
+/* Four uniforms a position: the position counts in fours, so none is shared. */
+double rlhf__draw_uniform(const rlhf__draw *draw, int32_t index)
+{
+    return rlhf__rng_uniform(draw->seed,
+                             rlhf__rng_stream(RLHF__RNG_SAMPLE, (uint64_t)draw->sequence_id),
+                             (uint64_t)draw->position * 4 + (uint64_t)index);
+}
+
+static rlhf_status fail_not_finite(const rlhf__draw *draw)
+{
+    return rlhf__fail(RLHF_ERR_NUMERIC,
+                      "logits of sequence %" PRId64 " at position %" PRId64 " are not finite",
+                      draw->sequence_id, draw->position);
+}
+
+/* Inverse CDF over probs[vocab]; masked tokens count as 0. -1 if nothing can be picked. */
+static int32_t draw_by_cdf(const float *logits, const float *probs, int64_t vocab, double u)
+{
+    double total = 0.0, sum = 0.0;
+    int32_t last = -1;
+
+    for (int64_t v = 0; v < vocab; v++)
+        if (logits[v] > RLHF__MASKED_LOGIT)
+            total += (double)probs[v];
+    if (!(total > 0.0) || !isfinite(total))
+        return -1;
+    for (int64_t v = 0; v < vocab; v++) {
+        if (!(logits[v] > RLHF__MASKED_LOGIT) || !(probs[v] > 0.0f))
+            continue;
+        last = (int32_t)v;
+        sum += (double)probs[v];
+        if (sum > u * total)
+            break;
+    }
+    return last;
+}
+
+typedef struct candidate {
+    float prob;
+    int32_t token;
+} candidate;
+
+/* Likelier first; the lower id of equals. */
+static bool before(candidate a, candidate b)
+{
+    return a.prob > b.prob || (a.prob == b.prob && a.token < b.token);
+}
+
+static void sift_down(candidate *heap, int64_t count, int64_t i)
+{
+    for (;;) {
+        int64_t best = i;
+        for (int64_t child = 2 * i + 1; child <= 2 * i + 2 && child < count; child++)
+            if (before(heap[child], heap[best]))
+                best = child;
+        if (best == i)
+            return;
+        const candidate moved = heap[i];
+        heap[i] = heap[best];
+        heap[best] = moved;
+        i = best;
+    }
+}
+
+/* Takes the best of heap[0..*count) off it. */
+static candidate pop(candidate *heap, int64_t *count)
+{
+    const candidate best = heap[0];
+
+    heap[0] = heap[--*count];
+    sift_down(heap, *count, 0);
+    return best;
+}
+
+/* Moves the candidates that stay from the heap to kept[], best first: of the top_k, the shortest
+ * run that reaches top_p of their mass, of that those with min_p of the largest. At least one. */
+static int64_t truncate(const rlhf_sampler_options *options, candidate *heap, int64_t count,
+                        candidate *kept)
+{
+    const int64_t limit =
+        options->top_k > 0 ? rlhf__min_i64(options->top_k, count) : count;
+    int64_t popped = 0, num = 0;
+    double mass = 0.0, sum = 0.0;
+
+    for (int64_t i = count / 2 - 1; i >= 0; i--)
+        sift_down(heap, count, i);
+    if (limit < count) {
+        for (; popped < limit; popped++) {
+            kept[popped] = pop(heap, &count);
+            mass += (double)kept[popped].prob;
+        }
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            mass += (double)heap[i].prob;
+    }
+    while (num < limit && (num == 0 || options->top_p >= 1.0 || sum < options->top_p * mass)) {
+        if (num >= popped)
+            kept[popped++] = pop(heap, &count);
+        if (num > 0 && (double)kept[num].prob < options->min_p * (double)kept[0].prob)
+            break;
+        sum += (double)kept[num++].prob;
+    }
+    return num;
+}
+
+static rlhf_status pick_truncated(rlhf__arena *scratch, const rlhf_sampler_options *options,
+                                  const float *logits, const float *probs, int64_t vocab,
+                                  double u, int32_t *out_token)
+{
+    candidate *heap = NULL, *kept = NULL;
+    int64_t count = 0, num;
+    double total = 0.0, sum = 0.0;
+
+    RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *heap, &heap));
+    RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *kept, &kept));
+    for (int64_t v = 0; v < vocab; v++)
+        if (logits[v] > RLHF__MASKED_LOGIT && probs[v] > 0.0f)
+            heap[count++] = (candidate){probs[v], (int32_t)v};
+    *out_token = -1;
+    if (count == 0)
+        return RLHF_OK;
+    num = truncate(options, heap, count, kept);
+    for (int64_t i = 0; i < num; i++)
+        total += (double)kept[i].prob;
+    for (int64_t i = 0; i < num; i++) {
+        *out_token = kept[i].token;
+        sum += (double)kept[i].prob;
+        if (sum > u * total)
+            break;
+    }
+    return RLHF_OK;
+}
+
+static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
+                            const rlhf_sampler_options *options, const rlhf__draw *draw,
+                            const float *logits, int64_t vocab, int32_t *out_token)
+{
+    float *probs = NULL;
+
+    if (!rlhf__all_finite(context, logits, vocab))
+        return fail_not_finite(draw);
+    if (options->temperature == 0.0) {
+        *out_token = rlhf__argmax_row(context, logits, vocab);
+        return RLHF_OK;
+    }
+    const double u = rlhf__draw_uniform(draw, 0);
+    RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *probs, &probs));
+    rlhf__softmax_row(context, logits, vocab, (float)(1.0 / options->temperature), probs);
+    if (truncates(options))
+        RLHF__TRY(pick_truncated(scratch, options, logits, probs, vocab, u, out_token));
+    else
+        *out_token = draw_by_cdf(logits, probs, vocab, u);
+    return *out_token < 0 ? fail_not_finite(draw) : RLHF_OK;
+}
+
+/* The host sees a masked token's logit as -infinity. */
+static rlhf_status pick_custom(rlhf__arena *scratch, const rlhf__sampler *sampler, void *state,
+                               const rlhf__draw *draw, const float *logits, int64_t vocab,
+                               int32_t *out_token)
+{
+    rlhf_sample_info info = {sizeof info, draw->sequence_id, draw->position,
+                             draw->num_prompt, draw->tokens, {0}};
+    float *shown = NULL;
+    int32_t token = -1;
+
+    for (int32_t i = 0; i < 4; i++)
+        info.uniforms[i] = rlhf__draw_uniform(draw, i);
+    RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *shown, &shown));
+    for (int64_t v = 0; v < vocab; v++)
+        shown[v] = logits[v] > RLHF__MASKED_LOGIT ? logits[v] : -HUGE_VALF;
+    const rlhf_status status =
+        sampler->ops.sample(sampler->user_data, state, &info, shown, vocab, &token);
+    if (status != RLHF_OK)
+        return rlhf__fail(RLHF_ERR_CALLBACK,
+                          "the sampler failed with %d for sequence %" PRId64
+                          " at position %" PRId64,
+                          (int)status, draw->sequence_id, draw->position);
+    if (token < 0 || token >= vocab)
+        return rlhf__fail(RLHF_ERR_CALLBACK,
+                          "the sampler gave token %" PRId32 ", not in [0, %" PRId64 ")", token,
+                          vocab);
+    if (!(logits[token] > RLHF__MASKED_LOGIT))
+        return rlhf__fail(RLHF_ERR_CALLBACK,
+                          "the sampler gave token %" PRId32
+                          ", whose logit is -infinity, for sequence %" PRId64,
+                          token, draw->sequence_id);
+    *out_token = token;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__sampler_pick(rlhf_context *context, rlhf__arena *scratch,
+                               const rlhf__sampler *sampler, void *state,
+                               const rlhf__draw *draw, const float *logits,
+                               int64_t vocab_size, int32_t *out_token)
+{
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    const rlhf_status status =
+        sampler->ops.sample
+            ? pick_custom(scratch, sampler, state, draw, logits, vocab_size, out_token)
+            : pick_own(context, scratch, &sampler->options, draw, logits, vocab_size,
+                       out_token);
+
+    rlhf__arena_release(scratch, mark);
+    return status;
+}

@@ -1,0 +1,141 @@
+/* A rollout as JSON lines: what was asked, what was answered, and how it was judged. */
+#include "train/rollout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/json.h"
+#include "text/tokenizer.h"
+
+static const char *const finish_names[] = {"none", "stop", "length", "context", "callback"};
+
+static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids, int64_t count)
+{
+    rlhf__json *array = rlhf__json_new_array();
+    rlhf_status status = array ? RLHF_OK : rlhf__fail_no_memory(0);
+
+    for (int64_t i = 0; i < count && status == RLHF_OK; i++)
+        status = rlhf__json_append(array, rlhf__json_new_i64(ids[i]));
+    if (status != RLHF_OK) {
+        rlhf__json_free(array);
+        return status;
+    }
+    return rlhf__json_set(line, key, array);
+}
+
+/* Bytes that are not UTF-8 (half a character at the answer's end) become U+FFFD. */
+static rlhf__json *new_text(const char *text, int64_t size, rlhf__buffer *scratch)
+{
+    rlhf__json *json = rlhf__json_new_string(text, size);
+
+    if (json)
+        return json;
+    scratch->size = 0;
+    for (int64_t i = 0; i < size;) {
+        int64_t n = 1;
+        while (n <= 4 && i + n <= size && !(json = rlhf__json_new_string(text + i, n)))
+            n++;
+        const bool whole = json != NULL;
+        rlhf__json_free(json);
+        const rlhf_status status = whole
+                                       ? rlhf__buffer_append(scratch, text + i, n)
+                                       : rlhf__buffer_append(scratch, "\xef\xbf\xbd", 3);
+        if (status != RLHF_OK)
+            return NULL;
+        i += whole ? n : 1;
+        json = NULL;
+    }
+    return rlhf__json_new_string(scratch->data ? scratch->data : "", scratch->size);
+}
+
+static rlhf_status set_text(rlhf__json *line, const char *key, rlhf_context *context,
+                            const rlhf__tokenizer *tokenizer, const int32_t *ids,
+                            int64_t count)
+{
+    rlhf__buffer text = {.context = context}, scratch = {.context = context};
+    rlhf_status status = rlhf__tokenizer_decode(tokenizer, ids, count, true, &text);
+
+    if (status == RLHF_OK)
+        status = rlhf__json_set(line, key,
+                                new_text(text.data ? text.data : "", text.size, &scratch));
+    rlhf__buffer_free(&text);
+    rlhf__buffer_free(&scratch);
+    return status;
+}
+
+static rlhf__json *number_or_null(double value)
+{
+    return isfinite(value) ? rlhf__json_new_f64(value) : rlhf__json_new_null();
+}
+
+static rlhf_status fill_line(const rlhf__rollout *r, const rlhf__episode *e,
+                             const rlhf__tokenizer *tokenizer, rlhf__json *line)
+{
+    const int32_t *prompt = r->tokens + e->first;
+    const int32_t *completion = prompt + e->num_prompt;
+    const int64_t length = e->num_tokens - e->num_prompt;
+
+    RLHF__TRY(set_ids(line, "prompt_ids", prompt, e->num_prompt));
+    RLHF__TRY(set_ids(line, "completion_ids", completion, length));
+    if (tokenizer) {
+        RLHF__TRY(set_text(line, "prompt", r->context, tokenizer, prompt, e->num_prompt));
+        RLHF__TRY(set_text(line, "completion", r->context, tokenizer, completion, length));
+    }
+    RLHF__TRY(rlhf__json_set(line, "score", number_or_null(e->score)));
+    RLHF__TRY(rlhf__json_set(line, "kl", number_or_null(e->kl)));
+    RLHF__TRY(rlhf__json_set(line, "length", rlhf__json_new_i64(e->num_actions)));
+    return rlhf__json_set(line, "finish",
+                          rlhf__json_new_string(finish_names[e->finish],
+                                                (int64_t)strlen(finish_names[e->finish])));
+}
+
+static rlhf_status append_file(const char *path, const char *data, int64_t size)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    rlhf_status status = RLHF_OK;
+
+    if (fd < 0)
+        return rlhf__fail_errno(errno, path, "cannot open");
+    const off_t end = lseek(fd, 0, SEEK_END);
+    while (size > 0 && status == RLHF_OK) {
+        const ssize_t n = write(fd, data, (size_t)size);
+        if (n >= 0) {
+            data += n;
+            size -= n;
+        } else if (errno != EINTR) {
+            status = rlhf__fail_errno(errno, path, "cannot write");
+        }
+    }
+    if (status != RLHF_OK && end >= 0 && ftruncate(fd, end) != 0)
+        status = rlhf__fail_errno(errno, path, "cannot take back half a line");
+    if (close(fd) != 0 && status == RLHF_OK)
+        status = rlhf__fail_errno(errno, path, "cannot close");
+    return status;
+}
+
+rlhf_status rlhf__rollout_write_jsonl(const rlhf__rollout *rollout,
+                                      const struct rlhf__tokenizer *tokenizer,
+                                      const char *path)
+{
+    rlhf__buffer lines = {.context = rollout->context};
+    rlhf_status status = RLHF_OK;
+
+    for (int64_t i = 0; i < rollout->num_episodes && status == RLHF_OK; i++) {
+        rlhf__json *line = rlhf__json_new_object();
+        status = line ? fill_line(rollout, &rollout->episodes[i], tokenizer, line)
+                      : rlhf__fail_no_memory(0);
+        if (status == RLHF_OK)
+            status = rlhf__json_dump(line, 0, &lines);
+        if (status == RLHF_OK)
+            status = rlhf__buffer_append(&lines, "\n", 1);
+        rlhf__json_free(line);
+    }
+    if (status == RLHF_OK)
+        status = append_file(path, lines.data, lines.size);
+    rlhf__buffer_free(&lines);
+    return status;
+}
