@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/context.h"
 #include "base/size.h"
-#include "text/stream.h"
+#include "text/tokenizer.h"
 
 #define GROUP_TOKENS 4096 /* of one forward pass: bounds the memory that prompts take */
 
@@ -224,7 +224,8 @@ static rlhf_status admit(rlhf__generator *g)
         a->begun = true;
     }
     if (g->settings.tokenizer && g->settings.text && !a->stream)
-        RLHF__TRY(rlhf__text_stream_create(g->context, g->settings.tokenizer, true,
+        RLHF__TRY(rlhf__text_stream_create(g->context, g->settings.tokenizer,
+                                           RLHF__DECODE_SKIP_SPECIAL,
                                            &a->stream));
     a->slot = (int32_t)g->free_slots[--g->num_free];
     g->active[g->num_active++] = g->next_waiting++;
@@ -275,7 +276,7 @@ static rlhf_status decode_active(rlhf__generator *g)
 
 static bool is_stop(const rlhf__generator *g, int32_t token)
 {
-    for (int64_t i = 0; i < g->settings.num_stop_tokens; i++)
+    for (int64_t i = 0; g->settings.ends_at_stop && i < g->settings.num_stop_tokens; i++)
         if (g->stop_tokens[i] == token)
             return true;
     return false;

@@ -21,6 +21,7 @@ typedef struct rlhf__generator_settings {
     int64_t max_new_tokens, min_new_tokens;
     const int32_t *stop_tokens; /* [num_stop_tokens]; copied */
     int64_t num_stop_tokens;
+    bool ends_at_stop;          /* false: stop tokens are masked before the minimum, no more */
     int64_t max_active;         /* sequences decoded at once; 0: all */
     uint64_t seed;
     double temperature;         /* tau of the log-probabilities recorded, > 0 */

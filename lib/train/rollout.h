@@ -25,6 +25,7 @@ typedef struct rlhf__episode {
     double entropy;           /* summed over actions; NaN if unknown */
     int32_t finish;           /* an rlhf_finish */
     bool has_logprobs, has_token_scores;
+    bool own_logprobs;        /* computed by a trainer, not recorded when it was sampled */
     /* The slot after the last action (RLHF_SCORE_AFTER_LAST). */
     bool has_after;
     float after_value, after_reward, after_return;
@@ -47,6 +48,7 @@ typedef struct rlhf__rollout {
     int64_t tokens_capacity, mask_capacity, logprobs_capacity, scores_capacity;
     float *estimates_block;   /* storage of `estimates`; NULL before _advantages */
     rlhf__estimates estimates;
+    double advantage_figures[2]; /* mean and biased variance, before whitening */
     bool has_advantages;
     bool in_update;           /* a trainer is in the middle of its update: no changes */
 } rlhf__rollout;

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/json.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 static const char *const finish_names[] = {"none", "stop", "length", "context", "callback"};
 
@@ -28,42 +29,21 @@ static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids
 }
 
 /* Bytes that are not UTF-8 (half a character at the answer's end) become U+FFFD. */
-static rlhf__json *new_text(const char *text, int64_t size, rlhf__buffer *scratch)
-{
-    rlhf__json *json = rlhf__json_new_string(text, size);
-
-    if (json)
-        return json;
-    scratch->size = 0;
-    for (int64_t i = 0; i < size;) {
-        int64_t n = 1;
-        while (n <= 4 && i + n <= size && !(json = rlhf__json_new_string(text + i, n)))
-            n++;
-        const bool whole = json != NULL;
-        rlhf__json_free(json);
-        const rlhf_status status = whole
-                                       ? rlhf__buffer_append(scratch, text + i, n)
-                                       : rlhf__buffer_append(scratch, "\xef\xbf\xbd", 3);
-        if (status != RLHF_OK)
-            return NULL;
-        i += whole ? n : 1;
-        json = NULL;
-    }
-    return rlhf__json_new_string(scratch->data ? scratch->data : "", scratch->size);
-}
-
 static rlhf_status set_text(rlhf__json *line, const char *key, rlhf_context *context,
                             const rlhf__tokenizer *tokenizer, const int32_t *ids,
                             int64_t count)
 {
-    rlhf__buffer text = {.context = context}, scratch = {.context = context};
-    rlhf_status status = rlhf__tokenizer_decode(tokenizer, ids, count, true, &text);
+    rlhf__buffer bytes = {.context = context}, text = {.context = context};
+    rlhf_status status =
+        rlhf__tokenizer_decode(tokenizer, ids, count, RLHF__DECODE_SKIP_SPECIAL, &bytes);
 
+    if (status == RLHF_OK && bytes.size > 0)
+        status = rlhf__utf8_repair(bytes.data, bytes.size, &text);
     if (status == RLHF_OK)
         status = rlhf__json_set(line, key,
-                                new_text(text.data ? text.data : "", text.size, &scratch));
+                                rlhf__json_new_string(text.data ? text.data : "", text.size));
+    rlhf__buffer_free(&bytes);
     rlhf__buffer_free(&text);
-    rlhf__buffer_free(&scratch);
     return status;
 }
 

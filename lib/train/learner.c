@@ -1,0 +1,139 @@
+/* Gradient and optimizer of one network. */
+#include "train/learner.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "kernels/kernels.h"
+
+rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
+                               const rlhf__learner_settings *settings)
+{
+    const rlhf__adamw_settings adamw = {settings->beta1, settings->beta2, settings->epsilon,
+                                        settings->weight_decay, settings->adam_form};
+
+    memset(l, 0, sizeof *l);
+    l->context = net->context;
+    l->net = net;
+    l->max_grad_norm = settings->max_grad_norm;
+    RLHF__TRY(rlhf__alloc(l->context, net->params.count, sizeof *l->grads,
+                          RLHF_MEMORY_GRADIENTS, &l->grads));
+    return rlhf__adamw_init(&l->adamw, &net->params, &adamw);
+}
+
+void rlhf__learner_free(rlhf__learner *l)
+{
+    rlhf__free(l->grads);
+    rlhf__adamw_free(&l->adamw);
+    l->grads = NULL;
+}
+
+void rlhf__learner_zero_grads(rlhf__learner *l)
+{
+    memset(l->grads, 0, (size_t)l->net->params.count * sizeof *l->grads);
+}
+
+rlhf_status rlhf__learner_norm(const rlhf__learner *l, double scale, const char *what,
+                               double *out_norm)
+{
+    return rlhf__grad_norm(l->context, l->grads, l->net->params.count, scale, what, out_norm);
+}
+
+void rlhf__learner_apply(rlhf__learner *l, double learning_rate, double scale, double norm)
+{
+    rlhf__adamw_apply(&l->adamw, &l->net->params, l->grads, learning_rate,
+                      scale * rlhf__clip_factor(norm, l->max_grad_norm));
+}
+
+rlhf_status rlhf__learner_gradient(const rlhf__learner *l, const char *name, double scale,
+                                   float *out_values, int64_t count)
+{
+    const rlhf__params *params = &l->net->params;
+    const rlhf__named *named = rlhf__params_find(params, name);
+
+    if (!named)
+        return rlhf__fail(RLHF_ERR_NOT_FOUND, "no parameter \"%.96s\"", name);
+    const rlhf__slab *slab = &params->slabs[named->slab];
+    if (count != named->rows * slab->cols)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "count must be %" PRId64 " for \"%s\", got %" PRId64,
+                          named->rows * slab->cols, named->name, count);
+    const float *from = l->grads + slab->offset + named->first_row * slab->cols;
+    for (int64_t i = 0; i < count; i++)
+        out_values[i] = (float)(scale * (double)from[i]);
+    return RLHF_OK;
+}
+
+/* --- saved state: PREFIX.weights/…, PREFIX.adam_m/…, PREFIX.adam_v/…, PREFIX.adam_step ------ */
+
+enum { NAME_SIZE = 64 };
+
+static const char *join(char out[NAME_SIZE], const char *prefix, const char *name)
+{
+    (void)snprintf(out, NAME_SIZE, "%s.%s", prefix, name);
+    return out;
+}
+
+rlhf_status rlhf__learner_put(const rlhf__learner *l, const char *prefix,
+                              rlhf__state_writer *writer)
+{
+    const rlhf__params *params = &l->net->params;
+    char name[NAME_SIZE];
+
+    RLHF__TRY(rlhf__state_put_i64(writer, join(name, prefix, "parameters"),
+                                  rlhf__params_num(params)));
+    RLHF__TRY(rlhf__state_put_i64(writer, join(name, prefix, "adam_step"), l->adamw.step));
+    RLHF__TRY(rlhf__state_put_params(writer, join(name, prefix, "weights"), params,
+                                     params->values));
+    RLHF__TRY(rlhf__state_put_params(writer, join(name, prefix, "adam_m"), params, l->adamw.m));
+    return rlhf__state_put_params(writer, join(name, prefix, "adam_v"), params, l->adamw.v);
+}
+
+rlhf_status rlhf__learner_check(const rlhf__learner *l, const char *prefix,
+                                const rlhf__state_reader *reader)
+{
+    const rlhf__params *params = &l->net->params;
+    char name[NAME_SIZE];
+    int64_t saved = 0, step = 0;
+
+    RLHF__TRY(rlhf__state_get_i64(reader, join(name, prefix, "parameters"), &saved));
+    if (saved != rlhf__params_num(params))
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "the state is of a %s of %" PRId64 " parameters, this one has %" PRId64,
+                          prefix, saved, rlhf__params_num(params));
+    RLHF__TRY(
+        rlhf__state_get_range(reader, join(name, prefix, "adam_step"), 0, INT64_MAX, &step));
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true, NULL));
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params, true, NULL));
+    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params, true, NULL);
+}
+
+rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
+                              const rlhf__state_reader *reader)
+{
+    rlhf__params *params = &l->net->params;
+    char name[NAME_SIZE];
+    rlhf_status status;
+
+    RLHF__TRY(rlhf__state_get_i64(reader, join(name, prefix, "adam_step"), &l->adamw.step));
+    status = rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true,
+                                    rlhf__params_begin_write(params));
+    rlhf__params_end_write(params);
+    RLHF__TRY(status);
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params, true,
+                                     l->adamw.m));
+    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params, true,
+                                  l->adamw.v);
+}
+
+int64_t rlhf__now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
