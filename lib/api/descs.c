@@ -4,10 +4,23 @@
 #include <string.h>
 
 #include "data/dataset.h"
+#include "generate/generator.h"
+#include "nn/model_config.h"
+#include "train/options.h"
+#include "train/ppo_options.h"
 
 static const rlhf__struct_desc *const descs[] = {
     &rlhf__context_options_desc,
+    &rlhf__tokenizer_train_options_desc,
+    &rlhf__model_config_desc,
+    &rlhf__layer_config_desc,
     &rlhf__dataset_options_desc,
+    &rlhf__sampler_options_desc,
+    &rlhf__generator_options_desc,
+    &rlhf__lm_options_desc,
+    &rlhf__reward_model_options_desc,
+    &rlhf__reward_options_desc,
+    &rlhf__ppo_options_desc,
 };
 
 const rlhf__struct_desc *rlhf__desc_at(int32_t index)

@@ -6,7 +6,8 @@
 #include "base/versioned_struct.h"
 
 /* Tables of structs that no lower layer reads. */
-extern const rlhf__struct_desc rlhf__context_options_desc; /* api/context.c */
+extern const rlhf__struct_desc rlhf__context_options_desc;         /* api/context.c */
+extern const rlhf__struct_desc rlhf__tokenizer_train_options_desc; /* api/tokenizer.c */
 
 /* NULL if no options struct has that name. `index` walks them all, NULL at the end. */
 const rlhf__struct_desc *rlhf__desc_find(const char *struct_name);

@@ -91,6 +91,7 @@ struct rlhf_lm_trainer {
     rlhf__handle handle;
     rlhf_model *model;
     rlhf_dataset *dataset;
+    bool holds_model;                /* its in_training is ours */
     struct rlhf__lm_trainer *core;
 };
 
@@ -98,6 +99,7 @@ struct rlhf_reward_trainer {
     rlhf__handle handle;
     rlhf_reward_model *reward_model;
     rlhf_dataset *dataset;
+    bool holds_model;
     struct rlhf__reward_trainer *core;
 };
 
@@ -113,7 +115,9 @@ struct rlhf_ppo_trainer {
     rlhf_reward_model *reward_model; /* NULL: none */
     rlhf_reward_model *critic;
     rlhf_sampler *sampler;           /* NULL: the default */
-    rlhf_rollout *active;            /* whose update is under way; NULL: none */
+    bool holds_policy, holds_critic;
+    /* Whose update is under way, or that rlhf_ppo_trainer_step has sampled; NULL: none. */
+    rlhf_rollout *active;
     struct rlhf__ppo_trainer *core;
 };
 

@@ -108,18 +108,18 @@ static rlhf_status pick_all(rlhf__generator *g, const int64_t *which, int64_t co
 
 rlhf_status rlhf__generator_decode(rlhf__generator *g, const int64_t *which, int64_t count)
 {
-    group group = {0};
+    group members = {0};
     rlhf__var *hidden = NULL;
 
     rlhf__tape_reset(g->tape, false, NULL);
-    RLHF__TRY(build_group(g, which, count, &group));
-    const rlhf__batch batch = {group.tokens, group.cu_seqlens, count, group.caches};
+    RLHF__TRY(build_group(g, which, count, &members));
+    const rlhf__batch batch = {members.tokens, members.cu_seqlens, count, members.caches};
     rlhf_status status = rlhf__transformer_forward(g->net, g->tape, &batch, &hidden);
     if (status == RLHF_OK)
-        status = pick_all(g, which, count, group.last_rows, hidden);
+        status = pick_all(g, which, count, members.last_rows, hidden);
     if (status != RLHF_OK)
         for (int64_t i = 0; i < count; i++)
             if (g->answers[which[i]].pending < 0)
-                group.caches[i]->length = group.past[i];
+                members.caches[i]->length = members.past[i];
     return status;
 }

@@ -94,9 +94,11 @@ rlhf_status rlhf__ppo_make_critic(const rlhf__transformer *policy,
 rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *trainer, const int32_t *tokens,
                                const int64_t *cu_seqlens, int64_t num_seqs, int64_t first_id,
                                uint64_t seed, rlhf__rollout *rollout);
-/* The seed of evaluations: a stream apart from training's. */
-uint64_t rlhf__ppo_evaluation_seed(const rlhf__ppo_trainer *trainer);
 rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *trainer, rlhf__rollout *rollout);
+/* As rlhf_ppo_trainer_evaluate, into an empty rollout. out_stats is a whole struct. */
+rlhf_status rlhf__ppo_evaluate(rlhf__ppo_trainer *trainer, const int32_t *tokens,
+                               const int64_t *cu_seqlens, int64_t num_seqs,
+                               rlhf__rollout *rollout, rlhf_ppo_stats *out_stats);
 /* True if the rollout's prompts are these. */
 bool rlhf__ppo_same_prompts(const rlhf__rollout *rollout, const int32_t *tokens,
                             const int64_t *cu_seqlens, int64_t num_seqs);
@@ -170,8 +172,9 @@ void rlhf__ppo_sample_stats(const rlhf__rollout *rollout, rlhf_ppo_stats *out_st
 /* `pending`: a rollout of rlhf_ppo_trainer_step whose update has not begun; NULL: none. */
 rlhf_status rlhf__ppo_save(rlhf__ppo_trainer *trainer, const rlhf__rollout *pending,
                            const char *path);
-/* *out_rollout: the rollout under way or pending, the caller's; NULL if there was none. */
+/* Into an empty rollout, which must outlive the update that it may be of; *out_found: the state
+ * had one. On failure the trainer is as it was. */
 rlhf_status rlhf__ppo_resume(rlhf__ppo_trainer *trainer, const char *path,
-                             rlhf__rollout **out_rollout);
+                             rlhf__rollout *rollout, bool *out_found);
 
 #endif

@@ -161,11 +161,6 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
     return RLHF_OK;
 }
 
-uint64_t rlhf__ppo_evaluation_seed(const rlhf__ppo_trainer *t)
-{
-    return t->options.seed ^ 0x9e3779b97f4a7c15ULL;
-}
-
 rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
     rlhf__span *spans = NULL;
@@ -193,6 +188,35 @@ rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
         status = rlhf__rollout_set_scores(r, scores, r->num_episodes);
     rlhf__free(spans);
     rlhf__free(scores);
+    return status;
+}
+
+/* The seed of evaluations: a stream apart from training's. */
+static uint64_t evaluation_seed(const rlhf__ppo_trainer *t)
+{
+    return t->options.seed ^ 0x9e3779b97f4a7c15ULL;
+}
+
+rlhf_status rlhf__ppo_evaluate(rlhf__ppo_trainer *t, const int32_t *tokens,
+                               const int64_t *cu_seqlens, int64_t num_seqs, rlhf__rollout *r,
+                               rlhf_ppo_stats *out_stats)
+{
+    float *ref_logprobs = NULL;
+    rlhf_status status;
+
+    RLHF__TRY(rlhf__ppo_generate(t, tokens, cu_seqlens, num_seqs, 0, evaluation_seed(t), r));
+    if (t->reward)
+        RLHF__TRY(rlhf__ppo_score(t, r));
+    RLHF__TRY(rlhf__alloc(t->context, r->num_tokens, sizeof *ref_logprobs,
+                          RLHF_MEMORY_GENERAL, &ref_logprobs));
+    status = rlhf__ppo_logprobs(t, t->reference, r, NULL, ref_logprobs, NULL);
+    if (status == RLHF_OK) {
+        rlhf__ppo_sum_kl(r, ref_logprobs);
+        rlhf__ppo_sample_stats(r, out_stats);
+        out_stats->iteration = t->iteration;
+        out_stats->kl_coef = t->kl_coef;
+    }
+    rlhf__free(ref_logprobs);
     return status;
 }
 

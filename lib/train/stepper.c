@@ -92,6 +92,15 @@ rlhf_status rlhf__stepper_accumulate(rlhf__stepper *s, int64_t *out_remaining)
     return RLHF_OK;
 }
 
+rlhf_status rlhf__stepper_run(rlhf__stepper *s)
+{
+    int64_t remaining = 1;
+
+    while (s->cut.num_micro == 0 || s->next_micro < s->cut.num_micro)
+        RLHF__TRY(rlhf__stepper_accumulate(s, &remaining));
+    return RLHF_OK;
+}
+
 rlhf_status rlhf__stepper_apply(rlhf__stepper *s, double scale, double *out_norm,
                                 double *out_learning_rate, double *out_seconds)
 {

@@ -50,6 +50,8 @@ rlhf_status rlhf__stepper_init(rlhf__stepper *stepper, rlhf__transformer *net,
                                rlhf__micro_fn micro, rlhf__clear_fn clear, void *trainer);
 void rlhf__stepper_free(rlhf__stepper *stepper); /* accepts a zeroed struct */
 rlhf_status rlhf__stepper_accumulate(rlhf__stepper *stepper, int64_t *out_remaining);
+/* What is left of the step's micro-batches. */
+rlhf_status rlhf__stepper_run(rlhf__stepper *stepper);
 /* STATE unless all micro-batches are there. `scale`: one over the step's targets or pairs. On
  * NUMERIC the step begins anew, the weights are as before. */
 rlhf_status rlhf__stepper_apply(rlhf__stepper *stepper, double scale, double *out_norm,
