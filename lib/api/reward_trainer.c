@@ -136,7 +136,8 @@ rlhf_status rlhf_reward_trainer_evaluate(rlhf_reward_trainer *trainer, rlhf_data
                            evaluate(trainer, dataset, max_rows, out_stats));
 }
 
-rlhf_status rlhf_reward_trainer_set_learning_rate(rlhf_reward_trainer *trainer, double learning_rate)
+rlhf_status rlhf_reward_trainer_set_learning_rate(rlhf_reward_trainer *trainer,
+                                                  double learning_rate)
 {
     RLHF__REQUIRE(trainer);
     RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));

@@ -1,6 +1,6 @@
-/* A PPO trainer's saved state: both learners, counters, and the rollout in hand with its place in
- * the iteration (docs/formats.md). A rollout is read back through rlhf__rollout_append, so that what
- * a file says is checked as a host's own samples are. */
+/* A PPO trainer's saved state: both learners, counters, and the rollout in hand with its place
+ * in the iteration (docs/formats.md). A rollout is read back through rlhf__rollout_append, so
+ * that what a file says is checked as a host's own samples are. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

@@ -43,6 +43,7 @@ static rlhf_status reward_micro(void *arg, const rlhf__rows *rows)
     rlhf__tape *tape = t->stepper.tape;
     rlhf__span *spans = NULL;
     rlhf__var *scores = NULL;
+    float *grads = NULL;
 
     RLHF__TRY(rlhf__arena_alloc(tape->arena, rows->num_seqs, sizeof *spans, &spans));
     for (int64_t s = 0; s < rows->num_seqs; s++) {
@@ -51,15 +52,17 @@ static rlhf_status reward_micro(void *arg, const rlhf__rows *rows)
         t->sums.num_tokens += spans[s].count + rlhf__reward_appends_eos(t->model, spans[s]);
     }
     RLHF__TRY(rlhf__reward_forward(t->model, tape, spans, rows->num_seqs, &scores));
+    if (tape->record)
+        RLHF__TRY(rlhf__var_grad(tape, scores, &grads));
     for (int64_t i = 0; i < rows->num_rows; i++) {
         const double chosen = (double)scores->data[2 * i];
         const double rejected = (double)scores->data[2 * i + 1];
         const rlhf__pair_loss pair = rlhf__reward_pair_loss(
             chosen, rejected, t->use_margin ? rows->margins[i] : 0.0, t->center_coefficient);
         add_pair(&t->sums, chosen, rejected, pair.loss);
-        if (tape->record) {
-            scores->grad[2 * i] += (float)pair.dchosen;
-            scores->grad[2 * i + 1] += (float)pair.drejected;
+        if (grads) {
+            grads[2 * i] += (float)pair.dchosen;
+            grads[2 * i + 1] += (float)pair.drejected;
         }
     }
     return tape->record ? rlhf__tape_backward(tape) : RLHF_OK;

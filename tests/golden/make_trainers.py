@@ -215,6 +215,7 @@ def ppo(policy, critic):
 def main():
     policy = make(LlamaForCausalLM)
     scalar = make(LlamaForSequenceClassification, num_labels=1)
+    scalar.score.bias = torch.nn.Parameter(torch.zeros(1))  # the library's head has one
     print("/* Made by make_trainers.py; see there. */\n#include <stddef.h>\n#include <stdint.h>\n")
     names("policy_names", policy)
     names("scalar_names", scalar)
