@@ -2,11 +2,11 @@
  *
  *     build/examples/06_ppo examples/06_ppo.yaml
  *
- * Each iteration draws prompts, answers them, lets the reward model score the answers, and moves the
- * policy towards better scores while a KL penalty holds it near where it started. Every few
- * iterations held-out prompts are answered and scored; the policy that did best on them (score less
- * the KL penalty) is what the folder holds in the end. Ctrl-C saves everything; the same command
- * goes on, to the same bits. */
+ * Each iteration draws prompts, answers them, lets the reward model score the answers, and moves
+ * the policy towards better scores while a KL penalty holds it near where it started. Every few
+ * iterations held-out prompts are answered and scored; the policy that did best on them (score
+ * less the KL penalty) is what the folder holds in the end. Ctrl-C saves everything; the same
+ * command goes on, to the same bits. */
 #include "host.h"
 
 #include <inttypes.h>

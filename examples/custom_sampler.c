@@ -3,8 +3,8 @@
  *     build/examples/custom_sampler examples/custom_sampler.yaml "Once upon a time"
  *
  * Draws from the softmax probabilities, but never the same pair of tokens twice in an answer: a
- * state per sequence remembers which pairs it has seen. The uniforms come from the library, keyed by
- * seed, sequence and position, so an answer is the same whatever else is in the batch. */
+ * state per sequence remembers which pairs it has seen. The uniforms come from the library, keyed
+ * by seed, sequence and position, so an answer is the same whatever else is in the batch. */
 #include "host.h"
 
 #include <math.h>

@@ -422,7 +422,7 @@ void host_options(rlhf_config *config, const char *section, const char *struct_n
 
 /* ---- rows ------------------------------------------------------------------------------ */
 
-static void batch_add(host_batch *batch, const int32_t *tokens, int64_t count)
+void host_batch_add(host_batch *batch, const int32_t *tokens, int64_t count)
 {
     batch->cu_seqlens = realloc(batch->cu_seqlens,
                                 (size_t)(batch->num_seqs + 2) * sizeof *batch->cu_seqlens);
@@ -445,7 +445,7 @@ void host_draw(host_batch *batch, rlhf_dataset *dataset, int64_t count, int64_t 
         rlhf_example row = {.struct_size = sizeof row};
         host_must(rlhf_dataset_next(dataset, &row), "draw a prompt");
         for (int64_t copy = 0; copy < each; ++copy)
-            batch_add(batch, row.tokens, row.num_tokens);
+            host_batch_add(batch, row.tokens, row.num_tokens);
     }
 }
 
@@ -455,7 +455,7 @@ void host_gather(host_batch *batch, const rlhf_generator *generator)
     for (int64_t i = 0; i < rlhf_generator_num_sequences(generator); ++i) {
         rlhf_generation g = {.struct_size = sizeof g};
         host_must(rlhf_generator_get(generator, i, &g), "read an answer");
-        batch_add(batch, g.tokens, g.num_tokens);
+        host_batch_add(batch, g.tokens, g.num_tokens);
     }
 }
 

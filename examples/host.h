@@ -73,6 +73,8 @@ typedef struct host_batch {
     int64_t num_seqs;
 } host_batch;
 
+/* Starts as {0}. */
+void host_batch_add(host_batch *batch, const int32_t *tokens, int64_t count);
 /* The next `count` prompts of a dataset, each of them `each` times in a row. */
 void host_draw(host_batch *batch, rlhf_dataset *dataset, int64_t count, int64_t each);
 /* The sequences of a generator, prompts and answers together. */
