@@ -111,6 +111,7 @@ int main(int argc, char **argv)
     const int64_t each = host_integer(config, "answers", 2, 1);
     const int64_t limit = host_integer(config, "limit", INT64_MAX, 1);
     const int64_t seed = host_integer(config, "seed", 1, 0);
+    const int32_t stop = (int32_t)host_integer(config, "stop_token", -1, -1);
     rlhf_dataset_options data_options;
     rlhf_sampler_options sampler_options;
     rlhf_generator_options options;
@@ -125,6 +126,10 @@ int main(int argc, char **argv)
     host_must(rlhf_generator_options_init(&options, sizeof options), "start");
     options.seed = (uint64_t)seed;
     host_options(config, "generator", "rlhf_generator_options", &options);
+    if (stop >= 0) { /* else the model's EOS */
+        options.stop_tokens = &stop;
+        options.num_stop_tokens = 1;
+    }
     host_must(rlhf_config_finish(config), "read the config");
     if (each > 2 || (each == 2 && !store) || (each == 1 && !lines))
         host_die("answers: 2 needs 'store', answers: 1 needs 'output'");

@@ -54,6 +54,7 @@ int main(int argc, char **argv)
     const int64_t steps = host_integer(config, "steps", 200, 1);
     const int64_t held_out = host_integer(config, "held_out", 200, 0);
     const int64_t seed = host_integer(config, "seed", 1, 0);
+    const int32_t stop = (int32_t)host_integer(config, "stop_token", -1, -1);
     FILE *metrics = host_log_open(host_optional(config, "metrics"), host_exists(state));
     rlhf_dataset_options data_options;
     rlhf_reward_model_options model_options;
@@ -72,6 +73,10 @@ int main(int argc, char **argv)
     host_must(rlhf_generator_options_init(&generator_options, sizeof generator_options), "start");
     generator_options.seed = (uint64_t)seed;
     host_options(config, "generator", "rlhf_generator_options", &generator_options);
+    if (stop >= 0) { /* else the model's EOS */
+        generator_options.stop_tokens = &stop;
+        generator_options.num_stop_tokens = 1;
+    }
     host_must(rlhf_config_finish(config), "read the config");
     if (!store_path == !data)
         host_die("the config needs either 'store' (from 04_annotate) or 'data' (JSONL)");
