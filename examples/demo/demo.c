@@ -248,6 +248,29 @@ static policy_quality judge_policy(const plan *p, const char *model, const answe
     return measure_policy(before, after, step_path("%s", logprobs), lexicon);
 }
 
+static void compare_with_bias(const plan *p, const answers *before, report *r,
+                              const gold_lexicon *lexicon)
+{
+    char kl[32];
+    const char *arguments[] = {step_path("sft"),
+                               step_path("data/prompts_ppo.jsonl"),
+                               step_path("data/prompts_eval.jsonl"),
+                               step_path("tilt.jsonl"),
+                               kl,
+                               lexicon ? step_path("data/lexicon.txt") : NULL,
+                               NULL};
+
+    snprintf(kl, sizeof kl, "%.3f", r->policy.kl);
+    fputs("\n== for comparison: one bias a token, fitted to the gold score, at equal KL\n",
+          stderr);
+    step_run_with("tilt", arguments);
+    answers tilted = answers_read(step_path("tilt.jsonl"));
+    tilted.count = tilted.count < p->eval ? tilted.count : p->eval;
+    r->tilt = measure_policy(before, &tilted, NULL, lexicon);
+    r->has_tilt = 1;
+    answers_free(&tilted);
+}
+
 /* --- control runs -------------------------------------------------------------------------- */
 
 static void variant(const char *kind, const char *output)
@@ -335,10 +358,10 @@ static plan make_plan(mode m, int is_short, long seed)
 
     p.pretrain_steps = is_short ? 60 : 2200;
     p.finetune_steps = is_short ? 20 : m == MODE_REAL ? 60 : 200;
-    p.pairs = m == MODE_HUMAN ? 40 : is_short ? 200 : m == MODE_REAL ? 2000 : 9000;
+    p.pairs = m == MODE_HUMAN ? 40 : is_short ? 200 : m == MODE_REAL ? 2000 : 7000;
     p.test_pairs = is_short ? 100 : 2200;
-    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 300 : 850;
-    p.iterations = is_short ? 2 : m == MODE_REAL ? 25 : m == MODE_HUMAN ? 15 : 35;
+    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 300 : 700;
+    p.iterations = is_short ? 2 : m == MODE_REAL ? 25 : m == MODE_HUMAN ? 15 : 30;
     p.eval = is_short ? 64 : 600;
     p.new_tokens = m == MODE_REAL ? 64 : 24;
     return p;
@@ -387,20 +410,9 @@ static void run(const plan *p)
     r.policy = judge_policy(p, "policy", &before, &after, lexicon);
     r.before = &before;
     r.after = &after;
+    if (p->mode != MODE_HUMAN)
+        compare_with_bias(p, &before, &r, lexicon);
     r.seconds = step_seconds() - started;
-    if (p->mode == MODE_REAL) {
-        char kl[32];
-        const char *arguments[] = {step_path("sft"), step_path("before.jsonl"),
-                                   step_path("data/prompts_eval.jsonl"), step_path("tilt.jsonl"),
-                                   kl, step_path("data/lexicon.txt"), NULL};
-        snprintf(kl, sizeof kl, "%.3f", r.policy.kl);
-        fputs("\n== for comparison: the best static per-token bias at equal KL\n", stderr);
-        step_run_with("tilt", arguments);
-        answers tilted = answers_read(step_path("tilt.jsonl"));
-        r.tilt = measure_policy(&before, &tilted, NULL, lexicon);
-        r.has_tilt = 1;
-        answers_free(&tilted);
-    }
     if (p->mode == MODE_CONTROL)
         run_controls(p, &before, &r);
     if (p->mode == MODE_HUMAN)
