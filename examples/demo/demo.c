@@ -179,7 +179,7 @@ static void train_reward(const plan *p, const char *title, const char *name, con
 
     step_config(name,
                 "model: %s\ndata: %s\noutput: %s\nmetrics: %s\nsteps: %d\nheld_out: 0\n"
-                "normalize_on: %s\nnormalize_count: 512\nseed: %ld\n%s"
+                "normalize_on: %s\nnormalize_count: 512\nseed: %ld\naverage_last: %d\n%s"
                 "reward_model:\n  append_eos: %s\n"
                 "dataset:\n  max_length: %d\n  seed: %ld\n  add_eos: 0\n"
                 "training:\n  learning_rate: %s\n  batch_size: 32\n  warmup_steps: 10\n"
@@ -187,9 +187,10 @@ static void train_reward(const plan *p, const char *title, const char *name, con
                 "generator:\n  max_new_tokens: %d\n",
                 step_path("sft"), step_path("%s", choices), step_path("%s", output),
                 step_path("metrics/%s.jsonl", output), p->reward_steps,
-                step_path("data/prompts_ppo.jsonl"), p->seed, real ? "stop_token: 1\n" : "",
+                step_path("data/prompts_ppo.jsonl"), p->seed, real ? p->reward_steps * 2 / 3 : 0,
+                real ? "stop_token: 1\n" : "",
                 real ? "never" : "if_missing", real ? 256 : 128, p->seed,
-                real ? "5.0e-4" : "1.0e-3", p->new_tokens);
+                real ? "2.0e-3" : "1.0e-3", p->new_tokens);
     step_run(title, "05_reward", name);
 }
 
@@ -204,12 +205,13 @@ static void optimize(const plan *p, const char *title, const char *name, const c
                 "evaluate_every: 5\n"
                 "dataset:\n  seed: %ld\n"
                 "ppo:\n  seed: %ld\n  max_new_tokens: %d\n  kl_coef: %s\n  num_epochs: 2\n"
-                "  num_minibatches: 2\n  learning_rate: 1.0e-3\n  value_learning_rate: 1.0e-3\n"
+                "  num_minibatches: 2\n  learning_rate: %s\n  value_learning_rate: %s\n"
                 "  schedule: linear\n  final_lr_ratio: 0.1\n%s",
                 step_path("sft"), step_path("%s", reward), step_path("data/prompts_ppo.jsonl"),
                 step_path("data/prompts_validate.jsonl"), step_path("%s", output),
                 step_path("%s_samples.jsonl", output), step_path("metrics/%s.jsonl", output),
-                p->iterations, p->seed, p->seed, p->new_tokens, "0.05",
+                p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.15" : "0.05",
+                real ? "1.5e-4" : "1.0e-3", real ? "5.0e-4" : "1.0e-3",
                 real ? "  stop_token_id: 1\n"
                      : "  missing_eos: subtract\n  missing_eos_value: 2.0\n");
     step_run(title, "06_ppo", name);
@@ -360,8 +362,8 @@ static plan make_plan(mode m, int is_short, long seed)
     p.finetune_steps = is_short ? 20 : m == MODE_REAL ? 60 : 200;
     p.pairs = m == MODE_HUMAN ? 40 : is_short ? 200 : m == MODE_REAL ? 2000 : 7000;
     p.test_pairs = is_short ? 100 : 2200;
-    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 300 : 700;
-    p.iterations = is_short ? 2 : m == MODE_REAL ? 25 : m == MODE_HUMAN ? 15 : 30;
+    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 220 : 700;
+    p.iterations = is_short ? 2 : m == MODE_REAL ? 20 : m == MODE_HUMAN ? 15 : 30;
     p.eval = is_short ? 64 : 600;
     p.new_tokens = m == MODE_REAL ? 64 : 24;
     return p;

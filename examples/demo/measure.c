@@ -211,8 +211,8 @@ reward_quality measure_reward(const char *train_path, const char *test_path,
 
 /* --- policy -------------------------------------------------------------------------------- */
 
-/* Different words over words, averaged over the answers, and different pairs of neighbours over
- * pairs, in all answers together. */
+/* Of an answer: different words over words, and different pairs of neighbours over pairs; averaged
+ * over the answers that have any. A policy that repeats itself loses both. */
 typedef struct fluency { double unique, distinct2; } fluency;
 
 static int compare_words(const void *a, const void *b)
@@ -220,45 +220,65 @@ static int compare_words(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int count_different(char **words, int n)
+static double share_different(char **words, int n)
 {
-    int different = n > 0;
+    int different = 1;
 
     qsort(words, (size_t)n, sizeof *words, compare_words);
     for (int i = 1; i < n; i++)
         different += strcmp(words[i], words[i - 1]) != 0;
-    return different;
+    return (double)different / n;
+}
+
+enum { MAX_WORDS = 1024 };
+
+/* Words of a text in `copy`, which they point into. */
+static int split_words(char *copy, char *words[MAX_WORDS])
+{
+    char *save = NULL;
+    int n = 0;
+
+    for (char *w = strtok_r(copy, " \t\n", &save); w && n < MAX_WORDS;
+         w = strtok_r(NULL, " \t\n", &save))
+        words[n++] = w;
+    return n;
+}
+
+static double share_different_pairs(char *const *words, int n)
+{
+    char *pairs[MAX_WORDS];
+
+    for (int i = 0; i + 1 < n; i++) {
+        const size_t size = strlen(words[i]) + strlen(words[i + 1]) + 2;
+        pairs[i] = need(malloc(size));
+        snprintf(pairs[i], size, "%s %s", words[i], words[i + 1]);
+    }
+    const double share = share_different(pairs, n - 1);
+    for (int i = 0; i + 1 < n; i++)
+        free(pairs[i]);
+    return share;
 }
 
 static fluency measure_fluency(const answers *a)
 {
-    char **pairs = NULL;
-    int num_pairs = 0, with_words = 0;
+    int with_words = 0, with_pairs = 0;
     fluency out = {0, 0};
 
     for (int r = 0; r < a->count; r++) {
-        char *copy = need(strdup(a->rows[r].text)), *words[1024], *save = NULL;
-        int n = 0;
-        for (char *w = strtok_r(copy, " \t\n", &save); w && n < 1024;
-             w = strtok_r(NULL, " \t\n", &save))
-            words[n++] = w;
-        for (int i = 0; i + 1 < n; i++) {
-            const size_t size = strlen(words[i]) + strlen(words[i + 1]) + 2;
-            pairs = need(realloc(pairs, (size_t)(num_pairs + 1) * sizeof *pairs));
-            pairs[num_pairs] = need(malloc(size));
-            snprintf(pairs[num_pairs++], size, "%s %s", words[i], words[i + 1]);
+        char *copy = need(strdup(a->rows[r].text)), *words[MAX_WORDS];
+        const int n = split_words(copy, words);
+        if (n > 1) {
+            out.distinct2 += share_different_pairs(words, n);
+            with_pairs++;
         }
         if (n > 0) {
-            out.unique += (double)count_different(words, n) / n;
+            out.unique += share_different(words, n);
             with_words++;
         }
         free(copy);
     }
     out.unique = with_words ? out.unique / with_words : 0;
-    out.distinct2 = num_pairs ? (double)count_different(pairs, num_pairs) / num_pairs : 0;
-    for (int i = 0; i < num_pairs; i++)
-        free(pairs[i]);
-    free(pairs);
+    out.distinct2 = with_pairs ? out.distinct2 / with_pairs : 0;
     return out;
 }
 
