@@ -182,15 +182,15 @@ static void train_reward(const plan *p, const char *title, const char *name, con
                 "normalize_on: %s\nnormalize_count: 512\nseed: %ld\naverage_last: %d\n%s"
                 "reward_model:\n  append_eos: %s\n"
                 "dataset:\n  max_length: %d\n  seed: %ld\n  add_eos: 0\n"
-                "training:\n  learning_rate: %s\n  batch_size: 32\n  warmup_steps: 10\n"
+                "training:\n  learning_rate: %s\n  batch_size: 32\n  warmup_steps: %d\n"
                 "  schedule: linear\n  center_coefficient: 0.01\n  weight_decay: 0.01\n"
                 "generator:\n  max_new_tokens: %d\n",
                 step_path("sft"), step_path("%s", choices), step_path("%s", output),
                 step_path("metrics/%s.jsonl", output), p->reward_steps,
-                step_path("data/prompts_ppo.jsonl"), p->seed, real ? p->reward_steps * 2 / 3 : 0,
+                step_path("data/prompts_ppo.jsonl"), p->seed, real ? p->reward_steps * 5 / 8 : 0,
                 real ? "stop_token: 1\n" : "",
                 real ? "never" : "if_missing", real ? 256 : 128, p->seed,
-                real ? "2.0e-3" : "1.0e-3", p->new_tokens);
+                real ? "2.0e-3" : "1.0e-3", real ? p->reward_steps : 10, p->new_tokens);
     step_run(title, "05_reward", name);
 }
 
@@ -362,7 +362,7 @@ static plan make_plan(mode m, int is_short, long seed)
     p.finetune_steps = is_short ? 20 : m == MODE_REAL ? 60 : 200;
     p.pairs = m == MODE_HUMAN ? 40 : is_short ? 200 : m == MODE_REAL ? 2000 : 7000;
     p.test_pairs = is_short ? 100 : 2200;
-    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 220 : 700;
+    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 320 : 700;
     p.iterations = is_short ? 2 : m == MODE_REAL ? 20 : m == MODE_HUMAN ? 15 : 30;
     p.eval = is_short ? 64 : 600;
     p.new_tokens = m == MODE_REAL ? 64 : 24;

@@ -133,48 +133,100 @@ static double credit(double margin, double p)
     return margin > 0 ? p : margin < 0 ? 1 - p : 0.5;
 }
 
-enum { VOCABULARY = 1 << 17 };
+/* --- a linear model on token counts, for comparison ---------------------------------------- */
 
 static double linear_margin(const double *weights, const pair *x)
 {
     double sum = 0;
 
     for (int i = 0; i < x->num_chosen; i++)
-        sum += weights[x->chosen[i] % VOCABULARY];
+        sum += weights[x->chosen[i]];
     for (int i = 0; i < x->num_rejected; i++)
-        sum -= weights[x->rejected[i] % VOCABULARY];
+        sum -= weights[x->rejected[i]];
     return sum;
 }
 
-static void linear_step(double *weights, const pair *x, double rate)
+static int largest_id(const pair *pairs, int n, int largest)
 {
-    const double g = rate / (1 + exp(linear_margin(weights, x)));
-
-    for (int i = 0; i < x->num_chosen; i++)
-        weights[x->chosen[i] % VOCABULARY] += g;
-    for (int i = 0; i < x->num_rejected; i++)
-        weights[x->rejected[i] % VOCABULARY] -= g;
+    for (int i = 0; i < n; i++) {
+        for (int t = 0; t < pairs[i].num_chosen; t++)
+            largest = pairs[i].chosen[t] > largest ? pairs[i].chosen[t] : largest;
+        for (int t = 0; t < pairs[i].num_rejected; t++)
+            largest = pairs[i].rejected[t] > largest ? pairs[i].rejected[t] : largest;
+    }
+    return largest;
 }
 
-/* Logistic regression on differences of token counts: stochastic gradient, averaged weights. */
+/* Adds a pair's share to the Newton system: h += q (1 - q) x x^T, g += (1 - q) x. */
+static void add_pair(const double *weights, const pair *x, int size, double *h, double *g)
+{
+    const double q = 1 / (1 + exp(-linear_margin(weights, x))), c = q * (1 - q);
+    const int n = x->num_chosen + x->num_rejected;
+
+    for (int i = 0; i < n; i++) {
+        const int in_chosen = i < x->num_chosen;
+        const int a = in_chosen ? x->chosen[i] : x->rejected[i - x->num_chosen];
+        const double sign_a = in_chosen ? 1 : -1;
+        g[a] += (1 - q) * sign_a;
+        for (int j = 0; j < n; j++) {
+            const int is_chosen = j < x->num_chosen;
+            const int b = is_chosen ? x->chosen[j] : x->rejected[j - x->num_chosen];
+            h[(size_t)a * (size_t)size + (size_t)b] += c * sign_a * (is_chosen ? 1 : -1);
+        }
+    }
+}
+
+/* Solves h x = g for a positive definite h, by Cholesky; g becomes x. */
+static void solve(double *h, double *g, int n)
+{
+    for (int i = 0; i < n; i++) {
+        double *row = h + (size_t)i * (size_t)n;
+        for (int j = 0; j <= i; j++) {
+            const double *other = h + (size_t)j * (size_t)n;
+            double sum = row[j];
+            for (int k = 0; k < j; k++)
+                sum -= row[k] * other[k];
+            row[j] = i == j ? sqrt(sum) : sum / other[j];
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < i; k++)
+            g[i] -= h[(size_t)i * (size_t)n + (size_t)k] * g[k];
+        g[i] /= h[(size_t)i * (size_t)n + (size_t)i];
+    }
+    for (int i = n - 1; i >= 0; i--) {
+        for (int k = i + 1; k < n; k++)
+            g[i] -= h[(size_t)k * (size_t)n + (size_t)i] * g[k];
+        g[i] /= h[(size_t)i * (size_t)n + (size_t)i];
+    }
+}
+
+/* Logistic regression on differences of token counts with a ridge of 1, by Newton's method. */
 static double linear_accuracy(const pair *train, int num_train, const pair *test, int num_test)
 {
-    enum { EPOCHS = 20 };
-    double *weights = need(calloc(VOCABULARY, sizeof *weights));
-    double *mean = need(calloc(VOCABULARY, sizeof *mean));
-    double sum = 0;
+    enum { ROUNDS = 12 };
+    const int n = largest_id(test, num_test, largest_id(train, num_train, 0)) + 1;
+    double *weights = need(calloc((size_t)n, sizeof *weights));
+    double *h = need(malloc((size_t)n * (size_t)n * sizeof *h));
+    double *g = need(malloc((size_t)n * sizeof *g)), sum = 0;
 
-    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+    for (int round = 0; round < ROUNDS; round++) {
+        memset(h, 0, (size_t)n * (size_t)n * sizeof *h);
+        for (int v = 0; v < n; v++) {
+            h[(size_t)v * (size_t)n + (size_t)v] = 1;
+            g[v] = -weights[v];
+        }
         for (int i = 0; i < num_train; i++)
-            linear_step(weights, &train[(int)((i * 7919L) % num_train)],
-                        0.05 / (1 + epoch));
-        for (int v = 0; epoch >= EPOCHS / 2 && v < VOCABULARY; v++)
-            mean[v] += weights[v];
+            add_pair(weights, &train[i], n, h, g);
+        solve(h, g, n);
+        for (int v = 0; v < n; v++)
+            weights[v] += g[v];
     }
     for (int i = 0; i < num_test; i++)
-        sum += credit(linear_margin(mean, &test[i]), test[i].p);
+        sum += credit(linear_margin(weights, &test[i]), test[i].p);
     free(weights);
-    free(mean);
+    free(h);
+    free(g);
     return sum / num_test;
 }
 

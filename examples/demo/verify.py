@@ -313,7 +313,7 @@ def main():
     same("rm_accuracy", accuracy, 0.005)
     same("rm_accuracy_ceiling", ceiling, 0.001)
     same("rm_q", (accuracy - 0.5) / (ceiling - 0.5), 0.02)
-    same("rm_q_linear", (linear_accuracy(train, test, p) - 0.5) / (ceiling - 0.5), 0.15)
+    same("rm_q_linear", (linear_accuracy(train, test, p) - 0.5) / (ceiling - 0.5), 0.01)
 
     # Policies: fresh answers to the same prompts.
     rng = np.random.default_rng(20_000 + result["seed"])
