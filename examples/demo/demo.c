@@ -210,8 +210,8 @@ static void optimize(const plan *p, const char *title, const char *name, const c
                 step_path("sft"), step_path("%s", reward), step_path("data/prompts_ppo.jsonl"),
                 step_path("data/prompts_validate.jsonl"), step_path("%s", output),
                 step_path("%s_samples.jsonl", output), step_path("metrics/%s.jsonl", output),
-                p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.15" : "0.05",
-                real ? "1.5e-4" : "1.0e-3", real ? "5.0e-4" : "1.0e-3",
+                p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.1" : "0.05",
+                real ? "2.0e-4" : "1.0e-3", real ? "5.0e-4" : "1.0e-3",
                 real ? "  stop_token_id: 1\n"
                      : "  missing_eos: subtract\n  missing_eos_value: 2.0\n");
     step_run(title, "06_ppo", name);
