@@ -405,5 +405,9 @@ rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *t, rlhf__rollout *r, rlhf_ppo_st
             RLHF__TRY(rlhf__ppo_accumulate(t, r, &remaining));
         RLHF__TRY(rlhf__ppo_apply(t, &done, out_stats));
     }
-    return rlhf__progress(t->context, "train", minibatches_total(t), minibatches_total(t));
+    /* The iteration is over: whoever cancels now stops the next call. */
+    if (rlhf__progress(t->context, "train", minibatches_total(t), minibatches_total(t)) !=
+        RLHF_OK)
+        atomic_store(&t->context->cancel_requested, 1);
+    return RLHF_OK;
 }

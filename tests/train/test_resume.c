@@ -1,0 +1,394 @@
+/* A run that was interrupted, saved and resumed equals the one that was not, bit for bit: all three
+ * trainers, PPO at every place of an iteration. */
+#include "tiny.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "test_files.h"
+
+enum { VOCAB = 12, LENGTH = 24, PROMPTS = 6 };
+
+static char folder[TEST_PATH];
+
+static int setup(void **state)
+{
+    (void)state;
+    test_folder_make(folder);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    test_folder_remove(folder);
+    return 0;
+}
+
+/* --- language model ------------------------------------------------------------------------ */
+
+static rlhf_dataset *make_rows(rlhf_context *context, int32_t kind)
+{
+    rlhf_dataset_options options;
+    rlhf_dataset *dataset;
+
+    assert_ok(rlhf_dataset_options_init(&options, sizeof options));
+    options.kind = kind;
+    options.seed = 3;
+    assert_ok(rlhf_dataset_create(context, &options, &dataset));
+    for (int32_t i = 0; i < 23; i++) {
+        int32_t a[12], b[12];
+        for (int32_t t = 0; t < 12; t++) {
+            a[t] = (i * 7 + t * t) % VOCAB;
+            b[t] = (i * 5 + t * 3 + 1) % VOCAB;
+        }
+        memcpy(b, a, 3 * sizeof *b);
+        rlhf_example row = {.struct_size = sizeof row, .tokens = a, .num_tokens = 5 + i % 8};
+        if (kind == RLHF_DATASET_PREFERENCE) {
+            row.prompt_length = 3;
+            row.rejected = b;
+            row.num_rejected = 6 + i % 5;
+        }
+        assert_ok(rlhf_dataset_append(dataset, &row));
+    }
+    return dataset;
+}
+
+static rlhf_lm_options lm_options(void)
+{
+    rlhf_lm_options o;
+
+    assert_ok(rlhf_lm_options_init(&o, sizeof o));
+    o.batch_size = 5;
+    o.micro_batch_tokens = 20;
+    o.total_steps = 12;
+    o.warmup_steps = 3;
+    o.learning_rate = 1e-2;
+    return o;
+}
+
+static void lm_steps(rlhf_lm_trainer *trainer, int count)
+{
+    for (int i = 0; i < count; i++)
+        assert_ok(rlhf_lm_trainer_step(trainer, NULL));
+}
+
+static void test_lm_run_resumes_to_the_bit(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    const rlhf_lm_options options = lm_options();
+    rlhf_model *a = tiny_model(context, VOCAB, LENGTH, 1);
+    rlhf_model *b = tiny_model(context, VOCAB, LENGTH, 99);
+    rlhf_dataset *rows_a = make_rows(context, RLHF_DATASET_TEXT);
+    rlhf_dataset *rows_b = make_rows(context, RLHF_DATASET_TEXT);
+    rlhf_lm_trainer *trainer, *resumed;
+    int64_t remaining;
+
+    (void)state;
+    assert_ok(rlhf_lm_trainer_create(a, rows_a, &options, &trainer));
+    lm_steps(trainer, 5);
+    assert_ok(rlhf_lm_trainer_save(trainer, test_join(folder, "state")));
+    /* In the middle of a step there is nothing whole to save. */
+    assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
+    assert_fails(rlhf_lm_trainer_save(trainer, test_join(folder, "state")), RLHF_ERR_STATE,
+                 "micro-batches");
+    while (remaining > 0)
+        assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
+    assert_ok(rlhf_lm_trainer_apply(trainer, NULL));
+    lm_steps(trainer, 6);
+    assert_ok(rlhf_lm_trainer_create(b, rows_b, &options, &resumed));
+    assert_ok(rlhf_lm_trainer_resume(resumed, test_join(folder, "state")));
+    assert_int_equal(rlhf_lm_trainer_num_steps(resumed), 5);
+    lm_steps(resumed, 7);
+    assert_same_model(a, b);
+    assert_fails(rlhf_lm_trainer_resume(resumed, test_join(folder, "none")),
+                 RLHF_ERR_NOT_FOUND, "none");
+    rlhf_lm_trainer_free(trainer);
+    rlhf_lm_trainer_free(resumed);
+    rlhf_dataset_free(rows_a);
+    rlhf_dataset_free(rows_b);
+    rlhf_model_free(a);
+    rlhf_model_free(b);
+    rlhf_context_free(context);
+}
+
+/* --- reward model -------------------------------------------------------------------------- */
+
+static rlhf_reward_model *tiny_reward(rlhf_context *context, uint64_t seed)
+{
+    rlhf_model *model = tiny_model(context, VOCAB, LENGTH, seed);
+    rlhf_reward_model_options options;
+    rlhf_reward_model *reward;
+
+    assert_ok(rlhf_reward_model_options_init(&options, sizeof options));
+    options.seed = seed;
+    assert_ok(rlhf_reward_model_create(model, &options, &reward));
+    rlhf_model_free(model);
+    return reward;
+}
+
+static void test_reward_run_resumes_to_the_bit(void **state)
+{
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_reward_options options;
+    rlhf_reward_model *a = tiny_reward(context, 1), *b = tiny_reward(context, 2);
+    rlhf_dataset *rows_a = make_rows(context, RLHF_DATASET_PREFERENCE);
+    rlhf_dataset *rows_b = make_rows(context, RLHF_DATASET_PREFERENCE);
+    rlhf_reward_trainer *trainer, *resumed;
+
+    (void)state;
+    assert_ok(rlhf_reward_options_init(&options, sizeof options));
+    options.batch_size = 4;
+    options.learning_rate = 1e-2;
+    options.micro_batch_tokens = 30;
+    assert_ok(rlhf_reward_trainer_create(a, rows_a, &options, &trainer));
+    for (int i = 0; i < 4; i++)
+        assert_ok(rlhf_reward_trainer_step(trainer, NULL));
+    assert_ok(rlhf_reward_trainer_save(trainer, test_join(folder, "state")));
+    for (int i = 0; i < 5; i++)
+        assert_ok(rlhf_reward_trainer_step(trainer, NULL));
+    assert_ok(rlhf_reward_trainer_create(b, rows_b, &options, &resumed));
+    assert_ok(rlhf_reward_trainer_resume(resumed, test_join(folder, "state")));
+    for (int i = 0; i < 5; i++)
+        assert_ok(rlhf_reward_trainer_step(resumed, NULL));
+    assert_same_reward(a, b);
+    rlhf_reward_trainer_free(trainer);
+    rlhf_reward_trainer_free(resumed);
+    rlhf_dataset_free(rows_a);
+    rlhf_dataset_free(rows_b);
+    rlhf_reward_model_free(a);
+    rlhf_reward_model_free(b);
+    rlhf_context_free(context);
+}
+
+/* --- PPO ----------------------------------------------------------------------------------- */
+
+/* Cancels a context after a while, from a thread of its own. */
+typedef struct canceller {
+    rlhf_context *context;
+    long delay_us;
+} canceller;
+
+static void *cancel_later(void *arg)
+{
+    const canceller *c = arg;
+
+    usleep((useconds_t)c->delay_us);
+    rlhf_context_cancel(c->context);
+    return NULL;
+}
+
+typedef struct ppo_run {
+    rlhf_model *policy;
+    rlhf_reward_model *reward;
+    rlhf_ppo_trainer *trainer;
+} ppo_run;
+
+static rlhf_ppo_options ppo_options(void)
+{
+    rlhf_ppo_options o;
+
+    assert_ok(rlhf_ppo_options_init(&o, sizeof o));
+    o.max_new_tokens = 6;
+    o.num_epochs = 2;
+    o.num_minibatches = 2;
+    o.rollout_batch = 4;
+    o.micro_batch_tokens = 24;
+    o.learning_rate = o.value_learning_rate = 5e-3;
+    o.kl_target = 3;
+    o.kl_horizon = 100;
+    o.score_normalize = RLHF_SCORE_RUNNING;
+    o.seed = 8;
+    return o;
+}
+
+static ppo_run make_run(rlhf_context *context, uint64_t seed)
+{
+    const rlhf_ppo_options options = ppo_options();
+    ppo_run r = {tiny_model(context, VOCAB, LENGTH, seed), tiny_reward(context, 7), NULL};
+
+    assert_ok(rlhf_ppo_trainer_create(r.policy, NULL, r.reward, NULL, &options, &r.trainer));
+    return r;
+}
+
+static void free_run(ppo_run *r)
+{
+    rlhf_ppo_trainer_free(r->trainer);
+    rlhf_reward_model_free(r->reward);
+    rlhf_model_free(r->policy);
+}
+
+static const int32_t prompts[PROMPTS * 3] = {0, 2, 3, 0, 4, 5, 0, 6, 7, 0, 8, 9, 0, 10, 11, 0, 3, 2};
+static const int64_t prompt_ends[PROMPTS + 1] = {0, 3, 6, 9, 12, 15, 18};
+
+static rlhf_status step(ppo_run *r, rlhf_ppo_stats *stats)
+{
+    return rlhf_ppo_trainer_step(r->trainer, prompts, prompt_ends, PROMPTS, stats);
+}
+
+static void must_step(ppo_run *r)
+{
+    rlhf_ppo_stats stats = {.struct_size = sizeof stats};
+
+    rlhf_status status;
+
+    do /* a request may come after the call that it was meant for */
+        status = step(r, &stats);
+    while (status == RLHF_ERR_CANCELLED);
+    assert_ok(status);
+    assert_int_equal(stats.num_steps, 2 * 2);
+    if (stats.first_ratio_deviation != 0)
+        fail_msg("the first ratio is off by %g", stats.first_ratio_deviation);
+}
+
+static void assert_same_run(ppo_run *a, ppo_run *b)
+{
+    rlhf_reward_model *x, *y;
+
+    assert_same_model(a->policy, b->policy);
+    assert_ok(rlhf_ppo_trainer_clone_critic(a->trainer, &x));
+    assert_ok(rlhf_ppo_trainer_clone_critic(b->trainer, &y));
+    assert_same_reward(x, y);
+    rlhf_reward_model_free(x);
+    rlhf_reward_model_free(y);
+}
+
+static void test_ppo_run_resumes_to_the_bit_between_iterations(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run a = make_run(context, 1), b;
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        must_step(&a);
+    assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
+    for (int i = 0; i < 2; i++)
+        must_step(&a);
+    b = make_run(context, 50);
+    assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), NULL));
+    assert_int_equal(rlhf_ppo_trainer_num_iterations(b.trainer), 2);
+    for (int i = 0; i < 2; i++)
+        must_step(&b);
+    assert_same_run(&a, &b);
+    free_run(&a);
+    free_run(&b);
+    rlhf_context_free(context);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Cancelled all over an iteration; saved, resumed in another trainer, and gone on with there and here:
+ * three runs, one result. */
+static void test_ppo_run_resumes_to_the_bit_from_any_place(void **state)
+{
+    enum { TRIES = 40 };
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run whole = make_run(context, 1);
+    int cancelled = 0;
+
+    (void)state;
+    must_step(&whole);
+    const double start = seconds();
+    must_step(&whole);
+    const double length = seconds() - start;
+    for (int i = 0; i < TRIES; i++) {
+        canceller c = {context, (long)(1e6 * length * i / TRIES)};
+        ppo_run a = make_run(context, 1), b = make_run(context, 50);
+        pthread_t thread;
+        must_step(&a);
+        assert_int_equal(pthread_create(&thread, NULL, cancel_later, &c), 0);
+        const rlhf_status status = step(&a, NULL);
+        pthread_join(thread, NULL);
+        if (status == RLHF_ERR_CANCELLED) {
+            cancelled++;
+            assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
+            assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), NULL));
+            must_step(&b);
+            must_step(&a);
+            assert_same_run(&whole, &b);
+        } else {
+            assert_ok(status);
+        }
+        assert_same_run(&whole, &a);
+        free_run(&a);
+        free_run(&b);
+    }
+    assert_true(cancelled >= 5);
+    free_run(&whole);
+    rlhf_context_free(context);
+}
+
+/* Parts, with gradients looked at between them, equal the whole step. */
+static void test_ppo_parts_equal_the_whole_step(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run a = make_run(context, 1), b = make_run(context, 1);
+    rlhf_rollout *rollout;
+    int64_t remaining;
+    int32_t done = 0;
+    float gradient[16];
+
+    (void)state;
+    must_step(&a);
+    assert_ok(rlhf_ppo_trainer_rollout(b.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    assert_fails(rlhf_ppo_trainer_advantages(b.trainer, rollout), RLHF_ERR_STATE, "score");
+    assert_ok(rlhf_ppo_trainer_score(b.trainer, rollout));
+    assert_fails(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining), RLHF_ERR_STATE,
+                 "advantages");
+    assert_ok(rlhf_ppo_trainer_advantages(b.trainer, rollout));
+    assert_fails(rlhf_ppo_trainer_apply(b.trainer, &done, NULL), RLHF_ERR_STATE, "gradients");
+    while (!done) {
+        assert_ok(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining));
+        assert_ok(rlhf_ppo_trainer_gradient(b.trainer, 0, "model.norm.weight", gradient, 16));
+        assert_ok(rlhf_ppo_trainer_gradient(b.trainer, 1, "model.norm.weight", gradient, 16));
+        assert_fails(rlhf_ppo_trainer_save(b.trainer, test_join(folder, "state")),
+                     RLHF_ERR_STATE, "gradients");
+        assert_ok(rlhf_ppo_trainer_apply(b.trainer, &done, NULL));
+    }
+    rlhf_rollout_free(rollout);
+    assert_same_run(&a, &b);
+    free_run(&a);
+    free_run(&b);
+    rlhf_context_free(context);
+}
+
+/* The ratio is exactly 1 also after the host has written to the policy between iterations. */
+static void test_ppo_first_ratio_is_one_after_the_host_writes(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run r = make_run(context, 1);
+    float norm[16];
+
+    (void)state;
+    must_step(&r);
+    assert_ok(rlhf_model_parameter_read(r.policy, "model.norm.weight", norm, 16));
+    for (int i = 0; i < 16; i++)
+        norm[i] *= 1.5f;
+    assert_ok(rlhf_model_parameter_write(r.policy, "model.norm.weight", norm, 16));
+    must_step(&r);
+    free_run(&r);
+    rlhf_context_free(context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_lm_run_resumes_to_the_bit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reward_run_resumes_to_the_bit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_run_resumes_to_the_bit_between_iterations, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_run_resumes_to_the_bit_from_any_place, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_parts_equal_the_whole_step, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_first_ratio_is_one_after_the_host_writes, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
