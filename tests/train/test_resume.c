@@ -219,7 +219,8 @@ static void free_run(ppo_run *r)
     rlhf_model_free(r->policy);
 }
 
-static const int32_t prompts[PROMPTS * 3] = {0, 2, 3, 0, 4, 5, 0, 6, 7, 0, 8, 9, 0, 10, 11, 0, 3, 2};
+static const int32_t prompts[PROMPTS * 3] = {0, 2, 3, 0, 4,  5,  0, 6, 7,
+                                             0, 8, 9, 0, 10, 11, 0, 3, 2};
 static const int64_t prompt_ends[PROMPTS + 1] = {0, 3, 6, 9, 12, 15, 18};
 
 static rlhf_status step(ppo_run *r, rlhf_ppo_stats *stats)
@@ -284,8 +285,8 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Cancelled all over an iteration; saved, resumed in another trainer, and gone on with there and here:
- * three runs, one result. */
+/* Cancelled all over an iteration; saved, resumed in another trainer, and gone on with there and
+ * here: three runs, one result. */
 static void test_ppo_run_resumes_to_the_bit_from_any_place(void **state)
 {
     enum { TRIES = 40 };
