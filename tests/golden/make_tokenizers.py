@@ -212,7 +212,7 @@ def pipelines():
 
     d = sentencepiece_model(rng, False)
     d["normalizer"] = None
-    d["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": r"\s+"}, "behavior": "Removed", "invert": False}
+    d["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": r"[ \n\t]+"}, "behavior": "Removed", "invert": False}
     yield "characters, no decoder", d
 
 
@@ -225,9 +225,12 @@ def make_pipelines():
             parse, add = i % 4 != 1, i % 3 == 0
             t.encode_special_tokens = not parse
             ids = t.encode(text, add_special_tokens=add).ids
+            # `tokenizers` does not know a special token again that it has normalized: what it then
+            # leaves in the text is no behaviour to copy.
+            quirk = any(a["special"] and a["normalized"] for a in doc["added_tokens"])
             cases.append({"text": text, "parse_special": parse, "template": add, "ids": ids,
                           "plain": t.decode(ids, skip_special_tokens=False),
-                          "skipped": t.decode(ids, skip_special_tokens=True)})
+                          "skipped": None if quirk else t.decode(ids, skip_special_tokens=True)})
         row = {"name": name, "tokenizer": doc, "cases": cases}
         if doc["decoder"] and doc["decoder"]["type"] == "ByteLevel":
             rng = random.Random(name)
