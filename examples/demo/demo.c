@@ -210,7 +210,7 @@ static void optimize(const plan *p, const char *title, const char *name, const c
                 step_path("sft"), step_path("%s", reward), step_path("data/prompts_ppo.jsonl"),
                 step_path("data/prompts_validate.jsonl"), step_path("%s", output),
                 step_path("%s_samples.jsonl", output), step_path("metrics/%s.jsonl", output),
-                p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.1" : "0.05",
+                p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.07" : "0.05",
                 real ? "2.0e-4" : "1.0e-3", real ? "5.0e-4" : "1.0e-3",
                 real ? "  stop_token_id: 1\n"
                      : "  missing_eos: subtract\n  missing_eos_value: 2.0\n");
@@ -363,7 +363,7 @@ static plan make_plan(mode m, int is_short, long seed)
     p.pairs = m == MODE_HUMAN ? 40 : is_short ? 200 : m == MODE_REAL ? 2000 : 7000;
     p.test_pairs = is_short ? 100 : 2200;
     p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 320 : 700;
-    p.iterations = is_short ? 2 : m == MODE_REAL ? 20 : m == MODE_HUMAN ? 15 : 30;
+    p.iterations = is_short ? 2 : m == MODE_REAL ? 24 : m == MODE_HUMAN ? 15 : 30;
     p.eval = is_short ? 64 : 600;
     p.new_tokens = m == MODE_REAL ? 64 : 24;
     return p;
