@@ -25,20 +25,24 @@ static size_t field_size(rlhf__field_type type)
 static void set_default(const rlhf__field *field, void *options)
 {
     char *at = (char *)options + field->offset;
-    int32_t i32 = (int32_t)field->default_value;
-    int64_t i64 = (int64_t)field->default_value;
-    uint64_t u64 = (uint64_t)field->default_value;
+    int32_t i32;
+    int64_t i64;
+    uint64_t u64;
 
+    /* Each converts in its own case: a default of -1 has no value as a uint64_t. */
     switch (field->type) {
     case RLHF__FIELD_I32:
     case RLHF__FIELD_BOOL:
     case RLHF__FIELD_ENUM:
+        i32 = (int32_t)field->default_value;
         memcpy(at, &i32, sizeof i32);
         break;
     case RLHF__FIELD_I64:
+        i64 = (int64_t)field->default_value;
         memcpy(at, &i64, sizeof i64);
         break;
     case RLHF__FIELD_U64:
+        u64 = (uint64_t)field->default_value;
         memcpy(at, &u64, sizeof u64);
         break;
     case RLHF__FIELD_F64:
