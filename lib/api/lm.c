@@ -127,8 +127,9 @@ rlhf_status rlhf_lm_trainer_set_learning_rate(rlhf_lm_trainer *trainer, double l
 {
     RLHF__REQUIRE(trainer);
     RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
-    trainer->core->stepper.learning_rate = learning_rate;
-    return RLHF_OK;
+    RLHF__ENTER_AND_RETURN(
+        trainer->handle.context,
+        rlhf__stepper_set_learning_rate(&trainer->core->stepper, learning_rate));
 }
 
 int64_t rlhf_lm_trainer_num_steps(const rlhf_lm_trainer *trainer)

@@ -141,8 +141,9 @@ rlhf_status rlhf_reward_trainer_set_learning_rate(rlhf_reward_trainer *trainer,
 {
     RLHF__REQUIRE(trainer);
     RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
-    trainer->core->stepper.learning_rate = learning_rate;
-    return RLHF_OK;
+    RLHF__ENTER_AND_RETURN(
+        trainer->handle.context,
+        rlhf__stepper_set_learning_rate(&trainer->core->stepper, learning_rate));
 }
 
 int64_t rlhf_reward_trainer_num_steps(const rlhf_reward_trainer *trainer)

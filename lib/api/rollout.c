@@ -34,7 +34,7 @@ rlhf_status rlhf_rollout_create(rlhf_context *context, rlhf_rollout **out_rollou
     RLHF__REQUIRE(out_rollout);
     *out_rollout = NULL;
     RLHF__REQUIRE(context);
-    return rlhf__rollout_wrap(context, NULL, out_rollout);
+    RLHF__ENTER_AND_RETURN(context, rlhf__rollout_wrap(context, NULL, out_rollout));
 }
 
 void rlhf_rollout_free(rlhf_rollout *rollout)

@@ -182,7 +182,7 @@ const char *rlhf_status_name(int32_t status)
         "RLHF_ERR_STATE",    "RLHF_ERR_BUSY",        "RLHF_ERR_LIMIT",
         "RLHF_ERR_NOT_FOUND", "RLHF_ERR_EXISTS",     "RLHF_ERR_INTERNAL"};
 
-    if (status > 0 || -status >= (int32_t)(sizeof names / sizeof names[0]))
+    if (status > 0 || status <= -(int32_t)(sizeof names / sizeof names[0]))
         return "RLHF_ERR_UNKNOWN";
     return names[-status];
 }

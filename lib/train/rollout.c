@@ -1,4 +1,4 @@
-/* The rollout as a container; ppo_rollout.c fills one, ppo_advantages.c computes on it. */
+/* The rollout as a container; ppo_sample.c fills one, ppo_advantages.c computes on it. */
 #include "train/rollout.h"
 
 #include <inttypes.h>

@@ -136,6 +136,12 @@ rlhf_status rlhf__stepper_gradient(const rlhf__stepper *s, const char *name, dou
     return rlhf__learner_gradient(&s->learner, name, scale, out_values, count);
 }
 
+rlhf_status rlhf__stepper_set_learning_rate(rlhf__stepper *s, double learning_rate)
+{
+    s->learning_rate = learning_rate;
+    return RLHF_OK;
+}
+
 /* --- evaluation ---------------------------------------------------------------------------- */
 
 static rlhf_status evaluate_rows(rlhf__stepper *s, const rlhf__rows *rows, rlhf__rows *part)

@@ -1,0 +1,193 @@
+/* Every call that changes a trainer takes its turn in the context's queue: from a
+ * callback of a call that is under way it is refused, and the trainer stays as it is. */
+#include <stdbool.h>
+
+#include "tiny.h"
+
+enum { VOCAB = 12, LENGTH = 16 };
+
+typedef struct probe {
+    rlhf_context *context;
+    rlhf_lm_trainer *lm;
+    rlhf_reward_trainer *reward;
+    rlhf_ppo_trainer *ppo;
+    int calls, refusals;
+} probe;
+
+static void count_refusal(probe *p, rlhf_status status)
+{
+    p->calls++;
+    p->refusals += status == RLHF_ERR_BUSY;
+}
+
+static void on_progress(void *user_data, const char *stage, int64_t done, int64_t total)
+{
+    probe *p = user_data;
+    rlhf_rollout *rollout = NULL;
+
+    (void)stage;
+    (void)done;
+    (void)total;
+    if (p->lm)
+        count_refusal(p, rlhf_lm_trainer_set_learning_rate(p->lm, 1.0));
+    if (p->reward)
+        count_refusal(p, rlhf_reward_trainer_set_learning_rate(p->reward, 1.0));
+    if (!p->ppo)
+        return;
+    count_refusal(p, rlhf_ppo_trainer_set_learning_rate(p->ppo, 1.0, 1.0));
+    count_refusal(p, rlhf_ppo_trainer_set_kl_coef(p->ppo, 7.0));
+    count_refusal(p, rlhf_rollout_create(p->context, &rollout));
+    assert_null(rollout);
+}
+
+static void start(probe *p)
+{
+    rlhf_context_options options;
+
+    *p = (probe){0};
+    assert_ok(rlhf_context_options_init(&options, sizeof options));
+    options.num_threads = 1;
+    options.progress = on_progress;
+    options.progress_user_data = p;
+    assert_ok(rlhf_context_create(&options, &p->context));
+}
+
+static rlhf_dataset *rows(rlhf_context *context, int32_t kind)
+{
+    static const int32_t chosen[] = {0, 3, 4, 5, 1}, rejected[] = {0, 3, 6, 7, 1};
+    rlhf_dataset_options options;
+    rlhf_dataset *dataset;
+
+    assert_ok(rlhf_dataset_options_init(&options, sizeof options));
+    options.kind = kind;
+    options.max_length = LENGTH;
+    assert_ok(rlhf_dataset_create(context, &options, &dataset));
+    const bool pair = kind == RLHF_DATASET_PREFERENCE;
+    const rlhf_example row = {.struct_size = sizeof row,
+                              .tokens = chosen,
+                              .num_tokens = 5,
+                              .prompt_length = pair ? 2 : 0,
+                              .rejected = pair ? rejected : NULL,
+                              .num_rejected = pair ? 5 : 0};
+    assert_ok(rlhf_dataset_append(dataset, &row));
+    return dataset;
+}
+
+static void assert_all_refused(const probe *p)
+{
+    assert_true(p->calls > 0);
+    assert_int_equal(p->refusals, p->calls);
+}
+
+static void test_lm_trainer_rate_waits_its_turn(void **state)
+{
+    rlhf_lm_options options;
+    rlhf_lm_stats stats = {.struct_size = sizeof stats};
+    probe p;
+
+    (void)state;
+    start(&p);
+    rlhf_model *model = tiny_model(p.context, VOCAB, LENGTH, 1);
+    rlhf_dataset *dataset = rows(p.context, RLHF_DATASET_TEXT);
+    assert_ok(rlhf_lm_options_init(&options, sizeof options));
+    options.schedule = RLHF_SCHEDULE_CONSTANT;
+    options.warmup_steps = 0;
+    options.learning_rate = 1e-3;
+    options.batch_size = 1;
+    assert_ok(rlhf_lm_trainer_create(model, dataset, &options, &p.lm));
+    assert_ok(rlhf_lm_trainer_step(p.lm, &stats));
+    assert_all_refused(&p);
+    assert_ok(rlhf_lm_trainer_step(p.lm, &stats));
+    assert_true(stats.learning_rate == 1e-3); /* the refused calls left it alone */
+    assert_ok(rlhf_lm_trainer_set_learning_rate(p.lm, 2e-3));
+    assert_ok(rlhf_lm_trainer_step(p.lm, &stats));
+    assert_true(stats.learning_rate == 2e-3);
+    rlhf_lm_trainer_free(p.lm);
+    rlhf_dataset_free(dataset);
+    rlhf_model_free(model);
+    rlhf_context_free(p.context);
+}
+
+static void test_reward_trainer_rate_waits_its_turn(void **state)
+{
+    rlhf_reward_options options;
+    rlhf_reward_model *reward;
+    rlhf_reward_stats stats = {.struct_size = sizeof stats};
+    probe p;
+
+    (void)state;
+    start(&p);
+    rlhf_model *model = tiny_model(p.context, VOCAB, LENGTH, 1);
+    rlhf_dataset *dataset = rows(p.context, RLHF_DATASET_PREFERENCE);
+    assert_ok(rlhf_reward_model_create(model, NULL, &reward));
+    assert_ok(rlhf_reward_options_init(&options, sizeof options));
+    options.schedule = RLHF_SCHEDULE_CONSTANT;
+    options.learning_rate = 1e-3;
+    options.batch_size = 1;
+    assert_ok(rlhf_reward_trainer_create(reward, dataset, &options, &p.reward));
+    assert_ok(rlhf_reward_trainer_step(p.reward, &stats));
+    assert_all_refused(&p);
+    assert_ok(rlhf_reward_trainer_set_learning_rate(p.reward, 2e-3));
+    assert_ok(rlhf_reward_trainer_step(p.reward, &stats));
+    assert_true(stats.learning_rate == 2e-3);
+    rlhf_reward_trainer_free(p.reward);
+    rlhf_reward_model_free(reward);
+    rlhf_dataset_free(dataset);
+    rlhf_model_free(model);
+    rlhf_context_free(p.context);
+}
+
+static void test_ppo_trainer_setters_wait_their_turn(void **state)
+{
+    static const int32_t prompts[] = {0, 3, 0, 4};
+    static const int64_t cu_seqlens[] = {0, 2, 4};
+    rlhf_ppo_options options;
+    rlhf_ppo_stats stats = {.struct_size = sizeof stats};
+    rlhf_reward_model *reward;
+    probe p;
+
+    (void)state;
+    start(&p);
+    rlhf_model *policy = tiny_model(p.context, VOCAB, LENGTH, 1);
+    assert_ok(rlhf_reward_model_create(policy, NULL, &reward));
+    assert_ok(rlhf_ppo_options_init(&options, sizeof options));
+    options.max_new_tokens = 3;
+    options.num_epochs = 1;
+    options.kl_coef = 0.05;
+    assert_ok(rlhf_ppo_trainer_create(policy, NULL, reward, NULL, &options, &p.ppo));
+    assert_ok(rlhf_ppo_trainer_step(p.ppo, prompts, cu_seqlens, 2, &stats));
+    assert_all_refused(&p);
+    assert_true(stats.kl_coef == 0.05);
+    assert_ok(rlhf_ppo_trainer_set_kl_coef(p.ppo, 0.1));
+    assert_ok(rlhf_ppo_trainer_set_learning_rate(p.ppo, 2e-4, 3e-4));
+    assert_ok(rlhf_ppo_trainer_step(p.ppo, prompts, cu_seqlens, 2, &stats));
+    assert_true(stats.kl_coef == 0.1);
+    assert_true(stats.learning_rate == 2e-4);
+    assert_true(stats.value_learning_rate == 3e-4);
+    rlhf_ppo_trainer_free(p.ppo);
+    rlhf_reward_model_free(reward);
+    rlhf_model_free(policy);
+    rlhf_context_free(p.context);
+}
+
+static void test_status_name_knows_every_value(void **state)
+{
+    (void)state;
+    assert_string_equal(rlhf_status_name(RLHF_OK), "RLHF_OK");
+    assert_string_equal(rlhf_status_name(RLHF_ERR_INTERNAL), "RLHF_ERR_INTERNAL");
+    assert_string_equal(rlhf_status_name(RLHF_ERR_INTERNAL - 1), "RLHF_ERR_UNKNOWN");
+    assert_string_equal(rlhf_status_name(1), "RLHF_ERR_UNKNOWN");
+    assert_string_equal(rlhf_status_name(INT32_MAX), "RLHF_ERR_UNKNOWN");
+    assert_string_equal(rlhf_status_name(INT32_MIN), "RLHF_ERR_UNKNOWN");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lm_trainer_rate_waits_its_turn),
+        cmocka_unit_test(test_reward_trainer_rate_waits_its_turn),
+        cmocka_unit_test(test_ppo_trainer_setters_wait_their_turn),
+        cmocka_unit_test(test_status_name_knows_every_value),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
