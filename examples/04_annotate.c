@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 
     host_must(rlhf_config_finish(config), "read the config");
     if (!host_exists(store))
-        host_die("there is no store at %s: run 03_respond first", store);
+        host_die("there is no store at %s: run 03_generate first", store);
     host_must(rlhf_feedback_open(context, store, 0, &s.store), "open the store");
     while (!host_interrupted() && annotate_one(&s))
         ;

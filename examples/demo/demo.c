@@ -122,7 +122,7 @@ static void finetune(const plan *p, const char *model)
                 model, step_path("data/sft.jsonl"), step_path("sft"),
                 step_path("metrics/finetune.jsonl"), p->finetune_steps, p->seed,
                 real ? 256 : 128, p->seed, !real, real ? "3.0e-4" : "1.0e-3");
-    step_run("2. fine-tune: what an answer looks like", "02_finetune", "2_finetune");
+    step_run("2. fine-tune: what an answer looks like", "02_sft", "2_finetune");
 }
 
 /* One answer a prompt (output) or two (store). */
@@ -136,7 +136,7 @@ static void respond(const plan *p, const char *title, const char *name, const ch
                 step_path("%s", model), step_path("data/%s", prompts), key,
                 step_path("%s", target), strcmp(key, "store") == 0 ? 2 : 1, limit, seed,
                 p->mode == MODE_REAL ? "stop_token: 1\n" : "", p->new_tokens);
-    step_run(title, "03_respond", name);
+    step_run(title, "03_generate", name);
 }
 
 /* The simulated person at the other end of 04_annotate. */
@@ -456,9 +456,13 @@ int main(int argc, char **argv)
         }
     }
     plan p = make_plan(m, is_short, seed);
-    p.data = data ? data : "../shared/data";
-    if (m == MODE_REAL && access(p.data, R_OK) != 0)
-        step_die("--real needs real data: there is no %s (set RLHF_DATA_DIR)", p.data);
+    if (m == MODE_REAL) {
+        /* Whole, for a link in the folder must hold wherever the folder is. */
+        p.data = realpath(data ? data : "../shared/data", NULL);
+        if (!p.data)
+            step_die("--real needs real data: there is no %s (set RLHF_DATA_DIR)",
+                     data ? data : "../shared/data");
+    }
     snprintf(default_out, sizeof default_out, "demo-out/%s-%ld", mode_names[m], seed);
     step_find_programs(argv[0]);
     make_folders(out ? out : default_out);

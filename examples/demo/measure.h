@@ -6,7 +6,7 @@
 
 #include "gold.h"
 
-/* A JSONL file of answers (03_respond) in memory. */
+/* A JSONL file of answers (03_generate) in memory. */
 typedef struct answer {
     char *prompt, *text;
     int32_t *ids;

@@ -55,10 +55,9 @@ tail -n 1 "$out/human.txt" | grep -q '"mode": "human".*"blind_after": ' ||
     fail 'demo --human gives no verdict'
 echo 'ok: human'
 
-data=${RLHF_DATA_DIR:-$root/../shared/data}
+cd "$root" # as ./dev does: the default of RLHF_DATA_DIR is relative to it
+data=${RLHF_DATA_DIR:-../shared/data}
 if [ -d "$data/models/stories260K" ]; then
-    RLHF_DATA_DIR=$data
-    export RLHF_DATA_DIR
     run real --real
     if "$python" -c 'import numpy' 2>/dev/null; then
         "$python" "$root/examples/demo/verify.py" "$out/real" --data "$data" \

@@ -37,8 +37,8 @@ refuse() {
 mkdir -p work/data
 "$programs/demo/world" 1 work/data 200
 run 01_pretrain
-run 02_finetune
-run 03_respond
+run 02_sft
+run 03_generate
 yes 1 | head -n 30 >keys
 "$programs/04_annotate" "$root/examples/04_annotate.yaml" <keys >annotate.out 2>annotate.err
 grep -q '^30 choices' annotate.err || fail "04_annotate: $(cat annotate.err)"
@@ -72,16 +72,16 @@ refuse usage "$programs/01_pretrain"
 printf 'corpus: nowhere.txt\noutput: x\n' >bad.yaml
 refuse 'nowhere.txt' "$programs/01_pretrain" bad.yaml
 printf 'model: work/sft\ndata: work/data/sft.jsonl\noutput: x\nstepz: 3\n' >bad.yaml
-refuse 'bad.yaml:4:1.*stepz' "$programs/02_finetune" bad.yaml
+refuse 'bad.yaml:4:1.*stepz' "$programs/02_sft" bad.yaml
 printf 'model: work/sft\ndata: work/data/sft.jsonl\noutput: x\ntraining:\n  batch_size: 0\n' >bad.yaml
-refuse 'bad.yaml:5.*batch_size' "$programs/02_finetune" bad.yaml
+refuse 'bad.yaml:5.*batch_size' "$programs/02_sft" bad.yaml
 echo '{"prompt": "a", "completion": ' >bad.jsonl
 printf 'model: work/sft\ndata: bad.jsonl\noutput: x\n' >bad.yaml
-refuse 'bad.jsonl:1' "$programs/02_finetune" bad.yaml
+refuse 'bad.jsonl:1' "$programs/02_sft" bad.yaml
 mkdir broken && cp work/sft/* broken/
 head -c 1000 work/sft/model.safetensors >broken/model.safetensors
 printf 'model: broken\ndata: work/data/sft.jsonl\noutput: x\n' >bad.yaml
-refuse 'model.safetensors' "$programs/02_finetune" bad.yaml
+refuse 'model.safetensors' "$programs/02_sft" bad.yaml
 printf 'store: nowhere.db\n' >bad.yaml
 refuse 'no store' "$programs/04_annotate" bad.yaml
 [ ! -e x ] || fail 'a refused run wrote its output'
@@ -114,7 +114,7 @@ echo 'ok: Ctrl-C'
 
 # A full disk: a message, and the folder that was there stays whole.
 before=$(cksum work/sft/* | sort)
-if (trap '' XFSZ && ulimit -f 100 && "$programs/02_finetune" 02_finetune.yaml >/dev/null 2>disk.err); then
+if (trap '' XFSZ && ulimit -f 100 && "$programs/02_sft" 02_sft.yaml >/dev/null 2>disk.err); then
     fail 'a full disk is not noticed'
 fi
 grep -q 'cannot save.*work/sft' disk.err || fail "a full disk says: $(cat disk.err)"

@@ -1,6 +1,6 @@
 /* Chapter 3. The model answers prompts, twice each, for people to compare.
  *
- *     build/examples/03_respond examples/03_respond.yaml
+ *     build/examples/03_generate examples/03_generate.yaml
  *
  * Answers are drawn by the softmax probabilities at a temperature, so two of them differ. Pairs go
  * into a store (an SQLite file) in a shuffled display order; with `answers: 1` one answer a prompt

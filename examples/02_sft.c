@@ -1,6 +1,6 @@
 /* Chapter 2. The model learns what an answer looks like.
  *
- *     build/examples/02_finetune examples/02_finetune.yaml
+ *     build/examples/02_sft examples/02_sft.yaml
  *
  * Rows are a prompt and its completion. Only the completion carries loss: the prompt is masked,
  * the answer's first token and its EOS are not. Otherwise this is chapter 1 again. */
