@@ -1,0 +1,219 @@
+/* The tape itself: memory of a repeated step, gradients that add up, nothing kept without
+ * recording, cancelling. */
+#include "kernels/kernels_support.h"
+#include "support.h"
+
+#include "autograd/tape.h"
+#include "base/context.h"
+
+enum { VOCAB = 17, WIDTH = 20, INNER = 67, COUNT = 130 };
+enum { EMBED, NORM, QKV, UP, DOWN, NUM_SLABS };
+
+typedef struct net {
+    rlhf_context *context;
+    rlhf__params params;
+    rlhf__tape *tape;
+    float *grads;
+    int32_t tokens[COUNT];
+    float logprob[COUNT];
+} net;
+
+static void net_make(net *n, failing_allocator *own)
+{
+    static const int64_t slabs[NUM_SLABS][2] = {{VOCAB, WIDTH},
+                                                {1, WIDTH},
+                                                {3 * WIDTH, WIDTH},
+                                                {2 * INNER, WIDTH},
+                                                {WIDTH, INNER}};
+
+    memset(n, 0, sizeof *n);
+    n->context = support_context(own, 2);
+    assert_ok(rlhf__params_init(&n->params, n->context));
+    for (int i = 0; i < NUM_SLABS; i++) {
+        int32_t slab;
+        assert_ok(rlhf__params_add_slab(&n->params, slabs[i][0], slabs[i][1], i != NORM,
+                                        &slab));
+    }
+    assert_ok(rlhf__params_allocate(&n->params));
+    float *values = rlhf__params_begin_write(&n->params);
+    for (int64_t i = 0; i < n->params.count; i++)
+        values[i] = (float)(rlhf__rng_uniform(42, 1, (uint64_t)i) - 0.5);
+    rlhf__params_end_write(&n->params);
+    n->grads = calloc((size_t)n->params.count, sizeof *n->grads);
+    for (int i = 0; i < COUNT; i++)
+        n->tokens[i] = (i * 5 + 3) % VOCAB;
+    assert_ok(rlhf__tape_create(n->context, &n->tape));
+}
+
+static void net_free(net *n)
+{
+    rlhf__tape_free(n->tape);
+    rlhf__params_free(&n->params);
+    free(n->grads);
+    rlhf_context_free(n->context);
+}
+
+static rlhf_status minus_one(void *arg, int64_t first, int64_t count,
+                             const float *logprob, const float *entropy, float *dlogprob,
+                             float *dentropy)
+{
+    (void)arg, (void)first, (void)logprob, (void)entropy, (void)dentropy;
+    for (int64_t i = 0; i < count; i++)
+        dlogprob[i] = -1.0f;
+    return RLHF_OK;
+}
+
+/* A block of attention and MLP with its head, forward. */
+static rlhf_status forward(net *n)
+{
+    static const int64_t cu[] = {0, 3, 70, COUNT};
+    const rlhf__op_attention_args attention = {.num_heads = 2,
+                                               .num_kv_heads = 2,
+                                               .head_dim = 10,
+                                               .num_seqs = 3,
+                                               .cu_seqlens = cu};
+    rlhf__tape *t = n->tape;
+    rlhf__params *p = &n->params;
+    rlhf__var *x, *h, *up, *down;
+
+    RLHF__TRY(rlhf__op_embedding(t, p, EMBED, -1, n->tokens, n->tokens, COUNT, &x));
+    RLHF__TRY(rlhf__op_rmsnorm(t, p, NORM, 1e-5f, x, &h));
+    RLHF__TRY(rlhf__op_linear(t, p, QKV, -1, h, &h));
+    RLHF__TRY(rlhf__op_attention(t, &attention, h, &h));
+    RLHF__TRY(rlhf__op_linear(t, p, UP, -1, h, &up));
+    RLHF__TRY(rlhf__op_activation(t, RLHF__SWIGLU, up, &up));
+    RLHF__TRY(rlhf__op_linear(t, p, DOWN, -1, up, &down));
+    RLHF__TRY(rlhf__op_add(t, x, down, &x));
+    return rlhf__op_linear_logprob(t, p, EMBED, x, n->tokens, NULL, 1.0f, n->logprob,
+                                   NULL, minus_one, NULL);
+}
+
+static rlhf_status step(net *n)
+{
+    rlhf__tape_reset(n->tape, true, n->grads);
+    RLHF__TRY(forward(n));
+    return rlhf__tape_backward(n->tape);
+}
+
+static void test_tape_repeats_a_step_without_allocating(void **state)
+{
+    (void)state;
+    failing_allocator own = {.fail_at = -1};
+    net n;
+
+    net_make(&n, &own);
+    assert_ok(step(&n));
+    rlhf__tape_reset(n.tape, true, n.grads); /* several blocks become one */
+    const int64_t before = own.count, live = own.live;
+    for (int i = 0; i < 3; i++) {
+        assert_ok(step(&n));
+        assert_int_equal(own.count, before);
+        assert_int_equal(own.live, live);
+    }
+    net_free(&n);
+    assert_int_equal(own.live, 0);
+}
+
+/* A second pass without zeroing in between adds the same again. */
+static void test_tape_gradients_accumulate(void **state)
+{
+    (void)state;
+    net n;
+    double size = 0;
+
+    net_make(&n, NULL);
+    assert_ok(step(&n));
+    float *once = malloc((size_t)n.params.count * sizeof *once);
+    memcpy(once, n.grads, (size_t)n.params.count * sizeof *once);
+    assert_ok(step(&n));
+    for (int64_t i = 0; i < n.params.count; i++) {
+        assert_near(n.grads[i], 2.0 * once[i], 1e-6);
+        size += fabs(once[i]);
+    }
+    assert_true(size > 1.0);
+    free(once);
+    net_free(&n);
+}
+
+/* The same values to the last bit, no node, no gradient. */
+static void test_tape_keeps_nothing_without_recording(void **state)
+{
+    (void)state;
+    float recorded[COUNT];
+    net n;
+
+    net_make(&n, NULL);
+    assert_ok(step(&n));
+    memcpy(recorded, n.logprob, sizeof recorded);
+    memset(n.grads, 0, (size_t)n.params.count * sizeof *n.grads);
+    memset(n.logprob, 0, sizeof n.logprob);
+    rlhf__tape_reset(n.tape, false, n.grads);
+    assert_ok(forward(&n));
+    assert_null(n.tape->last);
+    assert_memory_equal(n.logprob, recorded, sizeof recorded);
+    for (int64_t i = 0; i < n.params.count; i++)
+        assert_true(n.grads[i] == 0.0f);
+    net_free(&n);
+}
+
+/* Both walks stop; the next step is as ever. */
+static void test_tape_is_cancelled_in_both_directions(void **state)
+{
+    (void)state;
+    net n;
+
+    net_make(&n, NULL);
+    assert_ok(step(&n));
+    float *whole = malloc((size_t)n.params.count * sizeof *whole);
+    memcpy(whole, n.grads, (size_t)n.params.count * sizeof *whole);
+    rlhf__tape_reset(n.tape, true, n.grads);
+    rlhf_context_cancel(n.context);
+    assert_int_equal(forward(&n), RLHF_ERR_CANCELLED);
+    rlhf__tape_reset(n.tape, true, n.grads);
+    assert_ok(forward(&n));
+    rlhf_context_cancel(n.context);
+    assert_int_equal(rlhf__tape_backward(n.tape), RLHF_ERR_CANCELLED);
+    memset(n.grads, 0, (size_t)n.params.count * sizeof *n.grads);
+    assert_ok(step(&n));
+    assert_memory_equal(n.grads, whole, (size_t)n.params.count * sizeof *whole);
+    free(whole);
+    net_free(&n);
+}
+
+/* Every allocation of the first step may fail: a status, and the next try succeeds. */
+static void test_tape_survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    int64_t failures = 0;
+
+    for (int64_t at = 0;; at++) {
+        failing_allocator own = {.fail_at = -1};
+        net n;
+        net_make(&n, &own);
+        own.fail_at = own.count + at;
+        rlhf_status status = step(&n);
+        own.fail_at = -1;
+        if (status != RLHF_OK) {
+            assert_int_equal(status, RLHF_ERR_NO_MEMORY);
+            failures++;
+            assert_ok(step(&n));
+        }
+        net_free(&n);
+        assert_int_equal(own.live, 0);
+        if (status == RLHF_OK)
+            break;
+    }
+    assert_true(failures >= NUM_SLABS); /* each packed copy, at least */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tape_repeats_a_step_without_allocating),
+        cmocka_unit_test(test_tape_gradients_accumulate),
+        cmocka_unit_test(test_tape_keeps_nothing_without_recording),
+        cmocka_unit_test(test_tape_is_cancelled_in_both_directions),
+        cmocka_unit_test(test_tape_survives_every_failed_allocation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
