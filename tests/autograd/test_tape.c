@@ -135,6 +135,41 @@ static void test_tape_gradients_accumulate(void **state)
     net_free(&n);
 }
 
+/* A gradient's memory serves the next: however deep the network, backward needs that of a
+ * few values, not of all. */
+static void test_tape_backward_reuses_gradients(void **state)
+{
+    (void)state;
+    enum { DEPTH = 24 };
+    net n;
+    size_t before = 0, after = 0;
+
+    net_make(&n, NULL);
+    for (int pass = 0; pass < 2; pass++) { /* in the second the arena is one block */
+        rlhf__var *x = NULL, *y = NULL;
+        float *dx = NULL;
+        rlhf__tape_reset(n.tape, true, n.grads);
+        assert_ok(rlhf__var_create(n.tape, COUNT, WIDTH, &x));
+        memset(x->data, 0, sizeof(float) * COUNT * WIDTH);
+        for (int i = 0; i < DEPTH; i++) {
+            assert_ok(rlhf__op_linear(n.tape, &n.params, UP, -1, x, &y));
+            assert_ok(rlhf__op_activation(n.tape, RLHF__SWIGLU, y, &y));
+            assert_ok(rlhf__op_linear(n.tape, &n.params, DOWN, -1, y, &y));
+            assert_ok(rlhf__op_add(n.tape, x, y, &x));
+        }
+        before = rlhf__arena_get_mark(n.tape->arena).used;
+        assert_ok(rlhf__var_grad(n.tape, x, &dx));
+        dx[0] = 1.0f;
+        assert_ok(rlhf__tape_backward(n.tape));
+        after = rlhf__arena_get_mark(n.tape->arena).used;
+    }
+    /* Two of the width of the stream, one of each of the MLP's values. */
+    assert_true(after > before);
+    assert_true(after - before <=
+                sizeof(float) * COUNT * (2 * WIDTH + 3 * INNER) + 4 * 64);
+    net_free(&n);
+}
+
 /* The same values to the last bit, no node, no gradient. */
 static void test_tape_keeps_nothing_without_recording(void **state)
 {
@@ -211,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tape_repeats_a_step_without_allocating),
         cmocka_unit_test(test_tape_gradients_accumulate),
+        cmocka_unit_test(test_tape_backward_reuses_gradients),
         cmocka_unit_test(test_tape_keeps_nothing_without_recording),
         cmocka_unit_test(test_tape_is_cancelled_in_both_directions),
         cmocka_unit_test(test_tape_survives_every_failed_allocation),
