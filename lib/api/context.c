@@ -54,6 +54,7 @@ rlhf_status rlhf_context_create(const rlhf_context_options *options,
     RLHF__TRY(rlhf__kernels_resolve_level(own.cpu_level, &level));
     RLHF__TRY(rlhf__context_create(&own, level, out_context));
     (*out_context)->kernels = rlhf__kernels_for_level(level);
+    (*out_context)->blis = rlhf__kernels_use_blis(level);
     return RLHF_OK;
 }
 

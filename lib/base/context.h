@@ -25,6 +25,7 @@ struct rlhf_context {
     void *progress_user_data;
     rlhf__pool *pool;
     const void *kernels; /* const rlhf__kernels *, set by the api layer at creation */
+    bool blis;           /* BLIS's micro-kernel serves, likewise */
     struct rlhf__context_lock *lock; /* queue of calls; see rlhf__context_enter */
     int64_t last_progress_ns;
     _Atomic int64_t bytes_now[RLHF_MEMORY_KIND_COUNT];
@@ -34,7 +35,7 @@ struct rlhf_context {
     _Atomic int64_t allocations;
 };
 
-/* base's part of rlhf_context_create: everything but `kernels`. `resolved_level` is checked
+/* base's part of rlhf_context_create: everything but `kernels` and `blis`. `resolved_level` is checked
  * by the caller. */
 rlhf_status rlhf__context_create(const rlhf_context_options *options, int32_t resolved_level,
                                  rlhf_context **out_context);

@@ -1,6 +1,8 @@
 /* The only user of blis.h. */
 #include "kernels/blis_kernel.h"
 
+#include <stdlib.h>
+
 #include <blis.h>
 
 static sgemm_ukr_ft native_kernel(cntx_t *cntx)
@@ -8,8 +10,24 @@ static sgemm_ukr_ft native_kernel(cntx_t *cntx)
     return (sgemm_ukr_ft)bli_cntx_get_l3_nat_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
 }
 
+/* BLIS 0.9 reads BLIS_ARCH_TYPE as a decimal number and aborts the process where its build has no
+ * such architecture. Those below are in every x86-64 build; any other is left alone. */
+static bool environment_is_safe(void)
+{
+    static const long safe[] = {BLIS_ARCH_SKX, BLIS_ARCH_HASWELL, BLIS_ARCH_ZEN, BLIS_ARCH_ZEN2,
+                                BLIS_ARCH_ZEN3};
+    const char *type = getenv("BLIS_ARCH_TYPE");
+
+    for (size_t i = 0; type && i < sizeof safe / sizeof safe[0]; i++)
+        if (strtol(type, NULL, 10) == safe[i])
+            return true;
+    return !type;
+}
+
 bool rlhf__blis_fits(int64_t rows, int64_t panel)
 {
+    if (!environment_is_safe())
+        return false;
     cntx_t *cntx = bli_gks_query_cntx();
     dim_t mr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, cntx);
     dim_t nr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, cntx);

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /* True if BLIS's native kernel computes tiles of `rows` x `panel`, with panel along the rows of
- * c. It is an FMA kernel then: the shapes are those of its haswell, zen and skx kernels. */
+ * c. It is an FMA kernel then: the shapes are those of its haswell, zen and skx kernels. False also
+ * where asking BLIS would end the process, for what the environment holds. */
 bool rlhf__blis_fits(int64_t rows, int64_t panel);
 /* c[rows][panel] = (accumulate ? c : 0) + a[k][rows]^T b[k][panel]. Only if it fits. */
 void rlhf__blis_microkernel(int64_t k, const float *a, const float *b, float *c, int64_t ldc,

@@ -1,4 +1,5 @@
 /* Which level this machine can run. */
+#include "kernels/blis_kernel.h"
 #include "kernels/table.h"
 
 static bool can_run(int32_t level)
@@ -42,4 +43,11 @@ const void *rlhf__kernels_for_level(int32_t level)
 #endif
     (void)level;
     return &rlhf__kernels_portable;
+}
+
+bool rlhf__kernels_use_blis(int32_t level)
+{
+    const rlhf__kernels *table = rlhf__kernels_for_level(level);
+
+    return level == RLHF_CPU_AVX2 && rlhf__blis_fits(table->tile_rows, table->panel);
 }

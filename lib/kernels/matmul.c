@@ -189,13 +189,6 @@ static void run_product(rlhf_context *ctx, product_job *job)
     run_tiles(ctx, job, rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile);
 }
 
-static bool use_blis(const rlhf__kernels *table)
-{
-    /* The level's own kernel serves where it is faster: AVX-512 (docs/performance.md). */
-    return table == rlhf__kernels_for_level(RLHF_CPU_AVX2) &&
-           rlhf__blis_fits(table->tile_rows, table->panel);
-}
-
 rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x, int64_t ldx,
                          int64_t m, int64_t k, int64_t n, const float *panels,
                          const float *bias, bool accumulate, float *y, int64_t ldy)
@@ -221,7 +214,7 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
         pack(ctx, x, ldx, true, k, m, table->tile_rows, packed);
         job.x = packed;
         job.packed = true;
-        job.blis = use_blis(table);
+        job.blis = ctx->blis;
     }
     run_product(ctx, &job);
     rlhf__arena_release(scratch, mark);
@@ -243,7 +236,7 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch, co
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__panels_size(ctx, m, k), sizeof *right, &right));
     pack(ctx, dy, lddy, false, m, n, table->tile_rows, left);
     pack(ctx, x, ldx, false, m, k, table->panel, right);
-    product_job job = {.table = table, .blis = use_blis(table), .m = n, .k = m, .n = k,
+    product_job job = {.table = table, .blis = ctx->blis, .m = n, .k = m, .n = k,
                        .x = left, .packed = true, .panels = right, .accumulate = true,
                        .y = dw, .ldy = lddw};
     run_product(ctx, &job);
