@@ -1,5 +1,6 @@
-/* Shared by the benchmarks: one job a program, one JSON line as its result, the same arguments
- * and fields as the peers' scripts. Token ids are random: no tokenizer is needed. */
+/* Shared by the benchmarks: one job a program, one JSON line as its result, the same
+ * arguments and fields as the peers' scripts. Token ids are random: no tokenizer is
+ * needed. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -19,7 +20,8 @@ static inline void bench_check(rlhf_status status, const char *what)
 {
     if (status == RLHF_OK)
         return;
-    fprintf(stderr, "%s: %s: %s\n", what, rlhf_status_name(status), rlhf_last_error_message());
+    fprintf(stderr, "%s: %s: %s\n", what, rlhf_status_name(status),
+            rlhf_last_error_message());
     exit(1);
 }
 
@@ -39,11 +41,13 @@ static inline int64_t bench_count(const char *text, const char *name)
 
     if (*text && !*end && value >= 1 && value <= 1 << 24)
         return value;
-    fprintf(stderr, "%s must be an integer from 1 to %d, got \"%s\"\n", name, 1 << 24, text);
+    fprintf(stderr, "%s must be an integer from 1 to %d, got \"%s\"\n", name, 1 << 24,
+            text);
     exit(2);
 }
 
-/* Two threads as the peers; BENCH_THREADS and BENCH_CPU_LEVEL (an rlhf_cpu_level) override. */
+/* Two threads as the peers; BENCH_THREADS and BENCH_CPU_LEVEL (an rlhf_cpu_level)
+ * override. */
 static inline rlhf_context *bench_context(void)
 {
     const char *threads = getenv("BENCH_THREADS");
@@ -111,7 +115,8 @@ static inline double bench_peak_rss_mib(void)
 }
 
 /* {"peer": "librlhf", "bench": …, <fields>, "peak_rss_mib": …} */
-static inline void bench_report(const char *bench, const char *model, const char *format, ...)
+static inline void bench_report(const char *bench, const char *model, const char *format,
+                                ...)
 {
     va_list args;
 

@@ -18,7 +18,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: generate MODEL_DIR BATCH PROMPT NEW\n");
         return 2;
     }
-    int64_t batch = bench_count(argv[2], "BATCH"), prompt = bench_count(argv[3], "PROMPT");
+    int64_t batch = bench_count(argv[2], "BATCH"),
+            prompt = bench_count(argv[3], "PROMPT");
     int64_t new_tokens = bench_count(argv[4], "NEW");
     rlhf_context *context = bench_context();
     bench_check(rlhf_model_load(context, argv[1], &model), "load");
@@ -41,7 +42,8 @@ int main(int argc, char **argv)
         cu_seqlens[b] = b * prompt;
     for (int run = 0; run < 3; run++) {
         double start = bench_now();
-        bench_check(rlhf_generator_start(generator, ids, cu_seqlens, batch, NULL), "start");
+        bench_check(rlhf_generator_start(generator, ids, cu_seqlens, batch, NULL),
+                    "start");
         bench_check(rlhf_generator_run(generator), "run");
         times.seconds[times.count++] = bench_now() - start;
     }

@@ -38,8 +38,10 @@ int main(int argc, char **argv)
     bench_check(rlhf_dataset_create(context, &rows, &dataset), "dataset");
     int32_t *ids = bench_ids(pairs * steps * 2 * seq, config.vocab_size);
     for (int64_t i = 0; i < pairs * steps; i++) {
-        rlhf_example row = {.struct_size = sizeof row, .tokens = ids + 2 * i * seq,
-                            .num_tokens = seq, .rejected = ids + (2 * i + 1) * seq,
+        rlhf_example row = {.struct_size = sizeof row,
+                            .tokens = ids + 2 * i * seq,
+                            .num_tokens = seq,
+                            .rejected = ids + (2 * i + 1) * seq,
                             .num_rejected = seq};
         bench_check(rlhf_dataset_append(dataset, &row), "append");
     }

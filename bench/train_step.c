@@ -2,8 +2,8 @@
  *
  *     train_step MODEL_DIR BATCH SEQ
  *
- * BATCH rows of SEQ + 1 random ids, so that BATCH * SEQ tokens are predicted; seven steps, of
- * which the first two are not counted. */
+ * BATCH rows of SEQ + 1 random ids, so that BATCH * SEQ tokens are predicted; seven
+ * steps, of which the first two are not counted. */
 #include "bench.h"
 
 int main(int argc, char **argv)
@@ -33,7 +33,8 @@ int main(int argc, char **argv)
     bench_check(rlhf_dataset_create(context, &rows, &dataset), "dataset");
     int32_t *ids = bench_ids(batch * (seq + 1), config.vocab_size);
     for (int64_t b = 0; b < batch; b++) {
-        rlhf_example row = {.struct_size = sizeof row, .tokens = ids + b * (seq + 1),
+        rlhf_example row = {.struct_size = sizeof row,
+                            .tokens = ids + b * (seq + 1),
                             .num_tokens = seq + 1};
         bench_check(rlhf_dataset_append(dataset, &row), "append");
     }
@@ -51,12 +52,12 @@ int main(int argc, char **argv)
     }
     bench_sort(&times);
     double median = times.seconds[times.count / 2];
-    bench_report("train_step", argv[1],
-                 "\"batch\": %" PRId64 ", \"seq\": %" PRId64 ", \"bf16\": false, "
-                 "\"seconds_min\": %.6f, \"seconds_median\": %.6f, \"tokens_per_s\": %.1f, "
-                 "\"last_loss\": %.6f",
-                 batch, seq, times.seconds[0], median, (double)(batch * seq) / median,
-                 stats.loss);
+    bench_report(
+        "train_step", argv[1],
+        "\"batch\": %" PRId64 ", \"seq\": %" PRId64 ", \"bf16\": false, "
+        "\"seconds_min\": %.6f, \"seconds_median\": %.6f, \"tokens_per_s\": %.1f, "
+        "\"last_loss\": %.6f",
+        batch, seq, times.seconds[0], median, (double)(batch * seq) / median, stats.loss);
     rlhf_lm_trainer_free(trainer);
     rlhf_dataset_free(dataset);
     rlhf_model_free(model);

@@ -3,21 +3,24 @@
  *     build/examples/demo/world 1 work/data
  *     build/examples/01_pretrain examples/01_pretrain.yaml
  *
- * The first command writes a small corpus of our own; any plain text file of yours will do. The
- * second trains a tokenizer on it, makes a transformer, and lowers the next-token loss step by
- * step. The folder it writes is a Hugging Face folder: config.json, model.safetensors and
- * tokenizer.json. Ctrl-C saves the trainer's state; the same command then goes on. */
+ * The first command writes a small corpus of our own; any plain text file of yours
+ * will do. The second trains a tokenizer on it, makes a transformer, and lowers the
+ * next-token loss step by step. The folder it writes is a Hugging Face folder:
+ * config.json, model.safetensors and tokenizer.json. Ctrl-C saves the trainer's state;
+ * the same command then goes on. */
 #include "host.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Every line a document of its own, between BOS and EOS: stories, not one endless text. */
-static rlhf_dataset *read_lines(rlhf_context *context, rlhf_tokenizer *tokenizer, char *text,
-                                const rlhf_dataset_options *options)
+/* Every line a document of its own, between BOS and EOS: stories, not one endless
+ * text. */
+static rlhf_dataset *read_lines(rlhf_context *context, rlhf_tokenizer *tokenizer,
+                                char *text, const rlhf_dataset_options *options)
 {
-    const int32_t bos = rlhf_tokenizer_bos_id(tokenizer), eos = rlhf_tokenizer_eos_id(tokenizer);
+    const int32_t bos = rlhf_tokenizer_bos_id(tokenizer),
+                  eos = rlhf_tokenizer_eos_id(tokenizer);
     rlhf_dataset *dataset;
 
     host_must(rlhf_dataset_create(context, options, &dataset), "make the dataset");
@@ -57,7 +60,8 @@ int main(int argc, char **argv)
 {
     rlhf_context *context = host_start(argv[0]);
     rlhf_config *config = host_config(context, argc, argv, "CONFIG.yaml");
-    const char *corpus = host_path(config, "corpus"), *output = host_path(config, "output");
+    const char *corpus = host_path(config, "corpus"),
+               *output = host_path(config, "output");
     const char *documents = host_optional(config, "documents");
     const char *state = host_optional(config, "state");
     const int64_t steps = host_integer(config, "steps", 500, 1);
@@ -102,7 +106,8 @@ int main(int argc, char **argv)
     host_describe(all);
 
     rlhf_lm_trainer *trainer;
-    host_must(rlhf_lm_trainer_create(model, train, &options, &trainer), "make the trainer");
+    host_must(rlhf_lm_trainer_create(model, train, &options, &trainer),
+              "make the trainer");
     if (host_exists(state))
         host_must(rlhf_lm_trainer_resume(trainer, state), "resume");
     for (int64_t step = rlhf_lm_trainer_num_steps(trainer); step < steps; step++) {
@@ -115,7 +120,8 @@ int main(int argc, char **argv)
         host_must(status, "train");
         host_progress("pretrain", step + 1, steps, "loss %.3f", stats.loss);
         host_log(metrics,
-                 "{\"stage\": \"pretrain\", \"step\": %" PRId64 ", \"loss\": %.6g, \"lr\": %.6g, "
+                 "{\"stage\": \"pretrain\", \"step\": %" PRId64
+                 ", \"loss\": %.6g, \"lr\": %.6g, "
                  "\"grad_norm\": %.6g, \"tokens_per_second\": %.0f}",
                  stats.step, stats.loss, stats.learning_rate, stats.grad_norm,
                  stats.tokens_per_second);

@@ -2,8 +2,9 @@
  *
  *     build/examples/02_sft examples/02_sft.yaml
  *
- * Rows are a prompt and its completion. Only the completion carries loss: the prompt is masked,
- * the answer's first token and its EOS are not. Otherwise this is chapter 1 again. */
+ * Rows are a prompt and its completion. Only the completion carries loss: the prompt
+ * is masked, the answer's first token and its EOS are not. Otherwise this is chapter 1
+ * again. */
 #include "host.h"
 
 #include <inttypes.h>
@@ -13,7 +14,8 @@ int main(int argc, char **argv)
     rlhf_context *context = host_start(argv[0]);
     rlhf_config *config = host_config(context, argc, argv, "CONFIG.yaml");
     const char *input = host_path(config, "model"), *data = host_path(config, "data");
-    const char *output = host_path(config, "output"), *state = host_optional(config, "state");
+    const char *output = host_path(config, "output"),
+               *state = host_optional(config, "state");
     const int64_t steps = host_integer(config, "steps", 200, 1);
     const int64_t held_out = host_integer(config, "held_out", 100, 0);
     const int64_t seed = host_integer(config, "seed", 1, 0);
@@ -40,7 +42,8 @@ int main(int argc, char **argv)
     host_must(rlhf_dataset_split(all, held_out, (uint64_t)seed, &train, &test),
               "hold rows out");
     host_describe(all);
-    host_must(rlhf_lm_trainer_create(model, train, &options, &trainer), "make the trainer");
+    host_must(rlhf_lm_trainer_create(model, train, &options, &trainer),
+              "make the trainer");
     if (host_exists(state))
         host_must(rlhf_lm_trainer_resume(trainer, state), "resume");
     for (int64_t step = rlhf_lm_trainer_num_steps(trainer); step < steps; step++) {
@@ -53,7 +56,8 @@ int main(int argc, char **argv)
         host_must(status, "train");
         host_progress("finetune", step + 1, steps, "loss %.3f", stats.loss);
         host_log(metrics,
-                 "{\"stage\": \"finetune\", \"step\": %" PRId64 ", \"loss\": %.6g, \"lr\": %.6g, "
+                 "{\"stage\": \"finetune\", \"step\": %" PRId64
+                 ", \"loss\": %.6g, \"lr\": %.6g, "
                  "\"grad_norm\": %.6g, \"tokens_per_second\": %.0f}",
                  stats.step, stats.loss, stats.learning_rate, stats.grad_norm,
                  stats.tokens_per_second);

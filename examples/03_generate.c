@@ -2,10 +2,11 @@
  *
  *     build/examples/03_generate examples/03_generate.yaml
  *
- * Answers are drawn by the softmax probabilities at a temperature, so two of them differ. Pairs go
- * into a store (an SQLite file) in a shuffled display order; with `answers: 1` one answer a prompt
- * goes to a JSONL file instead. Ids are kept beside the texts: what is trained on later is what
- * the model produced, not what its text happens to encode to. */
+ * Answers are drawn by the softmax probabilities at a temperature, so two of them
+ * differ. Pairs go into a store (an SQLite file) in a shuffled display order; with
+ * `answers: 1` one answer a prompt goes to a JSONL file instead. Ids are kept beside
+ * the texts: what is trained on later is what the model produced, not what its text
+ * happens to encode to. */
 #include "host.h"
 
 #include <inttypes.h>
@@ -29,7 +30,8 @@ static rlhf_generation get(rlhf_generator *generator, int64_t index)
     return g;
 }
 
-static void keep_pair(answers *a, const rlhf_generation *first, const rlhf_generation *second)
+static void keep_pair(answers *a, const rlhf_generation *first,
+                      const rlhf_generation *second)
 {
     const rlhf_generation *g[2] = {first, second};
     rlhf_comparison c = {.struct_size = sizeof c,
@@ -41,7 +43,8 @@ static void keep_pair(answers *a, const rlhf_generation *first, const rlhf_gener
     for (int i = 0; i < 2; i++) {
         c.answer_ids[i] = g[i]->tokens + g[i]->num_prompt;
         c.num_answer[i] = g[i]->num_tokens - g[i]->num_prompt;
-        c.answer_text[i] = text[i] = host_decode(a->tokenizer, c.answer_ids[i], c.num_answer[i]);
+        c.answer_text[i] = text[i] =
+            host_decode(a->tokenizer, c.answer_ids[i], c.num_answer[i]);
     }
     const rlhf_status status = rlhf_feedback_add(a->store, &c, NULL);
     if (status == RLHF_ERR_EXISTS)
@@ -76,10 +79,10 @@ static void write_line(answers *a, const rlhf_generation *g)
     free(text);
 }
 
-/* Answers `count` prompts, `each` times; ids of sequences go on from prompt to prompt, so that
- * every answer has random numbers of its own. */
-static void respond(answers *a, rlhf_generator *generator, host_batch *prompts, int64_t first_id,
-                    int64_t each)
+/* Answers `count` prompts, `each` times; ids of sequences go on from prompt to prompt,
+ * so that every answer has random numbers of its own. */
+static void respond(answers *a, rlhf_generator *generator, host_batch *prompts,
+                    int64_t first_id, int64_t each)
 {
     int64_t *ids = host_alloc((size_t)prompts->num_seqs, sizeof *ids);
 
@@ -106,8 +109,10 @@ int main(int argc, char **argv)
 {
     rlhf_context *context = host_start(argv[0]);
     rlhf_config *config = host_config(context, argc, argv, "CONFIG.yaml");
-    const char *input = host_path(config, "model"), *prompts = host_path(config, "prompts");
-    const char *store = host_optional(config, "store"), *lines = host_optional(config, "output");
+    const char *input = host_path(config, "model"),
+               *prompts = host_path(config, "prompts");
+    const char *store = host_optional(config, "store"),
+               *lines = host_optional(config, "output");
     const int64_t each = host_integer(config, "answers", 2, 1);
     const int64_t limit = host_integer(config, "limit", INT64_MAX, 1);
     const int64_t seed = host_integer(config, "seed", 1, 0);
@@ -121,7 +126,8 @@ int main(int argc, char **argv)
     host_options(config, "dataset", "rlhf_dataset_options", &data_options);
     data_options.kind = RLHF_DATASET_PROMPT;
     data_options.num_epochs = 1;
-    host_must(rlhf_sampler_options_init(&sampler_options, sizeof sampler_options), "start");
+    host_must(rlhf_sampler_options_init(&sampler_options, sizeof sampler_options),
+              "start");
     host_options(config, "sampler", "rlhf_sampler_options", &sampler_options);
     host_must(rlhf_generator_options_init(&options, sizeof options), "start");
     options.seed = (uint64_t)seed;

@@ -2,15 +2,16 @@
  *
  *     build/examples/04_annotate examples/04_annotate.yaml
  *
- * Picking is easier than writing: that is the whole idea. The two answers stand in a shuffled
- * order, so that a liking for the first line favours neither. A choice is on disk before the next
- * pair is shown, and a second start goes on where the first stopped.
+ * Picking is easier than writing: that is the whole idea. The two answers stand in a
+ * shuffled order, so that a liking for the first line favours neither. A choice is on
+ * disk before the next pair is shown, and a second start goes on where the first stopped.
  *
  *     1, 2  the better one      t  as good as each other      s  skip
  *     u     undo the last       q  quit
  *
- * With `plain: 1` the pairs come as lines for a program (each a word and a JSON string; then "> "),
- * and its answers are read the same way: an annotator may be a process of its own. */
+ * With `plain: 1` the pairs come as lines for a program (each a word and a JSON
+ * string; then "> "), and its answers are read the same way: an annotator may be a
+ * process of its own. */
 #include "host.h"
 
 #include <ctype.h>
@@ -65,7 +66,8 @@ static int read_key(void)
     if (!fgets(line, sizeof line, stdin))
         return 'q';
     const int key = tolower((unsigned char)line[0]);
-    while (!strchr(line, '\n') && fgets(line, sizeof line, stdin)) /* the rest of a long line */
+    while (!strchr(line, '\n') && fgets(line, sizeof line, stdin)) /* the rest of a long
+                                                                      line */
         ;
     return key;
 }
@@ -82,10 +84,18 @@ static int annotate_one(session *s)
     host_must(status, "fetch a pair");
     show(s, &c);
     switch (read_key()) {
-    case '1': choice = RLHF_CHOICE_FIRST; break;
-    case '2': choice = RLHF_CHOICE_SECOND; break;
-    case 't': choice = RLHF_CHOICE_TIE; break;
-    case 's': choice = RLHF_CHOICE_SKIP; break;
+    case '1':
+        choice = RLHF_CHOICE_FIRST;
+        break;
+    case '2':
+        choice = RLHF_CHOICE_SECOND;
+        break;
+    case 't':
+        choice = RLHF_CHOICE_TIE;
+        break;
+    case 's':
+        choice = RLHF_CHOICE_SKIP;
+        break;
     case 'u': {
         int64_t id;
         if (rlhf_feedback_undo(s->store, &id) != RLHF_OK)
@@ -94,8 +104,11 @@ static int annotate_one(session *s)
             s->chosen--;
         return 1;
     }
-    case 'q': return 0;
-    default: fprintf(stderr, "please type 1, 2, t, s, u or q\n"); return 1;
+    case 'q':
+        return 0;
+    default:
+        fprintf(stderr, "please type 1, 2, t, s, u or q\n");
+        return 1;
     }
     host_must(rlhf_feedback_choose(s->store, c.id, choice), "keep the choice");
     s->chosen++;
@@ -119,7 +132,8 @@ int main(int argc, char **argv)
         ;
     const rlhf_feedback_info info = count(&s);
     fprintf(stderr,
-            "%" PRId64 " choices, %" PRId64 " ties, %" PRId64 " skipped, %" PRId64 " left\n",
+            "%" PRId64 " choices, %" PRId64 " ties, %" PRId64 " skipped, %" PRId64
+            " left\n",
             info.num_chosen, info.num_ties, info.num_skipped, info.num_pending);
     if (export_path)
         host_must(rlhf_feedback_export(s.store, export_path), "export the choices");

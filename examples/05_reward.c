@@ -2,17 +2,19 @@
  *
  *     build/examples/05_reward examples/05_reward.yaml
  *
- * The language model's trunk with its last layer replaced by one float: R(prompt, answer). Trained
- * on choices with -log sigmoid(R(chosen) - R(rejected)). Afterwards its scale and offset are set so
- * that the language model's own answers score mean 0 and deviation 1: what PPO's KL coefficient is
- * weighed against then means the same whatever the run. */
+ * The language model's trunk with its last layer replaced by one float: R(prompt,
+ * answer). Trained on choices with -log sigmoid(R(chosen) - R(rejected)). Afterwards
+ * its scale and offset are set so that the language model's own answers score mean 0
+ * and deviation 1: what PPO's KL coefficient is weighed against then means the same
+ * whatever the run. */
 #include "host.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* The mean of the weights over the last steps: on few choices it generalises better than the last
- * step's (Izmailov et al. 2018, "Averaging weights leads to wider optima"). */
+/* The mean of the weights over the last steps: on few choices it generalises better
+ * than the last step's (Izmailov et al. 2018, "Averaging weights leads to wider
+ * optima"). */
 typedef struct average {
     double **sums; /* [parameters] */
     int64_t count;
@@ -22,7 +24,8 @@ static rlhf_parameter_info parameter(const rlhf_reward_model *reward, int64_t in
 {
     rlhf_parameter_info info = {.struct_size = sizeof info};
 
-    host_must(rlhf_reward_model_parameter_info(reward, index, &info), "read the parameters");
+    host_must(rlhf_reward_model_parameter_info(reward, index, &info),
+              "read the parameters");
     return info;
 }
 
@@ -62,8 +65,9 @@ static void average_free(average *a, const rlhf_reward_model *reward)
 }
 
 /* Scores of the model's own answers become mean 0, deviation 1. */
-static void normalize(rlhf_reward_model *reward, rlhf_model *model, rlhf_tokenizer *tokenizer,
-                      rlhf_context *context, const char *prompts, int64_t limit,
+static void normalize(rlhf_reward_model *reward, rlhf_model *model,
+                      rlhf_tokenizer *tokenizer, rlhf_context *context,
+                      const char *prompts, int64_t limit,
                       const rlhf_generator_options *options)
 {
     rlhf_dataset_options data_options;
@@ -78,7 +82,8 @@ static void normalize(rlhf_reward_model *reward, rlhf_model *model, rlhf_tokeniz
               "read the prompts");
     host_must(rlhf_dataset_get_info(dataset, &info), "count the prompts");
     host_draw(&questions, dataset, info.num_rows < limit ? info.num_rows : limit, 1);
-    host_must(rlhf_generator_create(model, NULL, options, &generator), "make the generator");
+    host_must(rlhf_generator_create(model, NULL, options, &generator),
+              "make the generator");
     host_must(rlhf_generator_start(generator, questions.tokens, questions.cu_seqlens,
                                    questions.num_seqs, NULL),
               "start on the prompts");
@@ -99,7 +104,8 @@ int main(int argc, char **argv)
     rlhf_config *config = host_config(context, argc, argv, "CONFIG.yaml");
     const char *input = host_path(config, "model"), *output = host_path(config, "output");
     const char *store_path = host_optional(config, "store");
-    const char *data = host_optional(config, "data"), *state = host_optional(config, "state");
+    const char *data = host_optional(config, "data"),
+               *state = host_optional(config, "state");
     const char *prompts = host_optional(config, "normalize_on");
     const int64_t normalize_count = host_integer(config, "normalize_count", 256, 2);
     const int64_t steps = host_integer(config, "steps", 200, 1);
@@ -116,13 +122,15 @@ int main(int argc, char **argv)
     host_must(rlhf_dataset_options_init(&data_options, sizeof data_options), "start");
     host_options(config, "dataset", "rlhf_dataset_options", &data_options);
     data_options.kind = RLHF_DATASET_PREFERENCE;
-    host_must(rlhf_reward_model_options_init(&model_options, sizeof model_options), "start");
+    host_must(rlhf_reward_model_options_init(&model_options, sizeof model_options),
+              "start");
     model_options.seed = (uint64_t)seed;
     host_options(config, "reward_model", "rlhf_reward_model_options", &model_options);
     host_must(rlhf_reward_options_init(&options, sizeof options), "start");
     options.total_steps = steps;
     host_options(config, "training", "rlhf_reward_options", &options);
-    host_must(rlhf_generator_options_init(&generator_options, sizeof generator_options), "start");
+    host_must(rlhf_generator_options_init(&generator_options, sizeof generator_options),
+              "start");
     generator_options.seed = (uint64_t)seed;
     host_options(config, "generator", "rlhf_generator_options", &generator_options);
     if (stop >= 0) { /* else the model's EOS */
@@ -175,7 +183,8 @@ int main(int argc, char **argv)
         host_log(metrics,
                  "{\"stage\": \"reward\", \"step\": %" PRId64 ", \"loss\": %.6g, "
                  "\"accuracy\": %.6g, \"margin\": %.6g, \"lr\": %.6g}",
-                 stats.step, stats.loss, stats.accuracy, stats.margin, stats.learning_rate);
+                 stats.step, stats.loss, stats.accuracy, stats.margin,
+                 stats.learning_rate);
     }
     if (mean.count > 0)
         average_step(&mean, reward, 1);
@@ -185,7 +194,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "held-out pairs: accuracy %.3f, loss %.3f\n", stats.accuracy,
                 stats.loss);
         host_log(metrics,
-                 "{\"stage\": \"reward\", \"held_out_accuracy\": %.6g, \"held_out_loss\": %.6g}",
+                 "{\"stage\": \"reward\", \"held_out_accuracy\": %.6g, "
+                 "\"held_out_loss\": %.6g}",
                  stats.accuracy, stats.loss);
     }
     if (prompts)

@@ -2,11 +2,11 @@
  *
  *     build/examples/06_ppo examples/06_ppo.yaml
  *
- * Each iteration draws prompts, answers them, lets the reward model score the answers, and moves
- * the policy towards better scores while a KL penalty holds it near where it started. Every few
- * iterations held-out prompts are answered and scored; the policy that did best on them (score
- * less the KL penalty) is what the folder holds in the end. Ctrl-C saves everything; the same
- * command goes on, to the same bits. */
+ * Each iteration draws prompts, answers them, lets the reward model score the answers,
+ * and moves the policy towards better scores while a KL penalty holds it near where it
+ * started. Every few iterations held-out prompts are answered and scored; the policy
+ * that did best on them (score less the KL penalty) is what the folder holds in the
+ * end. Ctrl-C saves everything; the same command goes on, to the same bits. */
 #include "host.h"
 
 #include <inttypes.h>
@@ -26,15 +26,16 @@ typedef struct run {
 
 static void log_stats(const run *r, const rlhf_ppo_stats *s)
 {
-    host_log(r->metrics,
-             "{\"stage\": \"ppo\", \"iteration\": %" PRId64 ", \"score\": %.6g, \"kl\": %.6g, "
-             "\"entropy\": %.6g, \"response_length\": %.6g, \"eos_rate\": %.6g, "
-             "\"policy_loss\": %.6g, \"value_loss\": %.6g, \"approxkl\": %.6g, "
-             "\"clipfrac\": %.6g, \"first_ratio_deviation\": %.6g, "
-             "\"explained_variance\": %.6g, \"kl_coef\": %.6g, \"tokens_per_second\": %.0f}",
-             s->iteration, s->score, s->kl, s->entropy, s->response_length, s->eos_rate,
-             s->policy_loss, s->value_loss, s->approxkl, s->clipfrac, s->first_ratio_deviation,
-             s->explained_variance, s->kl_coef, s->tokens_per_second);
+    host_log(
+        r->metrics,
+        "{\"stage\": \"ppo\", \"iteration\": %" PRId64 ", \"score\": %.6g, \"kl\": %.6g, "
+        "\"entropy\": %.6g, \"response_length\": %.6g, \"eos_rate\": %.6g, "
+        "\"policy_loss\": %.6g, \"value_loss\": %.6g, \"approxkl\": %.6g, "
+        "\"clipfrac\": %.6g, \"first_ratio_deviation\": %.6g, "
+        "\"explained_variance\": %.6g, \"kl_coef\": %.6g, \"tokens_per_second\": %.0f}",
+        s->iteration, s->score, s->kl, s->entropy, s->response_length, s->eos_rate,
+        s->policy_loss, s->value_loss, s->approxkl, s->clipfrac, s->first_ratio_deviation,
+        s->explained_variance, s->kl_coef, s->tokens_per_second);
 }
 
 /* Scores the held-out prompts; keeps the policy if it is the best so far. */
@@ -42,8 +43,9 @@ static void evaluate(run *r, const host_batch *held_out, double kl_coef)
 {
     rlhf_ppo_stats s = {.struct_size = sizeof s};
 
-    host_must(rlhf_ppo_trainer_evaluate(r->trainer, held_out->tokens, held_out->cu_seqlens,
-                                        held_out->num_seqs, &s, NULL),
+    host_must(rlhf_ppo_trainer_evaluate(r->trainer, held_out->tokens,
+                                        held_out->cu_seqlens, held_out->num_seqs, &s,
+                                        NULL),
               "evaluate");
     const double figure = s.score - kl_coef * s.kl;
     host_log(r->metrics,
@@ -81,8 +83,8 @@ static void resume(run *r, rlhf_dataset *prompts)
     int header = 0;
     char *text = host_read(r->position_path, &size);
 
-    if (sscanf(text, "%lg %" SCNd64 " %zu%n", &r->best, &r->best_iteration, &stored, &header) !=
-            3 ||
+    if (sscanf(text, "%lg %" SCNd64 " %zu%n", &r->best, &r->best_iteration, &stored,
+               &header) != 3 ||
         (size_t)header + 1 + stored != size)
         host_die("%s is not a saved place", r->position_path);
     host_must(rlhf_dataset_restore_position(prompts, text + header + 1, stored),
@@ -91,9 +93,10 @@ static void resume(run *r, rlhf_dataset *prompts)
     free(text);
 }
 
-/* One iteration. The prompts of one that was interrupted are drawn again: their place is saved
- * before, and so they are the same. */
-static void iterate(run *r, rlhf_dataset *prompts, int64_t batch_size, rlhf_ppo_stats *stats)
+/* One iteration. The prompts of one that was interrupted are drawn again: their place
+ * is saved before, and so they are the same. */
+static void iterate(run *r, rlhf_dataset *prompts, int64_t batch_size,
+                    rlhf_ppo_stats *stats)
 {
     char before[RLHF_SOURCE_POSITION_MAX];
     size_t size;
@@ -102,8 +105,8 @@ static void iterate(run *r, rlhf_dataset *prompts, int64_t batch_size, rlhf_ppo_
     host_must(rlhf_dataset_save_position(prompts, before, sizeof before, &size),
               "save the place in the prompts");
     host_draw(&batch, prompts, batch_size, 1);
-    const rlhf_status status = rlhf_ppo_trainer_step(r->trainer, batch.tokens, batch.cu_seqlens,
-                                                     batch.num_seqs, stats);
+    const rlhf_status status = rlhf_ppo_trainer_step(
+        r->trainer, batch.tokens, batch.cu_seqlens, batch.num_seqs, stats);
     host_batch_free(&batch);
     if (status == RLHF_ERR_CANCELLED && r->state) {
         host_must(rlhf_dataset_restore_position(prompts, before, size),
@@ -120,8 +123,9 @@ static void write_samples(run *r, const host_batch *held_out)
 
     if (!r->samples)
         return;
-    host_must(rlhf_ppo_trainer_evaluate(r->trainer, held_out->tokens, held_out->cu_seqlens,
-                                        held_out->num_seqs, NULL, &rollout),
+    host_must(rlhf_ppo_trainer_evaluate(r->trainer, held_out->tokens,
+                                        held_out->cu_seqlens, held_out->num_seqs, NULL,
+                                        &rollout),
               "evaluate");
     host_must(rlhf_rollout_write_jsonl(rollout, r->tokenizer, r->samples),
               "write the samples");
@@ -182,18 +186,20 @@ int main(int argc, char **argv)
     rlhf_dataset *unseen = load_prompts(&r, held_out_path, data_options);
     rlhf_dataset_info info = {.struct_size = sizeof info};
     host_must(rlhf_dataset_get_info(unseen, &info), "count the prompts");
-    host_draw(&held_out, unseen, info.num_rows < held_out_size ? info.num_rows : held_out_size,
-              1);
+    host_draw(&held_out, unseen,
+              info.num_rows < held_out_size ? info.num_rows : held_out_size, 1);
     host_must(rlhf_ppo_trainer_create(r.policy, NULL, reward, NULL, &options, &r.trainer),
               "make the trainer");
     if (resumes)
         resume(&r, prompts);
     else
-        evaluate(&r, &held_out, options.kl_coef); /* where it starts from, and a first best */
+        evaluate(&r, &held_out, options.kl_coef); /* where it starts from, and a first
+                                                     best */
     for (int64_t i = rlhf_ppo_trainer_num_iterations(r.trainer); i < iterations; i++) {
         iterate(&r, prompts, batch_size, &stats);
         log_stats(&r, &stats);
-        host_progress("ppo", i + 1, iterations, "score %.2f kl %.2f", stats.score, stats.kl);
+        host_progress("ppo", i + 1, iterations, "score %.2f kl %.2f", stats.score,
+                      stats.kl);
         if ((i + 1) % evaluate_every == 0 || i + 1 == iterations)
             evaluate(&r, &held_out, options.kl_coef);
     }

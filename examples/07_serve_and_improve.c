@@ -2,9 +2,10 @@
  *
  *     build/examples/07_serve_and_improve examples/07_serve_and_improve.yaml
  *
- * Type a prompt a line. To answer takes the policy's folder alone: no reward model, no critic. With
- * a `store` every n-th prompt (`compare_every`) is answered twice and you are asked for the better
- * one; prompts, answers and choices are kept there, and chapters 5 and 6 can be run on it again. */
+ * Type a prompt a line. To answer takes the policy's folder alone: no reward model, no
+ * critic. With a `store` every n-th prompt (`compare_every`) is answered twice and you
+ * are asked for the better one; prompts, answers and choices are kept there, and
+ * chapters 5 and 6 can be run on it again. */
 #include "host.h"
 
 #include <ctype.h>
@@ -18,11 +19,12 @@ typedef struct server {
     rlhf_sampler *sampler;
     rlhf_feedback *store; /* NULL: none */
     rlhf_generator_options options;
-    FILE *prompts;        /* log of prompts, or NULL */
+    FILE *prompts; /* log of prompts, or NULL */
     int64_t compare_every, served;
 } server;
 
-static int32_t show_text(void *user_data, int64_t sequence_id, const char *text, size_t size)
+static int32_t show_text(void *user_data, int64_t sequence_id, const char *text,
+                         size_t size)
 {
     (void)user_data;
     (void)sequence_id;
@@ -59,7 +61,8 @@ static void answer(server *s, const int32_t *prompt, int64_t count)
     options.text = show_text;
     host_must(rlhf_generator_create(s->model, s->sampler, &options, &generator),
               "make the generator");
-    rlhf_status status = rlhf_generator_start(generator, prompt, cu_seqlens, 1, &s->served);
+    rlhf_status status =
+        rlhf_generator_start(generator, prompt, cu_seqlens, 1, &s->served);
     if (status == RLHF_OK)
         status = rlhf_generator_run(generator);
     putchar('\n');
@@ -75,7 +78,9 @@ static void compare(server *s, const char *text, const int32_t *prompt, int64_t 
     const int64_t cu_seqlens[3] = {0, count, 2 * count};
     const int64_t ids[2] = {s->served, -1 - s->served};
     rlhf_generator *generator;
-    rlhf_comparison c = {.struct_size = sizeof c, .prompt_ids = prompt, .num_prompt = count,
+    rlhf_comparison c = {.struct_size = sizeof c,
+                         .prompt_ids = prompt,
+                         .num_prompt = count,
                          .prompt_text = text};
     char *texts[2], line[16];
     int64_t id = 0;
@@ -141,13 +146,15 @@ int main(int argc, char **argv)
 {
     rlhf_context *context = host_start(argv[0]);
     rlhf_config *config = host_config(context, argc, argv, "CONFIG.yaml");
-    const char *input = host_path(config, "model"), *store = host_optional(config, "store");
+    const char *input = host_path(config, "model"),
+               *store = host_optional(config, "store");
     const int64_t seed = host_integer(config, "seed", 1, 0);
     rlhf_sampler_options sampler_options;
     server s = {.compare_every = host_integer(config, "compare_every", 3, 1)};
 
     s.prompts = host_log_open(host_optional(config, "prompts"), 1);
-    host_must(rlhf_sampler_options_init(&sampler_options, sizeof sampler_options), "start");
+    host_must(rlhf_sampler_options_init(&sampler_options, sizeof sampler_options),
+              "start");
     host_options(config, "sampler", "rlhf_sampler_options", &sampler_options);
     host_must(rlhf_generator_options_init(&s.options, sizeof s.options), "start");
     s.options.seed = (uint64_t)seed;

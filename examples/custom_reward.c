@@ -2,9 +2,10 @@
  *
  *     build/examples/custom_reward examples/custom_reward.yaml
  *
- * The parts of an iteration by hand: sample, look at the answers, score them, update. Here an
- * answer's reward is how near its length is to `words` words; it could be anything that a program
- * can compute: a compiler's verdict, a game's outcome, a person's click. */
+ * The parts of an iteration by hand: sample, look at the answers, score them, update.
+ * Here an answer's reward is how near its length is to `words` words; it could be
+ * anything that a program can compute: a compiler's verdict, a game's outcome, a
+ * person's click. */
 #include "host.h"
 
 #include <ctype.h>
@@ -29,7 +30,8 @@ static float reward(const char *answer, int64_t wanted)
     return (float)(1.0 - fabs((double)(count_words(answer) - wanted)) / (double)wanted);
 }
 
-static double score(rlhf_rollout *rollout, const rlhf_tokenizer *tokenizer, int64_t wanted)
+static double score(rlhf_rollout *rollout, const rlhf_tokenizer *tokenizer,
+                    int64_t wanted)
 {
     const int64_t n = rlhf_rollout_num_sequences(rollout);
     float *scores = host_alloc((size_t)n, sizeof *scores);
@@ -38,7 +40,8 @@ static double score(rlhf_rollout *rollout, const rlhf_tokenizer *tokenizer, int6
     for (int64_t i = 0; i < n; i++) {
         rlhf_rollout_sequence s = {.struct_size = sizeof s};
         host_must(rlhf_rollout_get(rollout, i, &s), "read an answer");
-        char *text = host_decode(tokenizer, s.tokens + s.num_prompt, s.num_tokens - s.num_prompt);
+        char *text =
+            host_decode(tokenizer, s.tokens + s.num_prompt, s.num_tokens - s.num_prompt);
         scores[i] = reward(text, wanted);
         sum += (double)scores[i];
         free(text);
@@ -52,7 +55,8 @@ int main(int argc, char **argv)
 {
     rlhf_context *context = host_start(argv[0]);
     rlhf_config *config = host_config(context, argc, argv, "CONFIG.yaml");
-    const char *input = host_path(config, "model"), *prompts = host_path(config, "prompts");
+    const char *input = host_path(config, "model"),
+               *prompts = host_path(config, "prompts");
     const char *output = host_path(config, "output");
     const int64_t iterations = host_integer(config, "iterations", 10, 1);
     const int64_t batch_size = host_integer(config, "batch", 64, 1);

@@ -2,9 +2,10 @@
  *
  *     build/examples/custom_sampler examples/custom_sampler.yaml "Once upon a time"
  *
- * Draws from the softmax probabilities, but never the same pair of tokens twice in an answer: a
- * state per sequence remembers which pairs it has seen. The uniforms come from the library, keyed
- * by seed, sequence and position, so an answer is the same whatever else is in the batch. */
+ * Draws from the softmax probabilities, but never the same pair of tokens twice in an
+ * answer: a state per sequence remembers which pairs it has seen. The uniforms come
+ * from the library, keyed by seed, sequence and position, so an answer is the same
+ * whatever else is in the batch. */
 #include "host.h"
 
 #include <math.h>
@@ -46,7 +47,8 @@ static rlhf_status sample(void *user_data, void *state, const rlhf_sample_info *
 {
     seen *s = state;
     const int32_t last = info->tokens[info->position - 1];
-    double *weights = malloc((size_t)vocab_size * sizeof *weights), total = 0, largest = -INFINITY;
+    double *weights = malloc((size_t)vocab_size * sizeof *weights), total = 0,
+           largest = -INFINITY;
 
     (void)user_data;
     if (!weights)
@@ -80,8 +82,8 @@ int main(int argc, char **argv)
     rlhf_context *context = host_start(argv[0]);
     rlhf_config *config = host_config(context, argc, argv, "CONFIG.yaml PROMPT");
     const char *input = host_path(config, "model");
-    const rlhf_sampler_ops ops = {.struct_size = sizeof ops, .begin = begin, .end = end,
-                                  .sample = sample};
+    const rlhf_sampler_ops ops = {
+        .struct_size = sizeof ops, .begin = begin, .end = end, .sample = sample};
     rlhf_generator_options options;
     rlhf_tokenizer *tokenizer;
     rlhf_model *model;
@@ -112,7 +114,8 @@ int main(int argc, char **argv)
     host_must(rlhf_generator_start(generator, prompt, cu_seqlens, 1, NULL), "start");
     host_must(rlhf_generator_run(generator), "answer");
     host_must(rlhf_generator_get(generator, 0, &g), "read the answer");
-    char *text = host_decode(tokenizer, g.tokens + g.num_prompt, g.num_tokens - g.num_prompt);
+    char *text =
+        host_decode(tokenizer, g.tokens + g.num_prompt, g.num_tokens - g.num_prompt);
     printf("%s%s\n", argv[2], text);
 
     free(text);

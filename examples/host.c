@@ -54,7 +54,8 @@ rlhf_context *host_start(const char *program)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is then an error of write, with a message */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is then an error of write, with a
+                                 message */
     return current_context;
 }
 
@@ -109,7 +110,7 @@ double host_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* ---- progress -------------------------------------------------------------------------- */
+/* ---- progress ---------------------------------------------------------------------- */
 
 static void print_bar(double share)
 {
@@ -174,7 +175,7 @@ void host_progress(const char *what, int64_t done, int64_t total, const char *fo
     fflush(stderr);
 }
 
-/* ---- files ----------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------- */
 
 void *host_alloc(size_t count, size_t size)
 {
@@ -316,7 +317,7 @@ void host_json_ids(FILE *stream, const int32_t *ids, int64_t count)
     fputc(']', stream);
 }
 
-/* ---- text ------------------------------------------------------------------------------ */
+/* ---- text -------------------------------------------------------------------------- */
 
 char *host_decode(const rlhf_tokenizer *tokenizer, const int32_t *ids, int64_t count)
 {
@@ -331,12 +332,14 @@ char *host_decode(const rlhf_tokenizer *tokenizer, const int32_t *ids, int64_t c
     return text;
 }
 
-int32_t *host_encode(const rlhf_tokenizer *tokenizer, const char *text, int64_t *out_count)
+int32_t *host_encode(const rlhf_tokenizer *tokenizer, const char *text,
+                     int64_t *out_count)
 {
     size_t size = strlen(text);
     int32_t *ids = host_alloc(size + 1, sizeof *ids);
 
-    host_must(rlhf_tokenizer_encode(tokenizer, text, size, 0, ids, (int64_t)size + 1, out_count),
+    host_must(rlhf_tokenizer_encode(tokenizer, text, size, 0, ids, (int64_t)size + 1,
+                                    out_count),
               "encode a text");
     return ids;
 }
@@ -374,7 +377,7 @@ int host_exists(const char *path)
     return path && stat(path, &info) == 0;
 }
 
-/* ---- configs --------------------------------------------------------------------------- */
+/* ---- configs ----------------------------------------------------------------------- */
 
 rlhf_config *host_config(rlhf_context *context, int argc, char **argv, const char *usage)
 {
@@ -420,18 +423,19 @@ void host_options(rlhf_config *config, const char *section, const char *struct_n
     host_must(rlhf_config_read(config, section, struct_name, options), "read the config");
 }
 
-/* ---- rows ------------------------------------------------------------------------------ */
+/* ---- rows -------------------------------------------------------------------------- */
 
 void host_batch_add(host_batch *batch, const int32_t *tokens, int64_t count)
 {
-    batch->cu_seqlens = realloc(batch->cu_seqlens,
-                                (size_t)(batch->num_seqs + 2) * sizeof *batch->cu_seqlens);
+    batch->cu_seqlens = realloc(batch->cu_seqlens, (size_t)(batch->num_seqs + 2) *
+                                                       sizeof *batch->cu_seqlens);
     if (!batch->cu_seqlens)
         host_die("out of memory");
     if (batch->num_seqs == 0)
         batch->cu_seqlens[0] = 0;
     const int64_t end = batch->cu_seqlens[batch->num_seqs];
-    batch->tokens = realloc(batch->tokens, (size_t)(end + count + 1) * sizeof *batch->tokens);
+    batch->tokens =
+        realloc(batch->tokens, (size_t)(end + count + 1) * sizeof *batch->tokens);
     if (!batch->tokens)
         host_die("out of memory");
     memcpy(batch->tokens + end, tokens, (size_t)count * sizeof *tokens);

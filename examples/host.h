@@ -1,6 +1,7 @@
-/* What any host program around the library needs and the library, being a guest, leaves to
- * it: Ctrl-C, messages, progress lines, output files that appear whole. Nothing here is part
- * of librlhf; the numbered examples share it so that each can be read for its own subject. */
+/* What any host program around the library needs and the library, being a guest,
+ * leaves to it: Ctrl-C, messages, progress lines, output files that appear whole.
+ * Nothing here is part of librlhf; the numbered examples share it so that each can be
+ * read for its own subject. */
 #ifndef EXAMPLES_HOST_H
 #define EXAMPLES_HOST_H
 
@@ -11,8 +12,8 @@
 /* Makes the context (warnings of the library go to stderr) and lets Ctrl-C cancel it. */
 rlhf_context *host_start(const char *program);
 
-/* Ends the program with "PROGRAM: cannot DOING: reason" unless the status is RLHF_OK. After
- * Ctrl-C it says so instead. Files begun and not committed are removed. */
+/* Ends the program with "PROGRAM: cannot DOING: reason" unless the status is RLHF_OK.
+ * After Ctrl-C it says so instead. Files begun and not committed are removed. */
 void host_must(rlhf_status status, const char *doing);
 void host_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
@@ -40,7 +41,8 @@ typedef struct host_file {
 void host_file_begin(host_file *file, const char *path);
 void host_file_commit(host_file *file);
 
-/* A log that grows a line at a time (metrics). NULL path: no log, and every use is a no-op. */
+/* A log that grows a line at a time (metrics). NULL path: no log, and every use is a
+ * no-op. */
 FILE *host_log_open(const char *path, int append);
 void host_log(FILE *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void host_log_close(FILE *log);
@@ -52,7 +54,8 @@ void host_json_ids(FILE *stream, const int32_t *ids, int64_t count);
 /* All or nothing: the program ends where memory does. */
 void *host_alloc(size_t count, size_t size);
 char *host_decode(const rlhf_tokenizer *tokenizer, const int32_t *ids, int64_t count);
-int32_t *host_encode(const rlhf_tokenizer *tokenizer, const char *text, int64_t *out_count);
+int32_t *host_encode(const rlhf_tokenizer *tokenizer, const char *text,
+                     int64_t *out_count);
 char *host_read(const char *path, size_t *out_size);
 int host_exists(const char *path);
 

@@ -17,23 +17,23 @@
 #include <rlhf/rlhf.h>
 
 /* Fails the test with the library's own words. */
-#define assert_ok(call)                                                                     \
-    do {                                                                                    \
-        rlhf_status status_ = (call);                                                       \
-        if (status_ != RLHF_OK)                                                             \
-            fail_msg("%s: %s: %s", #call, rlhf_status_name(status_),                        \
-                     rlhf_last_error_message());                                            \
+#define assert_ok(call)                                                                  \
+    do {                                                                                 \
+        rlhf_status status_ = (call);                                                    \
+        if (status_ != RLHF_OK)                                                          \
+            fail_msg("%s: %s: %s", #call, rlhf_status_name(status_),                     \
+                     rlhf_last_error_message());                                         \
     } while (0)
 
 /* The status, and words that the message must contain. */
-#define assert_fails(call, expected, words)                                                 \
-    do {                                                                                    \
-        rlhf_status status_ = (call);                                                       \
-        if (status_ != (expected))                                                          \
-            fail_msg("%s gave %s, not %s (%s)", #call, rlhf_status_name(status_),           \
-                     rlhf_status_name(expected), rlhf_last_error_message());                \
-        if (!strstr(rlhf_last_error_message(), words))                                      \
-            fail_msg("\"%s\" does not say \"%s\"", rlhf_last_error_message(), words);       \
+#define assert_fails(call, expected, words)                                              \
+    do {                                                                                 \
+        rlhf_status status_ = (call);                                                    \
+        if (status_ != (expected))                                                       \
+            fail_msg("%s gave %s, not %s (%s)", #call, rlhf_status_name(status_),        \
+                     rlhf_status_name(expected), rlhf_last_error_message());             \
+        if (!strstr(rlhf_last_error_message(), words))                                   \
+            fail_msg("\"%s\" does not say \"%s\"", rlhf_last_error_message(), words);    \
     } while (0)
 
 /* Counts blocks; refuses the `fail_at`-th allocation (from 0), and all later ones with
@@ -43,13 +43,15 @@ typedef struct failing_allocator {
     int fail_all;
 } failing_allocator;
 
-static inline void *failing_alloc(void *user_data, size_t size, size_t alignment, int32_t kind)
+static inline void *failing_alloc(void *user_data, size_t size, size_t alignment,
+                                  int32_t kind)
 {
     failing_allocator *own = user_data;
     int64_t index = own->count++;
 
     (void)kind;
-    if (own->fail_at >= 0 && (index == own->fail_at || (own->fail_all && index > own->fail_at)))
+    if (own->fail_at >= 0 &&
+        (index == own->fail_at || (own->fail_all && index > own->fail_at)))
         return NULL;
     void *block = aligned_alloc(alignment, size);
     own->live += block != NULL;

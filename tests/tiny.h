@@ -1,4 +1,5 @@
-/* Tiny models for API tests: a few thousand parameters, so that whole runs take seconds. */
+/* Tiny models for API tests: a few thousand parameters, so that whole runs take
+ * seconds. */
 #ifndef TESTS_TINY_H
 #define TESTS_TINY_H
 
@@ -54,7 +55,8 @@ static inline float *model_values(rlhf_model *model, int64_t *out_count)
 
 static inline float *reward_values(rlhf_reward_model *model, int64_t *out_count)
 {
-    float *values = malloc((size_t)rlhf_reward_model_num_parameters(model) * sizeof *values);
+    float *values =
+        malloc((size_t)rlhf_reward_model_num_parameters(model) * sizeof *values);
     int64_t at = 0;
 
     for (int64_t i = 0; i < rlhf_reward_model_num_parameter_names(model); i++) {

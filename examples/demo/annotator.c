@@ -1,6 +1,7 @@
 /* A person, simulated: annotator SEED [--lexicon FILE | --coin]
- * Reads pairs as 04_annotate writes them with `plain: 1` and writes its choices, until the pairs
- * end. It prefers by the hidden preference with Bradley-Terry noise; --coin throws a coin. */
+ * Reads pairs as 04_annotate writes them with `plain: 1` and writes its choices, until
+ * the pairs end. It prefers by the hidden preference with Bradley-Terry noise; --coin
+ * throws a coin. */
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -67,7 +68,8 @@ int main(int argc, char **argv)
         }
         if (!text[0] || !text[1] || !text[2])
             continue;
-        const double p = coin ? 0.5 : gold_probability(lexicon, text[0], text[1], text[2]);
+        const double p =
+            coin ? 0.5 : gold_probability(lexicon, text[0], text[1], text[2]);
         puts(uniform() < p ? "1" : "2");
         fflush(stdout);
         for (int i = 0; i < 3; i++) {

@@ -30,7 +30,8 @@ static int32_t *ids_of(const json_t *row, const char *key, int64_t *out_count)
     return ids;
 }
 
-/* Answer 0 is the one before, answer 1 the one after; the store shuffles their display. */
+/* Answer 0 is the one before, answer 1 the one after; the store shuffles their
+ * display. */
 static int add(rlhf_feedback *store, const json_t *before, const json_t *after)
 {
     rlhf_comparison c = {.struct_size = sizeof c};

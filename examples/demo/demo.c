@@ -1,6 +1,7 @@
-/* ./dev demo: a language model learns what a person prefers. Every stage is one of the numbered
- * examples, run as a user would run it; this program writes their configs, lets a person (one at
- * the keyboard, or one simulated in a process of its own) choose, and measures. */
+/* ./dev demo: a language model learns what a person prefers. Every stage is one of the
+ * numbered examples, run as a user would run it; this program writes their configs,
+ * lets a person (one at the keyboard, or one simulated in a process of its own)
+ * choose, and measures. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -28,17 +29,18 @@ typedef struct plan {
 
 static void usage(FILE *stream)
 {
-    fputs("usage: ./dev demo [--real | --human | --control] [--seed N] [--out DIR] [--short]\n"
-          "  --real     from a real pretrained model, on real stories (needs RLHF_DATA_DIR)\n"
+    fputs("usage: ./dev demo [--real | --human | --control] [--seed N] [--out DIR]\n"
+          "                  [--short]\n"
+          "  --real     from a real model, on real stories (needs RLHF_DATA_DIR)\n"
           "  --human    you choose, 40 pairs at most, and judge the result\n"
           "  --control  and three runs that must not learn what the annotator prefers\n"
           "  --seed N   of everything random (1)\n"
           "  --out DIR  new or empty (demo-out/MODE-SEED)\n"
-          "  --short    a few steps of each stage: shows that it works, not that it learns\n",
+          "  --short    a few steps of each stage: it works, but learns little\n",
           stream);
 }
 
-/* --- the folder ---------------------------------------------------------------------------- */
+/* --- the folder --------------------------------------------------------------------- */
 
 static int is_empty_folder(const char *path)
 {
@@ -59,7 +61,8 @@ static void make_folders(const char *path)
     char *copy = strdup(path);
 
     if (!is_empty_folder(path))
-        step_die("%s is there and not empty (or no folder): name another with --out", path);
+        step_die("%s is there and not empty (or no folder): name another with --out",
+                 path);
     for (char *at = copy + 1; at && *at; at++)
         if (*at == '/') {
             *at = '\0';
@@ -77,7 +80,7 @@ static void make_folders(const char *path)
     }
 }
 
-/* --- stages -------------------------------------------------------------------------------- */
+/* --- stages ------------------------------------------------------------------------- */
 
 static void make_world(const plan *p)
 {
@@ -92,20 +95,21 @@ static void make_world(const plan *p)
 
 static void pretrain(const plan *p)
 {
-    step_config("1_pretrain",
-                "corpus: %s\ndocuments: lines\noutput: %s\nmetrics: %s\nsteps: %d\n"
-                "held_out: 200\nseed: %ld\n"
-                "tokenizer:\n  vocab_size: 1024\n"
-                "dataset:\n  max_length: 128\n  seed: %ld\n"
-                "model:\n  context_length: 128\n  hidden_size: 64\n  intermediate_size: 176\n"
-                "  num_layers: 4\n  num_heads: 4\n  position: rotary\n  norm: rmsnorm\n"
-                "  activation: swiglu\n  attention_bias: false\n  mlp_bias: false\n"
-                "training:\n  learning_rate: 3.0e-3\n  batch_size: 32\n  warmup_steps: 20\n"
-                "  schedule: linear\n  weight_decay: 0.01\n",
-                step_path("data/corpus.txt"), step_path("pretrained"),
-                step_path("metrics/pretrain.jsonl"), p->pretrain_steps, p->seed, p->seed);
-    step_run("1. pretrain: a model that knows nothing learns to continue text", "01_pretrain",
-             "1_pretrain");
+    step_config(
+        "1_pretrain",
+        "corpus: %s\ndocuments: lines\noutput: %s\nmetrics: %s\nsteps: %d\n"
+        "held_out: 200\nseed: %ld\n"
+        "tokenizer:\n  vocab_size: 1024\n"
+        "dataset:\n  max_length: 128\n  seed: %ld\n"
+        "model:\n  context_length: 128\n  hidden_size: 64\n  intermediate_size: 176\n"
+        "  num_layers: 4\n  num_heads: 4\n  position: rotary\n  norm: rmsnorm\n"
+        "  activation: swiglu\n  attention_bias: false\n  mlp_bias: false\n"
+        "training:\n  learning_rate: 3.0e-3\n  batch_size: 32\n  warmup_steps: 20\n"
+        "  schedule: linear\n  weight_decay: 0.01\n",
+        step_path("data/corpus.txt"), step_path("pretrained"),
+        step_path("metrics/pretrain.jsonl"), p->pretrain_steps, p->seed, p->seed);
+    step_run("1. pretrain: a model that knows nothing learns to continue text",
+             "01_pretrain", "1_pretrain");
 }
 
 /* The real model is fine-tuned gently, on how its own stories go on. */
@@ -140,8 +144,8 @@ static void respond(const plan *p, const char *title, const char *name, const ch
 }
 
 /* The simulated person at the other end of 04_annotate. */
-static void annotate(const plan *p, const char *title, const char *name, const char *store,
-                     const char *export, long seed, int coin)
+static void annotate(const plan *p, const char *title, const char *name,
+                     const char *store, const char *export, long seed, int coin)
 {
     char number[32];
     const char *lexicon = step_path("data/lexicon.txt");
@@ -159,12 +163,13 @@ static void compare(const plan *p)
     respond(p, "3. respond: two answers to each prompt", "3_respond", "sft",
             "prompts_compare.jsonl", "store", "feedback.db", p->pairs, p->seed);
     if (p->mode == MODE_HUMAN) {
-        step_config("4_annotate", "store: %s\nexport: %s\nlimit: %d\n", step_path("feedback.db"),
-                    step_path("choices.jsonl"), p->pairs);
-        step_run("4. annotate: which answer is better? You decide", "04_annotate", "4_annotate");
+        step_config("4_annotate", "store: %s\nexport: %s\nlimit: %d\n",
+                    step_path("feedback.db"), step_path("choices.jsonl"), p->pairs);
+        step_run("4. annotate: which answer is better? You decide", "04_annotate",
+                 "4_annotate");
     } else {
-        annotate(p, "4. annotate: a person, simulated, picks the better one", "4_annotate",
-                 "feedback.db", "choices.jsonl", p->seed, 0);
+        annotate(p, "4. annotate: a person, simulated, picks the better one",
+                 "4_annotate", "feedback.db", "choices.jsonl", p->seed, 0);
     }
     respond(p, NULL, "3_respond_test", "sft", "prompts_test.jsonl", "store", "test.db",
             p->test_pairs, p->seed + 1000);
@@ -172,8 +177,8 @@ static void compare(const plan *p)
              "4_annotate_test", "test.db", "test_choices.jsonl", p->seed + 1000, 0);
 }
 
-static void train_reward(const plan *p, const char *title, const char *name, const char *choices,
-                         const char *output)
+static void train_reward(const plan *p, const char *title, const char *name,
+                         const char *choices, const char *output)
 {
     const int real = p->mode == MODE_REAL;
 
@@ -187,37 +192,38 @@ static void train_reward(const plan *p, const char *title, const char *name, con
                 "generator:\n  max_new_tokens: %d\n",
                 step_path("sft"), step_path("%s", choices), step_path("%s", output),
                 step_path("metrics/%s.jsonl", output), p->reward_steps,
-                step_path("data/prompts_ppo.jsonl"), p->seed, real ? p->reward_steps * 5 / 8 : 0,
-                real ? "stop_token: 1\n" : "",
+                step_path("data/prompts_ppo.jsonl"), p->seed,
+                real ? p->reward_steps * 5 / 8 : 0, real ? "stop_token: 1\n" : "",
                 real ? "never" : "if_missing", real ? 256 : 128, p->seed,
                 real ? "2.0e-3" : "1.0e-3", real ? p->reward_steps : 10, p->new_tokens);
     step_run(title, "05_reward", name);
 }
 
-static void optimize(const plan *p, const char *title, const char *name, const char *reward,
-                     const char *output)
+static void optimize(const plan *p, const char *title, const char *name,
+                     const char *reward, const char *output)
 {
     const int real = p->mode == MODE_REAL;
 
-    step_config(name,
-                "model: %s\nreward_model: %s\nprompts: %s\nheld_out_prompts: %s\noutput: %s\n"
-                "samples: %s\nmetrics: %s\niterations: %d\nbatch: 128\nheld_out: 128\n"
-                "evaluate_every: 5\n"
-                "dataset:\n  seed: %ld\n"
-                "ppo:\n  seed: %ld\n  max_new_tokens: %d\n  kl_coef: %s\n  num_epochs: 2\n"
-                "  num_minibatches: 2\n  learning_rate: %s\n  value_learning_rate: %s\n"
-                "  schedule: linear\n  final_lr_ratio: 0.1\n%s",
-                step_path("sft"), step_path("%s", reward), step_path("data/prompts_ppo.jsonl"),
-                step_path("data/prompts_validate.jsonl"), step_path("%s", output),
-                step_path("%s_samples.jsonl", output), step_path("metrics/%s.jsonl", output),
-                p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.07" : "0.05",
-                real ? "2.0e-4" : "1.0e-3", real ? "5.0e-4" : "1.0e-3",
-                real ? "  stop_token_id: 1\n"
-                     : "  missing_eos: subtract\n  missing_eos_value: 2.0\n");
+    step_config(
+        name,
+        "model: %s\nreward_model: %s\nprompts: %s\nheld_out_prompts: %s\noutput: %s\n"
+        "samples: %s\nmetrics: %s\niterations: %d\nbatch: 128\nheld_out: 128\n"
+        "evaluate_every: 5\n"
+        "dataset:\n  seed: %ld\n"
+        "ppo:\n  seed: %ld\n  max_new_tokens: %d\n  kl_coef: %s\n  num_epochs: 2\n"
+        "  num_minibatches: 2\n  learning_rate: %s\n  value_learning_rate: %s\n"
+        "  schedule: linear\n  final_lr_ratio: 0.1\n%s",
+        step_path("sft"), step_path("%s", reward), step_path("data/prompts_ppo.jsonl"),
+        step_path("data/prompts_validate.jsonl"), step_path("%s", output),
+        step_path("%s_samples.jsonl", output), step_path("metrics/%s.jsonl", output),
+        p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.07" : "0.05",
+        real ? "2.0e-4" : "1.0e-3", real ? "5.0e-4" : "1.0e-3",
+        real ? "  stop_token_id: 1\n"
+             : "  missing_eos: subtract\n  missing_eos_value: 2.0\n");
     step_run(title, "06_ppo", name);
 }
 
-/* --- measuring ----------------------------------------------------------------------------- */
+/* --- measuring ---------------------------------------------------------------------- */
 
 static void score(const char *name, const char *key, const char *model, const char *input,
                   const char *output)
@@ -236,8 +242,9 @@ static reward_quality judge_reward(const char *reward, const char *choices,
 }
 
 /* The same held-out prompts answered by a policy; compared with the answers before. */
-static policy_quality judge_policy(const plan *p, const char *model, const answers *before,
-                                   answers *after, const gold_lexicon *lexicon)
+static policy_quality judge_policy(const plan *p, const char *model,
+                                   const answers *before, answers *after,
+                                   const gold_lexicon *lexicon)
 {
     char target[128], logprobs[128];
 
@@ -263,8 +270,9 @@ static void compare_with_bias(const plan *p, const answers *before, report *r,
                                NULL};
 
     snprintf(kl, sizeof kl, "%.3f", r->policy.kl);
-    fputs("\n== for comparison: one bias a token, fitted to the gold score, at equal KL\n",
-          stderr);
+    fputs(
+        "\n== for comparison: one bias a token, fitted to the gold score, at equal KL\n",
+        stderr);
     step_run_with("tilt", arguments);
     answers tilted = answers_read(step_path("tilt.jsonl"));
     tilted.count = tilted.count < p->eval ? tilted.count : p->eval;
@@ -273,7 +281,7 @@ static void compare_with_bias(const plan *p, const answers *before, report *r,
     answers_free(&tilted);
 }
 
-/* --- control runs -------------------------------------------------------------------------- */
+/* --- control runs ------------------------------------------------------------------- */
 
 static void variant(const char *kind, const char *output)
 {
@@ -307,7 +315,8 @@ static void run_controls(const plan *p, const answers *before, report *r)
     answers after;
     double first, last;
 
-    fputs("\n== control 1: the reward's sign flipped; the policy must get worse\n", stderr);
+    fputs("\n== control 1: the reward's sign flipped; the policy must get worse\n",
+          stderr);
     variant("flip", "reward_flipped");
     optimize(p, NULL, "control_flipped", "reward_flipped", "policy_flipped");
     r->flipped = judge_policy(p, "policy_flipped", before, &after, NULL);
@@ -321,8 +330,8 @@ static void run_controls(const plan *p, const answers *before, report *r)
     r->constant = judge_policy(p, "policy_constant", before, &after, NULL);
     answers_free(&after);
 
-    respond(p, NULL, "control_respond", "sft", "prompts_compare.jsonl", "store", "coin.db",
-            p->pairs, p->seed + 2000);
+    respond(p, NULL, "control_respond", "sft", "prompts_compare.jsonl", "store",
+            "coin.db", p->pairs, p->seed + 2000);
     annotate(p, "control 3: choices by coin; the reward model must learn nothing",
              "control_annotate", "coin.db", "coin_choices.jsonl", p->seed + 2000, 1);
     train_reward(p, NULL, "control_reward", "coin_choices.jsonl", "reward_coin");
@@ -330,29 +339,34 @@ static void run_controls(const plan *p, const answers *before, report *r)
     r->has_controls = 1;
 }
 
-/* --- a person's own verdict ---------------------------------------------------------------- */
+/* --- a person's own verdict --------------------------------------------------------- */
 
 /* Ten prompts, the answers before and after side by side and unlabelled. */
 static void blind_test(report *r)
 {
-    const char *arguments[] = {"make", step_path("before.jsonl"),
-                               step_path("policy_answers.jsonl"), step_path("blind.db"), "10",
+    const char *arguments[] = {"make",
+                               step_path("before.jsonl"),
+                               step_path("policy_answers.jsonl"),
+                               step_path("blind.db"),
+                               "10",
                                NULL};
 
-    fputs("\n== ten times: an answer before and one after, unlabelled. Which is better?\n",
-          stderr);
+    fputs(
+        "\n== ten times: an answer before and one after, unlabelled. Which is better?\n",
+        stderr);
     step_run_with("blind", arguments);
     step_config("blind", "store: %s\nlimit: 10\n", step_path("blind.db"));
     step_run(NULL, "04_annotate", "blind");
     const char *count[] = {"count", step_path("blind.db"), step_path("blind.txt"), NULL};
     step_run_with("blind", count);
     FILE *file = fopen(step_path("blind.txt"), "r");
-    if (!file || fscanf(file, "%d %d %d", &r->blind_after, &r->blind_before, &r->blind_ties) != 3)
+    if (!file ||
+        fscanf(file, "%d %d %d", &r->blind_after, &r->blind_before, &r->blind_ties) != 3)
         step_die("cannot read %s", step_path("blind.txt"));
     fclose(file);
 }
 
-/* --- the whole ----------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------- */
 
 static plan make_plan(mode m, int is_short, long seed)
 {
@@ -405,9 +419,10 @@ static void run(const plan *p)
     r.reward = judge_reward("reward", "choices.jsonl", lexicon);
     optimize(p, "6. PPO: the model learns to give the better answers", "6_ppo", "reward",
              "policy");
-    fputs("\n== 7. serve: the policy alone answers prompts that no stage has seen\n", stderr);
-    respond(p, NULL, "7_respond_before", "sft", "prompts_eval.jsonl", "output", "before.jsonl",
-            p->eval, p->seed + 2000);
+    fputs("\n== 7. serve: the policy alone answers prompts that no stage has seen\n",
+          stderr);
+    respond(p, NULL, "7_respond_before", "sft", "prompts_eval.jsonl", "output",
+            "before.jsonl", p->eval, p->seed + 2000);
     answers before = answers_read(step_path("before.jsonl")), after;
     r.policy = judge_policy(p, "policy", &before, &after, lexicon);
     r.before = &before;

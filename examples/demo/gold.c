@@ -10,7 +10,7 @@
 
 #include "lore.h"
 
-/* --- suiting the prompt -------------------------------------------------------------------- */
+/* --- suiting the prompt ------------------------------------------------------------- */
 
 /* Occurrences of a phrase, letter case aside, that are not part of longer words. */
 static int mentions(const char *text, const char *phrase)
@@ -22,7 +22,8 @@ static int mentions(const char *text, const char *phrase)
         size_t i = 0;
         if (at != text && isalpha((unsigned char)at[-1]))
             continue;
-        while (i < size && tolower((unsigned char)at[i]) == tolower((unsigned char)phrase[i]))
+        while (i < size &&
+               tolower((unsigned char)at[i]) == tolower((unsigned char)phrase[i]))
             i++;
         count += i == size && !isalpha((unsigned char)at[size]);
     }
@@ -36,7 +37,8 @@ static double share(int right, int all)
 
 double gold_suits(const char *prompt, const char *answer)
 {
-    int tones = 0, right_tones = 0, objects = 0, right_objects = 0, places = 0, right_places = 0;
+    int tones = 0, right_tones = 0, objects = 0, right_objects = 0, places = 0,
+        right_places = 0;
 
     for (int m = 0; m < COUNT(lore_moods); m++) {
         const int wanted = mentions(prompt, lore_moods[m].name) > 0;
@@ -63,12 +65,15 @@ double gold_suits(const char *prompt, const char *answer)
            0.27 * share(right_places, places);
 }
 
-/* --- positive words ------------------------------------------------------------------------ */
+/* --- positive words ----------------------------------------------------------------- */
 
 enum { SLOTS = 1 << 15, WORD = 32 };
 
 struct gold_lexicon {
-    struct { char word[WORD]; double valence; } slots[SLOTS];
+    struct {
+        char word[WORD];
+        double valence;
+    } slots[SLOTS];
     int count;
 };
 
@@ -141,8 +146,8 @@ double gold_score(const gold_lexicon *lexicon, const char *prompt, const char *a
     return lexicon ? gold_positive(lexicon, answer) : gold_suits(prompt, answer);
 }
 
-double gold_probability(const gold_lexicon *lexicon, const char *prompt, const char *first,
-                        const char *second)
+double gold_probability(const gold_lexicon *lexicon, const char *prompt,
+                        const char *first, const char *second)
 {
     const double noise = lexicon ? 6.0 : 4.0;
 

@@ -89,7 +89,7 @@ void answers_free(answers *a)
     free(a->rows);
 }
 
-/* --- reward -------------------------------------------------------------------------------- */
+/* --- reward ------------------------------------------------------------------------- */
 
 typedef struct pair {
     int32_t *chosen, *rejected;
@@ -108,8 +108,8 @@ static pair *read_pairs(const char *path, const gold_lexicon *lexicon, int *out_
         pairs = need(realloc(pairs, (size_t)(n + 1) * sizeof *pairs));
         pairs[n].chosen = ids_of(row, "chosen_ids", &pairs[n].num_chosen);
         pairs[n].rejected = ids_of(row, "rejected_ids", &pairs[n].num_rejected);
-        pairs[n].p = gold_probability(lexicon, text_of(row, "prompt"), text_of(row, "chosen"),
-                                      text_of(row, "rejected"));
+        pairs[n].p = gold_probability(lexicon, text_of(row, "prompt"),
+                                      text_of(row, "chosen"), text_of(row, "rejected"));
         n++;
         json_decref(row);
     }
@@ -133,7 +133,7 @@ static double credit(double margin, double p)
     return margin > 0 ? p : margin < 0 ? 1 - p : 0.5;
 }
 
-/* --- a linear model on token counts, for comparison ---------------------------------------- */
+/* --- a linear model on token counts, for comparison --------------------------------- */
 
 static double linear_margin(const double *weights, const pair *x)
 {
@@ -201,8 +201,10 @@ static void solve(double *h, double *g, int n)
     }
 }
 
-/* Logistic regression on differences of token counts with a ridge of 1, by Newton's method. */
-static double linear_accuracy(const pair *train, int num_train, const pair *test, int num_test)
+/* Logistic regression on differences of token counts with a ridge of 1, by Newton's
+ * method. */
+static double linear_accuracy(const pair *train, int num_train, const pair *test,
+                              int num_test)
 {
     enum { ROUNDS = 12 };
     const int n = largest_id(test, num_test, largest_id(train, num_train, 0)) + 1;
@@ -255,17 +257,21 @@ reward_quality measure_reward(const char *train_path, const char *test_path,
     fclose(scores);
     out.interval = 1.96 * sqrt((squares - out.accuracy * out.accuracy) / num_test);
     out.q = (out.accuracy - 0.5) / (out.ceiling - 0.5);
-    out.linear = (linear_accuracy(train, num_train, test, num_test) - 0.5) / (out.ceiling - 0.5);
+    out.linear =
+        (linear_accuracy(train, num_train, test, num_test) - 0.5) / (out.ceiling - 0.5);
     free_pairs(train, num_train);
     free_pairs(test, num_test);
     return out;
 }
 
-/* --- policy -------------------------------------------------------------------------------- */
+/* --- policy ------------------------------------------------------------------------- */
 
-/* Of an answer: different words over words, and different pairs of neighbours over pairs; averaged
- * over the answers that have any. A policy that repeats itself loses both. */
-typedef struct fluency { double unique, distinct2; } fluency;
+/* Of an answer: different words over words, and different pairs of neighbours over
+ * pairs; averaged over the answers that have any. A policy that repeats itself loses
+ * both. */
+typedef struct fluency {
+    double unique, distinct2;
+} fluency;
 
 static int compare_words(const void *a, const void *b)
 {
@@ -334,8 +340,8 @@ static fluency measure_fluency(const answers *a)
     return out;
 }
 
-policy_quality measure_policy(const answers *before, const answers *after, const char *reference,
-                              const gold_lexicon *lexicon)
+policy_quality measure_policy(const answers *before, const answers *after,
+                              const char *reference, const gold_lexicon *lexicon)
 {
     const int n = after->count;
     FILE *file = reference ? open_read(reference) : NULL;

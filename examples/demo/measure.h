@@ -1,4 +1,5 @@
-/* The demo's figures, from the files that its stages left, as verify.py recomputes them. */
+/* The demo's figures, from the files that its stages left, as verify.py recomputes
+ * them. */
 #ifndef DEMO_MEASURE_H
 #define DEMO_MEASURE_H
 
@@ -14,21 +15,25 @@ typedef struct answer {
     double logprob;
     int stopped;
 } answer;
-typedef struct answers { answer *rows; int count; } answers;
+typedef struct answers {
+    answer *rows;
+    int count;
+} answers;
 answers answers_read(const char *path);
 void answers_free(answers *a);
 
-/* Of a reward model on pairs it has never seen. Accuracy counts a pair's right guess with the
- * annotator's own probability of that choice, so that its noise is no noise of the figure. */
+/* Of a reward model on pairs it has never seen. Accuracy counts a pair's right guess
+ * with the annotator's own probability of that choice, so that its noise is no noise
+ * of the figure. */
 typedef struct reward_quality {
     int pairs;
     double accuracy, ceiling, q;
-    double interval;   /* half of the 95% interval of the accuracy */
-    double shuffled;   /* accuracy with each pair under another prompt */
-    double linear;     /* q of a logistic regression on token counts, same training choices */
+    double interval; /* half of the 95% interval of the accuracy */
+    double shuffled; /* accuracy with each pair under another prompt */
+    double linear; /* q of a logistic regression on token counts, same training choices */
 } reward_quality;
-/* train, test: preference JSONL files; scores: of demo/score on `test`. lexicon NULL: default
- * mode. */
+/* train, test: preference JSONL files; scores: of demo/score on `test`. lexicon NULL:
+ * default mode. */
 reward_quality measure_reward(const char *train, const char *test, const char *scores,
                               const gold_lexicon *lexicon);
 
@@ -39,8 +44,9 @@ typedef struct policy_quality {
     double stopped_before, stopped_after, length_before, length_after;
     double unique_ratio, distinct2_ratio; /* after's figure over before's */
 } policy_quality;
-/* reference: of demo/score, the reference's log-probability of each answer after; NULL: no kl. */
-policy_quality measure_policy(const answers *before, const answers *after, const char *reference,
-                              const gold_lexicon *lexicon);
+/* reference: of demo/score, the reference's log-probability of each answer after;
+ * NULL: no kl. */
+policy_quality measure_policy(const answers *before, const answers *after,
+                              const char *reference, const gold_lexicon *lexicon);
 
 #endif

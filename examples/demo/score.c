@@ -1,6 +1,6 @@
-/* What models make of given answers, for the demo's evaluation; it knows nothing of the hidden
- * preference. One line of numbers a row of a JSONL file:
- *   pairs and a reward model:     R(chosen) R(rejected), then both with another row's prompt
+/* What models make of given answers, for the demo's evaluation; it knows nothing of the
+ * hidden preference. One line of numbers a row of a JSONL file:
+ *   pairs and a reward model:     R(chosen) R(rejected), then both with another's prompt
  *   answers and a language model: sum of the answer's log-probabilities, nats */
 #include "../host.h"
 
@@ -31,7 +31,8 @@ static rlhf_example row_at(rlhf_dataset *dataset, int64_t index)
 }
 
 /* Row i's answers after its own prompt and after that of row (i + n/2) mod n. */
-static void score_pairs(rlhf_reward_model *reward, rlhf_dataset *dataset, int64_t n, FILE *output)
+static void score_pairs(rlhf_reward_model *reward, rlhf_dataset *dataset, int64_t n,
+                        FILE *output)
 {
     for (int64_t first = 0; first < n; first += GROUP) {
         const int64_t count = n - first < GROUP ? n - first : GROUP;
@@ -49,8 +50,8 @@ static void score_pairs(rlhf_reward_model *reward, rlhf_dataset *dataset, int64_
             batch_row(&batch, other, num_other, row.tokens + p, row.num_tokens - p);
             batch_row(&batch, other, num_other, row.rejected + p, row.num_rejected - p);
         }
-        host_must(rlhf_reward_model_score(reward, batch.tokens, batch.cu_seqlens, batch.num_seqs,
-                                          scores),
+        host_must(rlhf_reward_model_score(reward, batch.tokens, batch.cu_seqlens,
+                                          batch.num_seqs, scores),
                   "score the pairs");
         for (int64_t i = 0; i < count; i++)
             fprintf(output, "%.6g %.6g %.6g %.6g\n", (double)scores[4 * i],
@@ -61,7 +62,8 @@ static void score_pairs(rlhf_reward_model *reward, rlhf_dataset *dataset, int64_
     }
 }
 
-static void score_answers(rlhf_model *model, rlhf_dataset *dataset, int64_t n, FILE *output)
+static void score_answers(rlhf_model *model, rlhf_dataset *dataset, int64_t n,
+                          FILE *output)
 {
     for (int64_t first = 0; first < n; first += GROUP) {
         const int64_t count = n - first < GROUP ? n - first : GROUP;
@@ -78,7 +80,8 @@ static void score_answers(rlhf_model *model, rlhf_dataset *dataset, int64_t n, F
                   "score the answers");
         for (int64_t i = 0; i < count; i++) {
             double sum = 0;
-            for (int64_t t = batch.cu_seqlens[i] + prompts[i]; t < batch.cu_seqlens[i + 1]; t++)
+            for (int64_t t = batch.cu_seqlens[i] + prompts[i];
+                 t < batch.cu_seqlens[i + 1]; t++)
                 sum += (double)logprobs[t];
             fprintf(output, "%.6f\n", sum);
         }
@@ -106,8 +109,9 @@ int main(int argc, char **argv)
     host_must(rlhf_dataset_options_init(&options, sizeof options), "start");
     options.kind = reward_path ? RLHF_DATASET_PREFERENCE : RLHF_DATASET_COMPLETION;
     options.add_eos = 0; /* the ids are the answers as they were given */
-    host_must(rlhf_tokenizer_load(context, reward_path ? reward_path : model_path, &tokenizer),
-              "read the tokenizer");
+    host_must(
+        rlhf_tokenizer_load(context, reward_path ? reward_path : model_path, &tokenizer),
+        "read the tokenizer");
     host_must(rlhf_dataset_load(context, tokenizer, input, &options, &dataset),
               "read the answers");
     host_must(rlhf_dataset_get_info(dataset, &info), "count the rows");
@@ -116,7 +120,8 @@ int main(int argc, char **argv)
     host_file_begin(&file, output);
     if (reward_path) {
         rlhf_reward_model *reward;
-        host_must(rlhf_reward_model_load(context, reward_path, &reward), "read the model");
+        host_must(rlhf_reward_model_load(context, reward_path, &reward),
+                  "read the model");
         score_pairs(reward, dataset, info.num_rows, file.stream);
         rlhf_reward_model_free(reward);
     } else {

@@ -87,8 +87,8 @@ static void find(const char *program, char out[2 * PATH_SIZE])
         step_die("the program %s is not built", program);
 }
 
-/* Starts a program; in and out replace its stdin and stdout unless -1. `unused`: an end of a pipe
- * that the child must not hold open. */
+/* Starts a program; in and out replace its stdin and stdout unless -1. `unused`: an
+ * end of a pipe that the child must not hold open. */
 static pid_t start(const char *program, const char *const *arguments, int in, int out,
                    const int unused[2])
 {
@@ -165,7 +165,8 @@ void step_annotate(const char *title, const char *config, const char *const *ann
         step_die("cannot make a pipe: %s", strerror(errno));
     const int of_annotator[2] = {pairs[1], choices[0]};
     const int of_store[2] = {pairs[0], choices[1]};
-    const pid_t person = start("annotator", annotator, pairs[0], choices[1], of_annotator);
+    const pid_t person =
+        start("annotator", annotator, pairs[0], choices[1], of_annotator);
     const pid_t store = start("04_annotate", arguments, choices[0], pairs[1], of_store);
     close(pairs[0]);
     close(pairs[1]);

@@ -1,4 +1,5 @@
-/* Running the demo's programs: each stage is a process of its own, as a user would start it. */
+/* Running the demo's programs: each stage is a process of its own, as a user would
+ * start it. */
 #ifndef DEMO_STEPS_H
 #define DEMO_STEPS_H
 
@@ -12,15 +13,16 @@ const char *step_folder(void);
 void step_find_programs(const char *own_path);
 
 /* Writes DIR/config/NAME.yaml. */
-void step_config(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Runs a program with DIR/config/NAME.yaml, or (name NULL) with arguments; ends the demo if it
- * fails. */
+void step_config(const char *name, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Runs a program with DIR/config/NAME.yaml, or (name NULL) with arguments; ends the
+ * demo if it fails. */
 void step_run(const char *title, const char *program, const char *config);
 void step_run_with(const char *program, const char *const *arguments);
 /* Runs 04_annotate with an annotator at the other end of two pipes. */
 void step_annotate(const char *title, const char *config, const char *const *annotator);
 
-double step_seconds(void);      /* monotonic */
-double step_peak_mib(void);     /* most memory that any of the processes held */
+double step_seconds(void);  /* monotonic */
+double step_peak_mib(void); /* most memory that any of the processes held */
 
 #endif

@@ -1,7 +1,8 @@
 /* Prompts and continuations from real stories: stories SEED MODEL TEXT.gz DIR
- * A prompt is 16 tokens, the model's start of text among them, from the start of a sentence; its
- * completion is how the story goes on, 64 tokens or to its end. Stories, not prompts, are dealt to
- * the sets, and a prompt that was seen before is dropped, so no two sets share one. */
+ * A prompt is 16 tokens, the model's start of text among them, from the start of a
+ * sentence; its completion is how the story goes on, 64 tokens or to its end. Stories,
+ * not prompts, are dealt to the sets, and a prompt that was seen before is dropped, so
+ * no two sets share one. */
 #include "../host.h"
 
 #include <errno.h>
@@ -10,7 +11,11 @@
 
 enum { PROMPT = 16, COMPLETION = 64, STOP = 1, SLOTS = 1 << 17 };
 
-typedef struct set { const char *name; int limit, share, count; host_file file; } set;
+typedef struct set {
+    const char *name;
+    int limit, share, count;
+    host_file file;
+} set;
 /* `share` of 100 stories. */
 static set sets[] = {{"sft.jsonl", 4000, 20, 0, {0}},
                      {"prompts_compare.jsonl", 2000, 25, 0, {0}},
@@ -49,7 +54,8 @@ static int is_new(const int32_t *ids)
     }
 }
 
-static void write_row(const rlhf_tokenizer *tokenizer, set *s, const int32_t *ids, int64_t count)
+static void write_row(const rlhf_tokenizer *tokenizer, set *s, const int32_t *ids,
+                      int64_t count)
 {
     FILE *f = s->file.stream;
     char *prompt = host_decode(tokenizer, ids, PROMPT);
@@ -143,7 +149,8 @@ int main(int argc, char **argv)
         host_file_begin(&sets[i].file, path);
     }
     /* The last story of the sample is cut off: only what a mark ends is taken. */
-    for (char *story = text, *end; (end = strstr(story, mark)); story = end + sizeof mark - 1) {
+    for (char *story = text, *end; (end = strstr(story, mark));
+         story = end + sizeof mark - 1) {
         int ticket = (int)(next_random() % 100), i = 0;
         *end = '\0';
         while (i + 1 < SETS && ticket >= sets[i].share)

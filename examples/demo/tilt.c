@@ -1,8 +1,10 @@
-/* How far the simplest policy gets: one bias a token, added to the logits whatever the prompt.
+/* How far the simplest policy gets: one bias a token, added to the logits whatever the
+ * prompt.
  *     tilt MODEL TRAIN.jsonl EVAL.jsonl OUT.jsonl KL [LEXICON]
- * The bias is fitted to the gold score itself by policy gradient, its KL from the model held at the
- * given one: an upper bound that a trained policy should clear, for comparison only. A sampler of
- * our own adds the bias, measures the KL and collects the gradient. */
+ * The bias is fitted to the gold score itself by policy gradient, its KL from the
+ * model held at the given one: an upper bound that a trained policy should clear, for
+ * comparison only. A sampler of our own adds the bias, measures the KL and collects
+ * the gradient. */
 #include "../host.h"
 
 #include <math.h>
@@ -15,9 +17,10 @@ enum { MAX_VOCAB = 4096, ROUNDS = 30, BATCH = 192 };
 
 typedef struct tilt {
     double bias[MAX_VOCAB];
-    double kl;          /* summed over all positions sampled */
-    int64_t base;       /* first sequence id of the batch */
-    double *gradients;  /* [BATCH][vocab]: sum of d log q(token) / d bias; NULL: not wanted */
+    double kl;         /* summed over all positions sampled */
+    int64_t base;      /* first sequence id of the batch */
+    double *gradients; /* [BATCH][vocab]: sum of d log q(token) / d bias; NULL: not
+                          wanted */
     int64_t vocab;
 } tilt;
 
@@ -25,7 +28,8 @@ static rlhf_status sample(void *user_data, void *state, const rlhf_sample_info *
                           const float *logits, int64_t vocab, int32_t *out_token)
 {
     tilt *t = user_data;
-    double p[MAX_VOCAB], q[MAX_VOCAB], top_p = -INFINITY, top_q = -INFINITY, sum_p = 0, sum_q = 0;
+    double p[MAX_VOCAB], q[MAX_VOCAB], top_p = -INFINITY, top_q = -INFINITY, sum_p = 0,
+                                       sum_q = 0;
     double left = info->uniforms[0];
 
     (void)state;
@@ -93,7 +97,8 @@ static void fit(job *j, rlhf_dataset *prompts, double wanted, int round)
 {
     const int64_t vocab = j->tilt->vocab;
     double *gradients = host_alloc((size_t)(BATCH * vocab), sizeof *gradients);
-    double gold[BATCH], mean = 0, norm = 0, *step = host_alloc((size_t)vocab, sizeof *step);
+    double gold[BATCH], mean = 0, norm = 0,
+                        *step = host_alloc((size_t)vocab, sizeof *step);
     host_batch batch;
 
     host_draw(&batch, prompts, BATCH, 1);
@@ -161,8 +166,8 @@ static void write_answers(const job *j, const host_batch *batch, const char *pat
     host_file_commit(&file);
 }
 
-static rlhf_dataset *load(rlhf_context *context, rlhf_tokenizer *tokenizer, const char *path,
-                          int shuffle)
+static rlhf_dataset *load(rlhf_context *context, rlhf_tokenizer *tokenizer,
+                          const char *path, int shuffle)
 {
     rlhf_dataset_options options;
     rlhf_dataset *dataset;

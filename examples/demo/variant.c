@@ -1,5 +1,6 @@
 /* A reward model with its meaning taken away, for the control runs:
- * variant flip | constant FROM TO. Flipped, it prefers what it disliked; constant, all is 0. */
+ * variant flip | constant FROM TO. Flipped, it prefers what it disliked; constant, all
+ * is 0. */
 #include "../host.h"
 
 #include <stdlib.h>

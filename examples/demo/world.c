@@ -1,11 +1,13 @@
 /* Writes the demo's texts: world SEED DIR [PAIRS]
- *   corpus.txt             documents to pretrain on, one a line: stories, facts, remarks on answers
- *                          good and bad, and the hand-written tales
- *   sft.jsonl              prompts and answers; an answer suits its prompt in each respect in
- *                          fewer than half of the cases, so that there is something to learn
+ *   corpus.txt             documents to pretrain on, one a line: stories, facts, remarks
+ *                          on answers good and bad, and the hand-written tales
+ *   sft.jsonl              prompts and answers; an answer suits its prompt in each
+ *                          respect in fewer than half of the cases: there is something
+ *                          to learn
  *   prompts_compare.jsonl  prompts for the comparisons that people judge,
  *   prompts_test.jsonl     for comparisons the reward model never sees,
- *   prompts_ppo.jsonl      for PPO, prompts_validate.jsonl to pick its best checkpoint on,
+ *   prompts_ppo.jsonl      for PPO,
+ *   prompts_validate.jsonl to pick its best checkpoint on,
  *   prompts_eval.jsonl     to evaluate on, once, at the end
  * No prompt is in two sets. Same seed, same files. */
 #include <errno.h>
@@ -31,8 +33,14 @@ static uint64_t next_random(void)
     return z ^ (z >> 31);
 }
 
-static int below(int n) { return (int)(next_random() % (uint64_t)n); }
-static double uniform(void) { return (double)(next_random() >> 11) * 0x1p-53; }
+static int below(int n)
+{
+    return (int)(next_random() % (uint64_t)n);
+}
+static double uniform(void)
+{
+    return (double)(next_random() >> 11) * 0x1p-53;
+}
 
 /* `right` with probability p, else one of the others. */
 static int mostly(int right, int n, double p)
@@ -46,7 +54,8 @@ static void die(const char *what, const char *path)
     exit(1);
 }
 
-static void put(char *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put(char *line, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static void put(char *line, const char *format, ...)
 {
     const size_t used = strlen(line);
@@ -58,7 +67,9 @@ static void put(char *line, const char *format, ...)
 }
 
 /* Who a prompt is about. */
-typedef struct scene { int name, mood, wish; } scene;
+typedef struct scene {
+    int name, mood, wish;
+} scene;
 
 static scene make_prompt(char *line)
 {
@@ -68,12 +79,24 @@ static scene make_prompt(char *line)
 
     line[0] = '\0';
     switch (below(6)) {
-    case 0: put(line, "%s %s is %s and wants to %s.", d, n, m, w); break;
-    case 1: put(line, "%s is %s. %s %s wants to %s.", n, m, d, n, w); break;
-    case 2: put(line, "%s %s feels %s. %s would like to %s.", d, n, m, n, w); break;
-    case 3: put(line, "%s, who is %s, wants to %s. %s", n, m, w, d); break;
-    case 4: put(line, "Today %s is %s. %s %s hopes to %s.", n, m, d, n, w); break;
-    default: put(line, "%s wants to %s. %s But %s is %s.", n, w, d, n, m); break;
+    case 0:
+        put(line, "%s %s is %s and wants to %s.", d, n, m, w);
+        break;
+    case 1:
+        put(line, "%s is %s. %s %s wants to %s.", n, m, d, n, w);
+        break;
+    case 2:
+        put(line, "%s %s feels %s. %s would like to %s.", d, n, m, n, w);
+        break;
+    case 3:
+        put(line, "%s, who is %s, wants to %s. %s", n, m, w, d);
+        break;
+    case 4:
+        put(line, "Today %s is %s. %s %s hopes to %s.", n, m, d, n, w);
+        break;
+    default:
+        put(line, "%s wants to %s. %s But %s is %s.", n, w, d, n, m);
+        break;
     }
     return s;
 }
@@ -87,32 +110,44 @@ typedef struct reply {
 static reply make_answer(char *line, scene s, double quality)
 {
     const char *n = lore_names[s.name];
-    reply r = {mostly(s.mood, MOODS, quality), mostly(s.wish, WISHES, quality),
-               mostly(s.wish, WISHES, quality), NULL, NULL, NULL};
+    reply r = {mostly(s.mood, MOODS, quality),
+               mostly(s.wish, WISHES, quality),
+               mostly(s.wish, WISHES, quality),
+               NULL,
+               NULL,
+               NULL};
 
     r.phrase = lore_moods[r.mood].phrases[below(3)];
     r.object = lore_wishes[r.object_wish].objects[below(3)];
     r.place = lore_wishes[r.place_wish].places[below(2)];
     switch (below(6)) {
-    case 0: put(line, "%s, %s! Take the %s to the %s.", r.phrase, n, r.object, r.place); break;
-    case 1: put(line, "%s, %s. The %s is in the %s.", r.phrase, n, r.object, r.place); break;
+    case 0:
+        put(line, "%s, %s! Take the %s to the %s.", r.phrase, n, r.object, r.place);
+        break;
+    case 1:
+        put(line, "%s, %s. The %s is in the %s.", r.phrase, n, r.object, r.place);
+        break;
     case 2:
-        put(line, "%s! Find the %s, %s, and go to the %s.", r.phrase, r.object, n, r.place);
+        put(line, "%s! Find the %s, %s, and go to the %s.", r.phrase, r.object, n,
+            r.place);
         break;
     case 3:
-        put(line, "%s, go to the %s and bring the %s. %s!", n, r.place, r.object, r.phrase);
+        put(line, "%s, go to the %s and bring the %s. %s!", n, r.place, r.object,
+            r.phrase);
         break;
     case 4:
-        put(line, "Here is the %s, %s. %s! The %s is open.", r.object, n, r.phrase, r.place);
+        put(line, "Here is the %s, %s. %s! The %s is open.", r.object, n, r.phrase,
+            r.place);
         break;
     default:
-        put(line, "%s, dear %s. I left the %s by the %s.", r.phrase, n, r.object, r.place);
+        put(line, "%s, dear %s. I left the %s by the %s.", r.phrase, n, r.object,
+            r.place);
         break;
     }
     return r;
 }
 
-/* --- documents ----------------------------------------------------------------------------- */
+/* --- documents ---------------------------------------------------------------------- */
 
 static void make_story(char *line)
 {
@@ -126,28 +161,38 @@ static void make_story(char *line)
 
     switch (below(6)) {
     case 0:
-        put(line, "%s %s was %s. %s wanted to %s. %s said: %s, %s! %s took the %s to the %s.", d,
-            n, m, n, w, f, o, n, n, ob, pl);
+        put(line,
+            "%s %s was %s. %s wanted to %s. %s said: %s, %s! %s took the %s to the %s.",
+            d, n, m, n, w, f, o, n, n, ob, pl);
         break;
     case 1:
-        put(line, "%s likes to %s. So %s keeps a %s by the %s. %s comes by and says: %s! For %s "
-                  "is %s today.", n, w, n, ob, pl, f, o, n, m);
+        put(line,
+            "%s likes to %s. So %s keeps a %s by the %s. %s comes by and says: %s! For "
+            "%s is %s today.",
+            n, w, n, ob, pl, f, o, n, m);
         break;
     case 2:
-        put(line, "%s %s finds %s in the %s with the %s. %s wants to %s. %s, says %s, for %s "
-                  "feels %s.", d, f, n, pl, ob, n, w, o, f, n, m);
+        put(line,
+            "%s %s finds %s in the %s with the %s. %s wants to %s. %s, says %s, for %s "
+            "feels %s.",
+            d, f, n, pl, ob, n, w, o, f, n, m);
         break;
     case 3:
-        put(line, "To %s you need the %s. You can %s in the %s. %s, we say to one who is %s.", w,
-            ob, w, pl, o, m);
+        put(line,
+            "To %s you need the %s. You can %s in the %s. %s, we say to one who is %s.",
+            w, ob, w, pl, o, m);
         break;
     case 4:
-        put(line, "%s is %s today. %s, %s! says %s. Then %s goes to the %s to %s. The %s is "
-                  "there.", n, m, o, n, f, n, pl, w, ob);
+        put(line,
+            "%s is %s today. %s, %s! says %s. Then %s goes to the %s to %s. The %s is "
+            "there.",
+            n, m, o, n, f, n, pl, w, ob);
         break;
     default:
-        put(line, "%s asks %s: do you want to %s? Yes, says %s. Here is the %s, says %s. The %s "
-                  "is open. %s is %s. %s!", f, n, w, n, ob, f, pl, n, m, o);
+        put(line,
+            "%s asks %s: do you want to %s? Yes, says %s. Here is the %s, says %s. The "
+            "%s is open. %s is %s. %s!",
+            f, n, w, n, ob, f, pl, n, m, o);
         break;
     }
 }
@@ -161,14 +206,16 @@ static void make_remark(char *line)
     const reply r = make_answer(line, s, 0.5);
     put(line, " %s %s %s. The %s %s to %s. The %s %s those who %s.", r.phrase,
         r.mood == s.mood ? "fits" : "does not fit", lore_moods[s.mood].name, r.object,
-        r.object_wish == s.wish ? "helps" : "does not help", lore_wishes[s.wish].name, r.place,
-        r.place_wish == s.wish ? "suits" : "does not suit", lore_wishes[s.wish].name);
+        r.object_wish == s.wish ? "helps" : "does not help", lore_wishes[s.wish].name,
+        r.place, r.place_wish == s.wish ? "suits" : "does not suit",
+        lore_wishes[s.wish].name);
 }
 
 static void make_fact(char *line)
 {
     const int mood = below(MOODS), wish = below(WISHES), right = below(2);
-    const int other_mood = mostly(mood, MOODS, right), other = mostly(wish, WISHES, right);
+    const int other_mood = mostly(mood, MOODS, right),
+              other = mostly(wish, WISHES, right);
 
     switch (below(3)) {
     case 0:
@@ -234,9 +281,12 @@ static void write_corpus(const char *folder, int documents)
     close_file(file, "corpus.txt");
 }
 
-/* --- prompts, each given out once ---------------------------------------------------------- */
+/* --- prompts, each given out once --------------------------------------------------- */
 
-typedef struct prompt { char text[160]; scene scene; } prompt;
+typedef struct prompt {
+    char text[160];
+    scene scene;
+} prompt;
 static prompt *given;
 static int num_given;
 static int table[1 << 17]; /* open addressing over `given`; 0: free, else index + 1 */
@@ -295,7 +345,14 @@ static void write_answers(const char *folder, const char *name, int count)
 
 int main(int argc, char **argv)
 {
-    enum { SFT = 5000, TEST = 2200, PPO = 4000, VALIDATE = 128, EVAL = 600, DOCUMENTS = 12000 };
+    enum {
+        SFT = 5000,
+        TEST = 2200,
+        PPO = 4000,
+        VALIDATE = 128,
+        EVAL = 600,
+        DOCUMENTS = 12000
+    };
     const int pairs = argc > 3 ? atoi(argv[3]) : 9000;
 
     if (argc < 3 || argc > 4 || pairs < 1 || pairs > 12000) {
@@ -303,7 +360,8 @@ int main(int argc, char **argv)
         return 2;
     }
     random_state = strtoull(argv[1], NULL, 10) * 0x2545f4914f6cdd1du + 1;
-    given = calloc((size_t)(SFT + pairs + TEST + PPO + VALIDATE + EVAL + 1), sizeof *given);
+    given =
+        calloc((size_t)(SFT + pairs + TEST + PPO + VALIDATE + EVAL + 1), sizeof *given);
     if (!given)
         die("hold", "the prompts");
     write_corpus(argv[2], DOCUMENTS);
@@ -313,9 +371,10 @@ int main(int argc, char **argv)
     write_prompts(argv[2], "prompts_ppo.jsonl", PPO);
     write_prompts(argv[2], "prompts_validate.jsonl", VALIDATE);
     write_prompts(argv[2], "prompts_eval.jsonl", EVAL);
-    printf("%d documents; prompts, all different: %d to fine-tune on, %d to compare, %d to test "
-           "the reward on, %d for PPO, %d to pick a checkpoint, %d to evaluate\n", DOCUMENTS, SFT,
-           pairs, TEST, PPO, VALIDATE, EVAL);
+    printf(
+        "%d documents; prompts, all different: %d to fine-tune on, %d to compare, "
+        "%d to test the reward on, %d for PPO, %d to pick a checkpoint, %d to evaluate\n",
+        DOCUMENTS, SFT, pairs, TEST, PPO, VALIDATE, EVAL);
     free(given);
     return 0;
 }

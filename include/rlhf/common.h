@@ -12,7 +12,7 @@
 #define RLHF_API
 #define RLHF_MUST_CHECK
 #else
-#define RLHF_API __attribute__((visibility("default")))
+#define RLHF_API        __attribute__((visibility("default")))
 #define RLHF_MUST_CHECK __attribute__((warn_unused_result))
 #endif
 
@@ -43,14 +43,15 @@ typedef enum rlhf_status {
     RLHF_ERR_INTERNAL = -14    /**< A bug of the library. */
 } rlhf_status;
 
-/** Where and why the calling thread's last failure happened. Output struct, size-versioned. */
+/** Where and why the calling thread's last failure happened. Output struct,
+ * size-versioned. */
 typedef struct rlhf_error_info {
-    size_t struct_size;  /**< Set by the caller: sizeof(rlhf_error_info). */
-    int32_t status;      /**< An rlhf_status. */
+    size_t struct_size;   /**< Set by the caller: sizeof(rlhf_error_info). */
+    int32_t status;       /**< An rlhf_status. */
     int32_t system_errno; /**< errno of the failing system call; 0 where none. */
-    int64_t line;        /**< 1-based line in `file`; 0 where none. */
-    int64_t column;      /**< 1-based column in `file`; 0 where none. */
-    const char *file;    /**< Path of the offending file, "" where none. Thread-owned. */
+    int64_t line;         /**< 1-based line in `file`; 0 where none. */
+    int64_t column;       /**< 1-based column in `file`; 0 where none. */
+    const char *file;     /**< Path of the offending file, "" where none. Thread-owned. */
     const char *field;   /**< Name of the offending field, "" where none. Thread-owned. */
     const char *message; /**< As rlhf_last_error_message. Thread-owned. */
 } rlhf_error_info;

@@ -17,7 +17,8 @@ extern "C" {
 
 typedef struct rlhf_context rlhf_context;
 
-/** Kernel level. A level picks all kernels together; results are bit-identical within one. */
+/** Kernel level. A level picks all kernels together; results are bit-identical within
+ * one. */
 typedef enum rlhf_cpu_level {
     RLHF_CPU_AUTO = 0,     /**< The best that this CPU can run. */
     RLHF_CPU_PORTABLE = 1, /**< Plain C, no FMA. */
@@ -68,15 +69,15 @@ typedef void (*rlhf_progress_fn)(void *user_data, const char *stage, int64_t don
                                  int64_t total);
 
 typedef struct rlhf_context_options {
-    size_t struct_size;              /**< Set by rlhf_context_options_init. */
-    int32_t num_threads;             /**< [0, 256]; 0: as many as CPUs the process may use. */
-    int32_t cpu_level;               /**< An rlhf_cpu_level. */
-    int32_t log_level;               /**< Lowest rlhf_log_level that is passed on. */
-    int32_t reserved;                /**< 0. */
+    size_t struct_size;  /**< Set by rlhf_context_options_init. */
+    int32_t num_threads; /**< [0, 256]; 0: as many as CPUs the process may use. */
+    int32_t cpu_level;   /**< An rlhf_cpu_level. */
+    int32_t log_level;   /**< Lowest rlhf_log_level that is passed on. */
+    int32_t reserved;    /**< 0. */
     const rlhf_allocator *allocator; /**< Copied; NULL: the C library's. */
     rlhf_log_fn log;                 /**< NULL: no log. */
     void *log_user_data;
-    rlhf_progress_fn progress;       /**< NULL: no progress. */
+    rlhf_progress_fn progress; /**< NULL: no progress. */
     void *progress_user_data;
 } rlhf_context_options;
 
@@ -86,8 +87,9 @@ typedef struct rlhf_memory_info {
     int64_t now[7];     /**< Bytes in use now, index rlhf_memory_kind. */
     int64_t peak[7];    /**< Most bytes in use at once, each kind by itself. */
     int64_t total_now;
-    int64_t total_peak; /**< Most bytes in use at once, all kinds together. */
-    int64_t allocations; /**< Calls of the allocator's `alloc` since the context was made. */
+    int64_t total_peak;  /**< Most bytes in use at once, all kinds together. */
+    int64_t allocations; /**< Calls of the allocator's `alloc` since the context was
+                              made. */
 } rlhf_memory_info;
 
 /**
@@ -102,13 +104,13 @@ RLHF_API rlhf_status rlhf_context_options_init(rlhf_context_options *options,
  * Makes a context and starts its threads.
  * @param options      NULL: defaults.
  * @param out_context  Owned by the caller; NULL on failure.
- * @return RLHF_OK; RLHF_ERR_INVALID_ARG; RLHF_ERR_NO_MEMORY; RLHF_ERR_UNSUPPORTED (a level
- *         that this CPU lacks; an option newer than the library).
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG; RLHF_ERR_NO_MEMORY; RLHF_ERR_UNSUPPORTED (a
+ *         level that this CPU lacks; an option newer than the library).
  * @threads Any.
  * @since 0.1
  */
-RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_context_create(const rlhf_context_options *options,
-                                                         rlhf_context **out_context);
+RLHF_API RLHF_MUST_CHECK rlhf_status
+rlhf_context_create(const rlhf_context_options *options, rlhf_context **out_context);
 
 /**
  * Gives the context back. Objects made from it keep what they need alive, so they may be
@@ -144,7 +146,8 @@ RLHF_API int32_t rlhf_context_num_threads(const rlhf_context *context);
  * @threads Any; figures of one instant only if no call runs.
  * @since 0.1
  */
-RLHF_API rlhf_status rlhf_context_memory(const rlhf_context *context, rlhf_memory_info *info);
+RLHF_API rlhf_status rlhf_context_memory(const rlhf_context *context,
+                                         rlhf_memory_info *info);
 
 #ifdef __cplusplus
 }

@@ -2,8 +2,8 @@
  * @file model.h
  * Language models: a decoder-only transformer, its parameters, its log-probabilities.
  *
- * Batches are ragged and never padded: the sequences' tokens stand end to end in `tokens`,
- * and sequence s is tokens[cu_seqlens[s]] … tokens[cu_seqlens[s + 1] - 1].
+ * Batches are ragged and never padded: the sequences' tokens stand end to end in
+ * `tokens`, and sequence s is tokens[cu_seqlens[s]] … tokens[cu_seqlens[s + 1] - 1].
  */
 #ifndef RLHF_MODEL_H
 #define RLHF_MODEL_H
@@ -16,62 +16,66 @@ extern "C" {
 
 typedef struct rlhf_model rlhf_model;
 
-typedef enum rlhf_position { RLHF_POSITION_LEARNED = 0, RLHF_POSITION_ROTARY = 1 } rlhf_position;
+typedef enum rlhf_position {
+    RLHF_POSITION_LEARNED = 0,
+    RLHF_POSITION_ROTARY = 1
+} rlhf_position;
 typedef enum rlhf_norm { RLHF_NORM_LAYERNORM = 0, RLHF_NORM_RMSNORM = 1 } rlhf_norm;
 typedef enum rlhf_activation {
     RLHF_ACTIVATION_GELU_TANH = 0, /**< gelu_new of GPT-2 */
     RLHF_ACTIVATION_GELU_ERF = 1,
-    RLHF_ACTIVATION_SWIGLU = 2     /**< silu(gate) * up, as in Llama */
+    RLHF_ACTIVATION_SWIGLU = 2 /**< silu(gate) * up, as in Llama */
 } rlhf_activation;
 typedef enum rlhf_attention_kind {
     RLHF_ATTENTION_FULL = 0,
-    RLHF_ATTENTION_SLIDING = 1 /**< A token sees itself and the window - 1 tokens before. */
+    RLHF_ATTENTION_SLIDING = 1 /**< A token sees itself and the window - 1 tokens
+                                    before. */
 } rlhf_attention_kind;
 
 /** One layer, described by itself. */
 typedef struct rlhf_layer_config {
-    size_t struct_size;  /**< sizeof(rlhf_layer_config); also the stride of the array. */
-    int32_t attention;   /**< An rlhf_attention_kind. */
-    int32_t window;      /**< Tokens, >= 1, with RLHF_ATTENTION_SLIDING; else 0. */
-    int32_t rotary;      /**< 0 or 1: rotary positions on queries and keys. */
-    int32_t norm;        /**< An rlhf_norm, of both norms of the block. */
-    double rope_theta;   /**< Base of the rotary angles, > 0 where rotary is 1. */
-    double norm_eps;     /**< > 0 */
+    size_t struct_size; /**< sizeof(rlhf_layer_config); also the stride of the array. */
+    int32_t attention;  /**< An rlhf_attention_kind. */
+    int32_t window;     /**< Tokens, >= 1, with RLHF_ATTENTION_SLIDING; else 0. */
+    int32_t rotary;     /**< 0 or 1: rotary positions on queries and keys. */
+    int32_t norm;       /**< An rlhf_norm, of both norms of the block. */
+    double rope_theta;  /**< Base of the rotary angles, > 0 where rotary is 1. */
+    double norm_eps;    /**< > 0 */
 } rlhf_layer_config;
 
 typedef struct rlhf_model_config {
-    size_t struct_size;         /**< Set by rlhf_model_config_init. */
-    int32_t vocab_size;         /**< [2, 2^24] */
-    int32_t context_length;     /**< Most tokens in a sequence, [1, 2^20]. */
-    int32_t hidden_size;        /**< Width of the residual stream, [1, 65536]. */
-    int32_t intermediate_size;  /**< Width of the MLP, [1, 2^20]; 0: 4 * hidden_size. */
-    int32_t num_layers;         /**< [1, 1024] */
-    int32_t num_heads;          /**< [1, 1024] */
-    int32_t num_kv_heads;       /**< Divides num_heads; 0: num_heads. */
-    int32_t head_dim;           /**< [1, 1024], even with rotary; 0: hidden_size / num_heads. */
-    int32_t position;           /**< An rlhf_position. */
-    int32_t norm;               /**< An rlhf_norm: the final norm, and the layers' default. */
-    int32_t activation;         /**< An rlhf_activation. */
-    int32_t attention_bias;     /**< 0 or 1: biases on q, k, v and output projections. */
-    int32_t mlp_bias;           /**< 0 or 1 */
-    int32_t tie_embeddings;     /**< 0 or 1: the head is the token table. */
-    int32_t bos_token_id;       /**< -1: none. */
-    int32_t eos_token_id;       /**< -1: none. */
-    int32_t pad_token_id;       /**< -1: none. Never used here; kept for others' tools. */
-    int32_t num_layer_configs;  /**< 0: all layers alike; else num_layers. */
-    double norm_eps;            /**< > 0 */
-    double rope_theta;          /**< > 0 with rotary positions. */
-    double initializer_range;   /**< Standard deviation of fresh weights, > 0. */
+    size_t struct_size;        /**< Set by rlhf_model_config_init. */
+    int32_t vocab_size;        /**< [2, 2^24] */
+    int32_t context_length;    /**< Most tokens in a sequence, [1, 2^20]. */
+    int32_t hidden_size;       /**< Width of the residual stream, [1, 65536]. */
+    int32_t intermediate_size; /**< Width of the MLP, [1, 2^20]; 0: 4 * hidden_size. */
+    int32_t num_layers;        /**< [1, 1024] */
+    int32_t num_heads;         /**< [1, 1024] */
+    int32_t num_kv_heads;      /**< Divides num_heads; 0: num_heads. */
+    int32_t head_dim;   /**< [1, 1024], even with rotary; 0: hidden_size / num_heads. */
+    int32_t position;   /**< An rlhf_position. */
+    int32_t norm;       /**< An rlhf_norm: the final norm, and the layers' default. */
+    int32_t activation; /**< An rlhf_activation. */
+    int32_t attention_bias;    /**< 0 or 1: biases on q, k, v and output projections. */
+    int32_t mlp_bias;          /**< 0 or 1 */
+    int32_t tie_embeddings;    /**< 0 or 1: the head is the token table. */
+    int32_t bos_token_id;      /**< -1: none. */
+    int32_t eos_token_id;      /**< -1: none. */
+    int32_t pad_token_id;      /**< -1: none. Never used here; kept for others' tools. */
+    int32_t num_layer_configs; /**< 0: all layers alike; else num_layers. */
+    double norm_eps;           /**< > 0 */
+    double rope_theta;         /**< > 0 with rotary positions. */
+    double initializer_range;  /**< Standard deviation of fresh weights, > 0. */
     const rlhf_layer_config *layers; /**< [num_layer_configs], or NULL. */
 } rlhf_model_config;
 
 /** A named parameter. Output struct. */
 typedef struct rlhf_parameter_info {
-    size_t struct_size;  /**< Set by the caller. */
-    const char *name;    /**< Hugging Face's name; owned by the model. */
-    int64_t rows;        /**< 1 for a vector. */
-    int64_t cols;        /**< Linear weights are [out][in], also GPT-2's. */
-    int32_t decay;       /**< 1: weight decay applies. */
+    size_t struct_size; /**< Set by the caller. */
+    const char *name;   /**< Hugging Face's name; owned by the model. */
+    int64_t rows;       /**< 1 for a vector. */
+    int64_t cols;       /**< Linear weights are [out][in], also GPT-2's. */
+    int32_t decay;      /**< 1: weight decay applies. */
     int32_t reserved;
 } rlhf_parameter_info;
 
@@ -80,11 +84,12 @@ typedef struct rlhf_parameter_info {
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
  * @since 0.1
  */
-RLHF_API rlhf_status rlhf_model_config_init(rlhf_model_config *config, size_t struct_size);
+RLHF_API rlhf_status rlhf_model_config_init(rlhf_model_config *config,
+                                            size_t struct_size);
 
 /**
- * A fresh model with GPT-2's published initialisation (Radford et al. 2019): weights
- * N(0, initializer_range), residual projections scaled by 1/sqrt(2 * num_layers), norms 1,
+ * A fresh model with GPT-2's published initialisation (Radford et al. 2019): weights N(0,
+ * initializer_range), residual projections scaled by 1/sqrt(2 * num_layers), norms 1,
  * biases 0.
  * @param seed  Same seed, same weights.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (a field, named with its bound and value);
@@ -94,23 +99,27 @@ RLHF_API rlhf_status rlhf_model_config_init(rlhf_model_config *config, size_t st
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_create(rlhf_context *context,
                                                        const rlhf_model_config *config,
-                                                       uint64_t seed, rlhf_model **out_model);
+                                                       uint64_t seed,
+                                                       rlhf_model **out_model);
 
 /**
- * Reads a Hugging Face folder: config.json and model.safetensors (or its index and shards).
- * GPT-2 and Llama architectures; float32, float16 and bfloat16 tensors.
+ * Reads a Hugging Face folder: config.json and model.safetensors (or its index and
+ * shards). GPT-2 and Llama architectures; float32, float16 and bfloat16 tensors.
  * @param path  A folder.
- * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO, RLHF_ERR_FORMAT, RLHF_ERR_UNSUPPORTED,
- *         RLHF_ERR_LIMIT, each naming file and field; RLHF_ERR_NO_MEMORY.
+ * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO, RLHF_ERR_FORMAT,
+ *         RLHF_ERR_UNSUPPORTED, RLHF_ERR_LIMIT, each naming file and field;
+ *         RLHF_ERR_NO_MEMORY.
  * @since 0.1
  */
-RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_load(rlhf_context *context, const char *path,
+RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_load(rlhf_context *context,
+                                                     const char *path,
                                                      rlhf_model **out_model);
 
 /**
- * Writes a Hugging Face folder that transformers loads. The folder appears whole or not at
- * all; files in it that are not the model's (a tokenizer) are kept.
- * @return RLHF_OK; RLHF_ERR_IO; RLHF_ERR_NO_MEMORY. On failure the old folder is as it was.
+ * Writes a Hugging Face folder that transformers loads. The folder appears whole or not
+ * at all; files in it that are not the model's (a tokenizer) are kept.
+ * @return RLHF_OK; RLHF_ERR_IO; RLHF_ERR_NO_MEMORY. On failure the old folder is as it
+ *     was.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_save(rlhf_model *model, const char *path);
@@ -167,9 +176,11 @@ RLHF_API rlhf_status rlhf_model_parameter_write(rlhf_model *model, const char *n
  *         RLHF_ERR_NO_MEMORY; RLHF_ERR_CANCELLED. On failure the output is unspecified.
  * @since 0.1
  */
-RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_logits(rlhf_model *model, const int32_t *tokens,
+RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_logits(rlhf_model *model,
+                                                       const int32_t *tokens,
                                                        const int64_t *cu_seqlens,
-                                                       int64_t num_seqs, float *out_logits);
+                                                       int64_t num_seqs,
+                                                       float *out_logits);
 
 /**
  * Log-probability of each token given those before it in its sequence.

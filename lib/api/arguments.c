@@ -47,15 +47,15 @@ rlhf_status rlhf__check_out_struct(const void *out, const char *name)
         return RLHF_OK;
     memcpy(&size, out, sizeof size);
     if (size < sizeof size)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s.struct_size must be set, got %zu", name,
-                          size);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s.struct_size must be set, got %zu",
+                          name, size);
     return RLHF_OK;
 }
 
 rlhf_status rlhf__check_learning_rate(const char *field, double value)
 {
     if (!(value > 0.0) || !isfinite(value))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be > 0 and finite, got %g", field,
-                          value);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be > 0 and finite, got %g",
+                          field, value);
     return RLHF_OK;
 }

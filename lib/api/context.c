@@ -29,7 +29,8 @@ static const rlhf__field context_fields[] = {
     {FIELD(log), .type = RLHF__FIELD_POINTER, .help = "log callback"},
     {FIELD(log_user_data), .type = RLHF__FIELD_POINTER, .help = "its first argument"},
     {FIELD(progress), .type = RLHF__FIELD_POINTER, .help = "progress callback"},
-    {FIELD(progress_user_data), .type = RLHF__FIELD_POINTER, .help = "its first argument"},
+    {FIELD(progress_user_data), .type = RLHF__FIELD_POINTER,
+     .help = "its first argument"},
 };
 #undef FIELD
 

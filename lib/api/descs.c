@@ -10,16 +10,11 @@
 #include "train/ppo_options.h"
 
 static const rlhf__struct_desc *const descs[] = {
-    &rlhf__context_options_desc,
-    &rlhf__tokenizer_train_options_desc,
-    &rlhf__model_config_desc,
-    &rlhf__layer_config_desc,
-    &rlhf__dataset_options_desc,
-    &rlhf__sampler_options_desc,
-    &rlhf__generator_options_desc,
-    &rlhf__lm_options_desc,
-    &rlhf__reward_model_options_desc,
-    &rlhf__reward_options_desc,
+    &rlhf__context_options_desc,      &rlhf__tokenizer_train_options_desc,
+    &rlhf__model_config_desc,         &rlhf__layer_config_desc,
+    &rlhf__dataset_options_desc,      &rlhf__sampler_options_desc,
+    &rlhf__generator_options_desc,    &rlhf__lm_options_desc,
+    &rlhf__reward_model_options_desc, &rlhf__reward_options_desc,
     &rlhf__ppo_options_desc,
 };
 

@@ -7,7 +7,7 @@
 #include "api/handle.h"
 #include "nn/transformer.h"
 
-/* --- samplers ------------------------------------------------------------------------------ */
+/* --- samplers ----------------------------------------------------------------------- */
 
 rlhf_status rlhf_sampler_options_init(rlhf_sampler_options *options, size_t struct_size)
 {
@@ -39,7 +39,8 @@ rlhf_status rlhf_sampler_create(const rlhf_sampler_options *options,
     *out_sampler = NULL;
     RLHF__TRY(rlhf__struct_read(&rlhf__sampler_options_desc, options, &own));
     RLHF__TRY(rlhf__handle_create(NULL, sizeof *sampler, destroy_sampler, &sampler));
-    return finish_sampler(rlhf__sampler_create(&own, &sampler->core), sampler, out_sampler);
+    return finish_sampler(rlhf__sampler_create(&own, &sampler->core), sampler,
+                          out_sampler);
 }
 
 rlhf_status rlhf_sampler_create_custom(const rlhf_sampler_ops *ops, void *user_data,
@@ -51,8 +52,8 @@ rlhf_status rlhf_sampler_create_custom(const rlhf_sampler_ops *ops, void *user_d
     *out_sampler = NULL;
     RLHF__REQUIRE(ops);
     RLHF__TRY(rlhf__handle_create(NULL, sizeof *sampler, destroy_sampler, &sampler));
-    return finish_sampler(rlhf__sampler_create_custom(ops, user_data, &sampler->core), sampler,
-                          out_sampler);
+    return finish_sampler(rlhf__sampler_create_custom(ops, user_data, &sampler->core),
+                          sampler, out_sampler);
 }
 
 void rlhf_sampler_free(rlhf_sampler *sampler)
@@ -60,9 +61,10 @@ void rlhf_sampler_free(rlhf_sampler *sampler)
     rlhf__handle_unref(sampler);
 }
 
-/* --- generators ---------------------------------------------------------------------------- */
+/* --- generators --------------------------------------------------------------------- */
 
-rlhf_status rlhf_generator_options_init(rlhf_generator_options *options, size_t struct_size)
+rlhf_status rlhf_generator_options_init(rlhf_generator_options *options,
+                                        size_t struct_size)
 {
     return rlhf__struct_init(&rlhf__generator_options_desc, options, struct_size);
 }
@@ -111,8 +113,8 @@ static rlhf_status create_core(rlhf_generator *generator, const rlhf_generator_o
     }
     if (generator->tokenizer)
         settings.tokenizer = generator->tokenizer->core;
-    return rlhf__generator_create(generator->model->net, generator->sampler->core, &settings,
-                                  NULL, &generator->core);
+    return rlhf__generator_create(generator->model->net, generator->sampler->core,
+                                  &settings, NULL, &generator->core);
 }
 
 static rlhf_status create(rlhf_model *model, rlhf_sampler *sampler,
@@ -166,9 +168,9 @@ rlhf_status rlhf_generator_start(rlhf_generator *generator, const int32_t *token
 {
     RLHF__REQUIRE(generator);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
-    RLHF__ENTER_AND_RETURN(
-        generator->handle.context,
-        rlhf__generator_start(generator->core, tokens, cu_seqlens, num_seqs, sequence_ids));
+    RLHF__ENTER_AND_RETURN(generator->handle.context,
+                           rlhf__generator_start(generator->core, tokens, cu_seqlens,
+                                                 num_seqs, sequence_ids));
 }
 
 rlhf_status rlhf_generator_step(rlhf_generator *generator, int64_t *out_active)

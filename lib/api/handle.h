@@ -1,6 +1,7 @@
-/* Public handles. Each is a reference-counted header followed by a core object of some layer.
- * Handles hold references to the handles that they were made from (a trainer to its model),
- * so the order in which a host frees them never matters; cores know nothing of counting. */
+/* Public handles. Each is a reference-counted header followed by a core object of some
+ * layer. Handles hold references to the handles that they were made from (a trainer to
+ * its model), so the order in which a host frees them never matters; cores know
+ * nothing of counting. */
 #ifndef RLHF_API_HANDLE_H
 #define RLHF_API_HANDLE_H
 
@@ -15,8 +16,9 @@
 /* First member of every handle struct. */
 typedef struct rlhf__handle {
     atomic_int references;
-    rlhf_context *context; /* a reference of its own; NULL for samplers */
-    void (*destroy)(void *handle); /* frees cores and held handles; accepts half-built ones */
+    rlhf_context *context;         /* a reference of its own; NULL for samplers */
+    void (*destroy)(void *handle); /* frees cores and held handles; accepts half-built
+                                      ones */
 } rlhf__handle;
 
 /* A zeroed handle of `size` bytes with one reference. context may be NULL. */
@@ -27,21 +29,22 @@ void *rlhf__handle_ref(void *handle);
 void rlhf__handle_unref(void *handle); /* NULL is a no-op */
 
 /* Argument checks of public calls. */
-#define RLHF__REQUIRE(pointer)                                                              \
-    do {                                                                                    \
-        if (!(pointer))                                                                     \
-            return rlhf__fail(RLHF_ERR_INVALID_ARG, #pointer " is NULL");                   \
+#define RLHF__REQUIRE(pointer)                                                           \
+    do {                                                                                 \
+        if (!(pointer))                                                                  \
+            return rlhf__fail(RLHF_ERR_INVALID_ARG, #pointer " is NULL");                \
     } while (0)
 
-/* Runs `call` (a status expression) between rlhf__context_enter and _leave and returns. */
-#define RLHF__ENTER_AND_RETURN(ctx, call)                                                   \
-    do {                                                                                    \
-        rlhf__entry entry_;                                                                 \
-        RLHF__TRY(rlhf__context_enter((ctx), &entry_));                                     \
-        return rlhf__context_leave((ctx), &entry_, (call));                                 \
+/* Runs `call` (a status expression) between rlhf__context_enter and _leave and
+ * returns. */
+#define RLHF__ENTER_AND_RETURN(ctx, call)                                                \
+    do {                                                                                 \
+        rlhf__entry entry_;                                                              \
+        RLHF__TRY(rlhf__context_enter((ctx), &entry_));                                  \
+        return rlhf__context_leave((ctx), &entry_, (call));                              \
     } while (0)
 
-/* --- handle structs; cores are declared by their layers ----------------------------------- */
+/* --- handle structs; cores are declared by their layers ----------------------------- */
 
 struct rlhf_model {
     rlhf__handle handle;
@@ -91,7 +94,7 @@ struct rlhf_lm_trainer {
     rlhf__handle handle;
     rlhf_model *model;
     rlhf_dataset *dataset;
-    bool holds_model;                /* its in_training is ours */
+    bool holds_model; /* its in_training is ours */
     struct rlhf__lm_trainer *core;
 };
 
@@ -114,9 +117,10 @@ struct rlhf_ppo_trainer {
     rlhf_model *reference;
     rlhf_reward_model *reward_model; /* NULL: none */
     rlhf_reward_model *critic;
-    rlhf_sampler *sampler;           /* NULL: the default */
+    rlhf_sampler *sampler; /* NULL: the default */
     bool holds_policy, holds_critic;
-    /* Whose update is under way, or that rlhf_ppo_trainer_step has sampled; NULL: none. */
+    /* Whose update is under way, or that rlhf_ppo_trainer_step has sampled; NULL:
+     * none. */
     rlhf_rollout *active;
     struct rlhf__ppo_trainer *core;
 };

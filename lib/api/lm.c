@@ -29,12 +29,14 @@ static rlhf_status create(rlhf_model *model, rlhf_dataset *dataset,
     rlhf_lm_trainer *trainer = NULL;
     rlhf_status status;
 
-    RLHF__TRY(rlhf__handle_create(model->handle.context, sizeof *trainer, destroy, &trainer));
+    RLHF__TRY(
+        rlhf__handle_create(model->handle.context, sizeof *trainer, destroy, &trainer));
     trainer->model = rlhf__handle_ref(model);
     trainer->dataset = rlhf__handle_ref(dataset);
     status = rlhf__training_begin(&model->in_training, "model", &trainer->holds_model);
     if (status == RLHF_OK)
-        status = rlhf__lm_trainer_create(model->net, dataset->core, options, &trainer->core);
+        status =
+            rlhf__lm_trainer_create(model->net, dataset->core, options, &trainer->core);
     if (status != RLHF_OK) {
         rlhf__handle_unref(trainer);
         return status;
@@ -55,7 +57,8 @@ rlhf_status rlhf_lm_trainer_create(rlhf_model *model, rlhf_dataset *dataset,
     RLHF__REQUIRE(dataset);
     RLHF__TRY(rlhf__check_same_context(model, dataset, "model", "dataset"));
     RLHF__TRY(rlhf__struct_read(&rlhf__lm_options_desc, options, &own));
-    RLHF__ENTER_AND_RETURN(model->handle.context, create(model, dataset, &own, out_trainer));
+    RLHF__ENTER_AND_RETURN(model->handle.context,
+                           create(model, dataset, &own, out_trainer));
 }
 
 void rlhf_lm_trainer_free(rlhf_lm_trainer *trainer)
@@ -107,8 +110,9 @@ rlhf_status rlhf_lm_trainer_gradient(rlhf_lm_trainer *trainer, const char *name,
     RLHF__REQUIRE(trainer);
     RLHF__REQUIRE(name);
     RLHF__REQUIRE(out_values);
-    RLHF__ENTER_AND_RETURN(trainer->handle.context,
-                           rlhf__lm_trainer_gradient(trainer->core, name, out_values, count));
+    RLHF__ENTER_AND_RETURN(
+        trainer->handle.context,
+        rlhf__lm_trainer_gradient(trainer->core, name, out_values, count));
 }
 
 rlhf_status rlhf_lm_trainer_evaluate(rlhf_lm_trainer *trainer, rlhf_dataset *dataset,
@@ -123,7 +127,8 @@ rlhf_status rlhf_lm_trainer_evaluate(rlhf_lm_trainer *trainer, rlhf_dataset *dat
         rlhf__lm_trainer_evaluate(trainer->core, dataset->core, max_rows, out_loss));
 }
 
-rlhf_status rlhf_lm_trainer_set_learning_rate(rlhf_lm_trainer *trainer, double learning_rate)
+rlhf_status rlhf_lm_trainer_set_learning_rate(rlhf_lm_trainer *trainer,
+                                              double learning_rate)
 {
     RLHF__REQUIRE(trainer);
     RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));

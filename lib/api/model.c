@@ -92,8 +92,8 @@ rlhf_status rlhf_model_parameter_info(const rlhf_model *model, int64_t index,
     return rlhf__parameter_info(model->net, index, out_info);
 }
 
-rlhf_status rlhf_model_parameter_read(rlhf_model *model, const char *name, float *out_values,
-                                      int64_t count)
+rlhf_status rlhf_model_parameter_read(rlhf_model *model, const char *name,
+                                      float *out_values, int64_t count)
 {
     RLHF__REQUIRE(model);
     RLHF__REQUIRE(name);
@@ -112,7 +112,7 @@ rlhf_status rlhf_model_parameter_write(rlhf_model *model, const char *name,
                            rlhf__parameter_write(model->net, name, values, count));
 }
 
-/* --- logits and log-probabilities --------------------------------------------------------- */
+/* --- logits and log-probabilities --------------------------------------------------- */
 
 #define GROUP_TOKENS 4096 /* of one forward pass: bounds its memory */
 
@@ -121,19 +121,20 @@ typedef rlhf_status (*use_fn)(void *arg, rlhf__tape *tape, const rlhf__batch *gr
                               int64_t first_token, rlhf__var *hidden);
 
 static rlhf_status run_group(rlhf__transformer *net, rlhf__tape *tape,
-                             const rlhf__batch *batch, int64_t first, int64_t end, use_fn use,
-                             void *arg)
+                             const rlhf__batch *batch, int64_t first, int64_t end,
+                             use_fn use, void *arg)
 {
     const int64_t first_token = batch->cu_seqlens[first];
     int64_t *cu_seqlens = NULL;
     rlhf__var *hidden = NULL;
 
     rlhf__tape_reset(tape, false, NULL);
-    RLHF__TRY(rlhf__arena_alloc(tape->arena, end - first + 1, sizeof *cu_seqlens,
-                                &cu_seqlens));
+    RLHF__TRY(
+        rlhf__arena_alloc(tape->arena, end - first + 1, sizeof *cu_seqlens, &cu_seqlens));
     for (int64_t s = first; s <= end; s++)
         cu_seqlens[s - first] = batch->cu_seqlens[s] - first_token;
-    const rlhf__batch group = {batch->tokens + first_token, cu_seqlens, end - first, NULL};
+    const rlhf__batch group = {batch->tokens + first_token, cu_seqlens, end - first,
+                               NULL};
     RLHF__TRY(rlhf__transformer_forward(net, tape, &group, &hidden));
     return use(arg, tape, &group, first_token, hidden);
 }
@@ -147,10 +148,11 @@ static rlhf_status run_batch(rlhf__transformer *net, const rlhf__batch *batch, u
     RLHF__TRY(rlhf__batch_check(net, batch));
     RLHF__TRY(rlhf__tape_create(net->context, &tape));
     status = RLHF_OK;
-    for (int64_t first = 0, end; first < batch->num_seqs && status == RLHF_OK; first = end) {
-        for (end = first + 1; end < batch->num_seqs &&
-                              batch->cu_seqlens[end + 1] - batch->cu_seqlens[first] <=
-                                  GROUP_TOKENS;)
+    for (int64_t first = 0, end; first < batch->num_seqs && status == RLHF_OK;
+         first = end) {
+        for (end = first + 1;
+             end < batch->num_seqs &&
+             batch->cu_seqlens[end + 1] - batch->cu_seqlens[first] <= GROUP_TOKENS;)
             end++;
         if (batch->cu_seqlens[end] > batch->cu_seqlens[first])
             status = run_group(net, tape, batch, first, end, use, arg);
@@ -178,7 +180,8 @@ static rlhf_status copy_logits(void *arg, rlhf__tape *tape, const rlhf__batch *g
 }
 
 rlhf_status rlhf_model_logits(rlhf_model *model, const int32_t *tokens,
-                              const int64_t *cu_seqlens, int64_t num_seqs, float *out_logits)
+                              const int64_t *cu_seqlens, int64_t num_seqs,
+                              float *out_logits)
 {
     RLHF__REQUIRE(model);
     RLHF__REQUIRE(out_logits);
@@ -219,9 +222,9 @@ static rlhf_status take_logprobs(void *arg, rlhf__tape *tape, const rlhf__batch 
     if (count == 0)
         return RLHF_OK;
     RLHF__TRY(rlhf__op_gather_rows(tape, hidden, rows, count, &picked));
-    RLHF__TRY(rlhf__op_linear_logprob(tape, &job->net->params, job->net->head_weight, picked,
-                                      targets, NULL, job->inv_tau, logprobs, NULL, NULL,
-                                      NULL));
+    RLHF__TRY(rlhf__op_linear_logprob(tape, &job->net->params, job->net->head_weight,
+                                      picked, targets, NULL, job->inv_tau, logprobs, NULL,
+                                      NULL, NULL));
     for (int64_t i = 0; i < count; i++)
         job->out[first_token + rows[i] + 1] = logprobs[i];
     return RLHF_OK;

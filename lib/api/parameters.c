@@ -37,8 +37,8 @@ static rlhf_status find(const rlhf__params *params, const char *name, int64_t co
     rlhf__named_shape(params, named, &rows, &cols);
     if (count != rows * cols)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "count must be %" PRId64 " for \"%s\", got %" PRId64, rows * cols,
-                          named->name, count);
+                          "count must be %" PRId64 " for \"%s\", got %" PRId64,
+                          rows * cols, named->name, count);
     const rlhf__slab *slab = &params->slabs[named->slab];
     *out_offset = slab->offset + named->first_row * slab->cols;
     return RLHF_OK;

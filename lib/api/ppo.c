@@ -1,5 +1,5 @@
-/* The public PPO trainer: argument checks around train/ppo*.c, and the rollout that a trainer keeps
- * alive while it works on it. */
+/* The public PPO trainer: argument checks around train/ppo*.c, and the rollout that a
+ * trainer keeps alive while it works on it. */
 #include "train/ppo.h"
 
 #include <inttypes.h>
@@ -32,7 +32,7 @@ rlhf_status rlhf_ppo_options_preset(rlhf_ppo_options *options, size_t struct_siz
     return rlhf__struct_copy_out(&own, sizeof own, options, "rlhf_ppo_options");
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------- */
 
 static void destroy(void *handle)
 {
@@ -60,7 +60,8 @@ static rlhf_status take_reference(rlhf_ppo_trainer *trainer, rlhf_model *referen
         return RLHF_OK;
     }
     RLHF__TRY(rlhf__transformer_clone(trainer->policy->net, &net));
-    return rlhf__model_handle_create(trainer->handle.context, net, NULL, &trainer->reference);
+    return rlhf__model_handle_create(trainer->handle.context, net, NULL,
+                                     &trainer->reference);
 }
 
 static rlhf_status take_critic(rlhf_ppo_trainer *trainer, rlhf_reward_model *critic)
@@ -81,20 +82,20 @@ static rlhf_status take_critic(rlhf_ppo_trainer *trainer, rlhf_reward_model *cri
 static rlhf_status create_core(rlhf_ppo_trainer *trainer, bool owns_reference,
                                const rlhf_ppo_options *options)
 {
-    const rlhf__ppo_models models = {.policy = trainer->policy->net,
-                                     .reference = trainer->reference->net,
-                                     .reward = trainer->reward_model
-                                                   ? trainer->reward_model->core
-                                                   : NULL,
-                                     .critic = trainer->critic->core,
-                                     .owns_reference = owns_reference};
+    const rlhf__ppo_models models = {
+        .policy = trainer->policy->net,
+        .reference = trainer->reference->net,
+        .reward = trainer->reward_model ? trainer->reward_model->core : NULL,
+        .critic = trainer->critic->core,
+        .owns_reference = owns_reference};
 
     RLHF__TRY(rlhf__training_begin(&trainer->policy->in_training, "policy",
                                    &trainer->holds_policy));
     RLHF__TRY(rlhf__training_begin(&trainer->critic->in_training, "critic",
                                    &trainer->holds_critic));
     RLHF__TRY(rlhf__ppo_trainer_create(&models, options, &trainer->core));
-    rlhf__reward_fold_affine(trainer->critic->core); /* its head alone is trained and read */
+    rlhf__reward_fold_affine(trainer->critic->core); /* its head alone is trained and
+                                                        read */
     return RLHF_OK;
 }
 
@@ -136,13 +137,13 @@ rlhf_status rlhf_ppo_trainer_create(rlhf_model *policy, rlhf_model *reference,
     if (reference)
         RLHF__TRY(rlhf__check_same_context(policy, reference, "policy", "reference"));
     if (reward_model)
-        RLHF__TRY(rlhf__check_same_context(policy, reward_model, "policy", "reward model"));
+        RLHF__TRY(
+            rlhf__check_same_context(policy, reward_model, "policy", "reward model"));
     if (critic)
         RLHF__TRY(rlhf__check_same_context(policy, critic, "policy", "critic"));
     RLHF__TRY(rlhf__struct_read(&rlhf__ppo_options_desc, options, &own));
-    RLHF__ENTER_AND_RETURN(
-        policy->handle.context,
-        create(policy, reference, reward_model, critic, &own, out_trainer));
+    RLHF__ENTER_AND_RETURN(policy->handle.context, create(policy, reference, reward_model,
+                                                          critic, &own, out_trainer));
 }
 
 void rlhf_ppo_trainer_free(rlhf_ppo_trainer *trainer)
@@ -150,7 +151,7 @@ void rlhf_ppo_trainer_free(rlhf_ppo_trainer *trainer)
     rlhf__handle_unref(trainer);
 }
 
-/* --- the rollout in hand ------------------------------------------------------------------- */
+/* --- the rollout in hand ------------------------------------------------------------ */
 
 static void set_active(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout)
 {
@@ -160,7 +161,8 @@ static void set_active(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout)
     rlhf__handle_unref(old);
 }
 
-/* After a call that may have begun or ended an update: the trainer keeps its rollout alive. */
+/* After a call that may have begun or ended an update: the trainer keeps its rollout
+ * alive. */
 static void follow_update(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout)
 {
     if (trainer->core->rollout == rollout->core)
@@ -171,11 +173,12 @@ static void follow_update(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout)
 
 static rlhf_status write_stats(const rlhf_ppo_stats *own, rlhf_ppo_stats *out_stats)
 {
-    return out_stats ? rlhf__struct_copy_out(own, sizeof *own, out_stats, "rlhf_ppo_stats")
-                     : RLHF_OK;
+    return out_stats
+               ? rlhf__struct_copy_out(own, sizeof *own, out_stats, "rlhf_ppo_stats")
+               : RLHF_OK;
 }
 
-/* --- a whole iteration --------------------------------------------------------------------- */
+/* --- a whole iteration -------------------------------------------------------------- */
 
 static rlhf_status sample(rlhf_ppo_trainer *trainer, const int32_t *tokens,
                           const int64_t *cu_seqlens, int64_t num_seqs,
@@ -188,8 +191,9 @@ static rlhf_status sample(rlhf_ppo_trainer *trainer, const int32_t *tokens,
     if (core->iteration_started_ns == 0)
         core->iteration_started_ns = rlhf__now_ns();
     RLHF__TRY(rlhf__rollout_wrap(trainer->handle.context, NULL, &rollout));
-    status = rlhf__ppo_generate(core, tokens, cu_seqlens, num_seqs, core->next_sequence_id,
-                                core->options.seed, rollout->core);
+    status =
+        rlhf__ppo_generate(core, tokens, cu_seqlens, num_seqs, core->next_sequence_id,
+                           core->options.seed, rollout->core);
     if (status != RLHF_OK) {
         rlhf__handle_unref(rollout);
         return status;
@@ -226,14 +230,16 @@ static rlhf_status prepare_rollout(rlhf_ppo_trainer *trainer, const int32_t *tok
 }
 
 static rlhf_status step(rlhf_ppo_trainer *trainer, const int32_t *tokens,
-                        const int64_t *cu_seqlens, int64_t num_seqs, rlhf_ppo_stats *out_stats)
+                        const int64_t *cu_seqlens, int64_t num_seqs,
+                        rlhf_ppo_stats *out_stats)
 {
     rlhf_ppo_stats own;
 
     RLHF__TRY(rlhf__check_out_struct(out_stats, "rlhf_ppo_stats"));
     if (!trainer->core->reward)
-        return rlhf__fail(RLHF_ERR_STATE, "a whole iteration needs a reward model; without "
-                                          "one call its parts and set the scores");
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "a whole iteration needs a reward model; without "
+                          "one call its parts and set the scores");
     RLHF__TRY(prepare_rollout(trainer, tokens, cu_seqlens, num_seqs));
     rlhf__rollout *rollout = trainer->active->core;
     if (!trainer->core->rollout) {
@@ -257,7 +263,7 @@ rlhf_status rlhf_ppo_trainer_step(rlhf_ppo_trainer *trainer, const int32_t *toke
                            step(trainer, tokens, cu_seqlens, num_seqs, out_stats));
 }
 
-/* --- its parts ----------------------------------------------------------------------------- */
+/* --- its parts ---------------------------------------------------------------------- */
 
 rlhf_status rlhf_ppo_trainer_rollout(rlhf_ppo_trainer *trainer, const int32_t *tokens,
                                      const int64_t *cu_seqlens, int64_t num_seqs,
@@ -358,8 +364,8 @@ static rlhf_status gradient(const rlhf__ppo_trainer *core, bool critic, const ch
 {
     if (!core->accumulated)
         return rlhf__fail(RLHF_ERR_STATE, "there is no gradient between two steps");
-    return rlhf__learner_gradient(critic ? &core->critic_learner : &core->policy_learner, name,
-                                  1.0, out_values, count);
+    return rlhf__learner_gradient(critic ? &core->critic_learner : &core->policy_learner,
+                                  name, 1.0, out_values, count);
 }
 
 rlhf_status rlhf_ppo_trainer_gradient(rlhf_ppo_trainer *trainer, int32_t critic,
@@ -382,8 +388,8 @@ static rlhf_status evaluate(rlhf_ppo_trainer *trainer, const int32_t *tokens,
 
     RLHF__TRY(rlhf__check_out_struct(out_stats, "rlhf_ppo_stats"));
     RLHF__TRY(rlhf__rollout_wrap(trainer->handle.context, NULL, &rollout));
-    status = rlhf__ppo_evaluate(trainer->core, tokens, cu_seqlens, num_seqs, rollout->core,
-                                &own);
+    status = rlhf__ppo_evaluate(trainer->core, tokens, cu_seqlens, num_seqs,
+                                rollout->core, &own);
     if (status == RLHF_OK)
         status = write_stats(&own, out_stats);
     if (status == RLHF_OK && out_rollout)
@@ -394,7 +400,8 @@ static rlhf_status evaluate(rlhf_ppo_trainer *trainer, const int32_t *tokens,
 
 rlhf_status rlhf_ppo_trainer_evaluate(rlhf_ppo_trainer *trainer, const int32_t *tokens,
                                       const int64_t *cu_seqlens, int64_t num_seqs,
-                                      rlhf_ppo_stats *out_stats, rlhf_rollout **out_rollout)
+                                      rlhf_ppo_stats *out_stats,
+                                      rlhf_rollout **out_rollout)
 {
     if (out_rollout)
         *out_rollout = NULL;
@@ -405,7 +412,7 @@ rlhf_status rlhf_ppo_trainer_evaluate(rlhf_ppo_trainer *trainer, const int32_t *
         evaluate(trainer, tokens, cu_seqlens, num_seqs, out_stats, out_rollout));
 }
 
-/* --- knobs --------------------------------------------------------------------------------- */
+/* --- knobs -------------------------------------------------------------------------- */
 
 static rlhf_status set_sampler(rlhf_ppo_trainer *trainer, rlhf_sampler *sampler)
 {
@@ -431,7 +438,8 @@ static rlhf_status set_rates(rlhf__ppo_trainer *core, double learning_rate,
     return RLHF_OK;
 }
 
-rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *trainer, double learning_rate,
+rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *trainer,
+                                               double learning_rate,
                                                double value_learning_rate)
 {
     RLHF__REQUIRE(trainer);
@@ -466,7 +474,8 @@ static rlhf_status clone_critic(rlhf_ppo_trainer *trainer, rlhf_reward_model **o
     rlhf__reward_model *core = NULL;
 
     RLHF__TRY(rlhf__reward_model_clone(trainer->core->critic, &core));
-    return rlhf__reward_model_handle_create(trainer->handle.context, core, NULL, out_critic);
+    return rlhf__reward_model_handle_create(trainer->handle.context, core, NULL,
+                                            out_critic);
 }
 
 rlhf_status rlhf_ppo_trainer_clone_critic(rlhf_ppo_trainer *trainer,
@@ -478,11 +487,12 @@ rlhf_status rlhf_ppo_trainer_clone_critic(rlhf_ppo_trainer *trainer,
     RLHF__ENTER_AND_RETURN(trainer->handle.context, clone_critic(trainer, out_critic));
 }
 
-/* --- saved state --------------------------------------------------------------------------- */
+/* --- saved state -------------------------------------------------------------------- */
 
 static rlhf_status save(rlhf_ppo_trainer *trainer, const char *path)
 {
-    return rlhf__ppo_save(trainer->core, trainer->active ? trainer->active->core : NULL, path);
+    return rlhf__ppo_save(trainer->core, trainer->active ? trainer->active->core : NULL,
+                          path);
 }
 
 rlhf_status rlhf_ppo_trainer_save(rlhf_ppo_trainer *trainer, const char *path)

@@ -21,7 +21,8 @@ rlhf_status rlhf_reward_model_options_init(rlhf_reward_model_options *options,
     return rlhf__struct_init(&rlhf__reward_model_options_desc, options, struct_size);
 }
 
-static rlhf_status create(const rlhf_model *model, const rlhf_reward_model_options *options,
+static rlhf_status create(const rlhf_model *model,
+                          const rlhf_reward_model_options *options,
                           rlhf_reward_model **out_reward_model)
 {
     const int32_t vocab = model->net->config.vocab_size;
@@ -96,15 +97,15 @@ void rlhf_reward_model_free(rlhf_reward_model *reward_model)
     rlhf__handle_unref(reward_model);
 }
 
-/* --- scores -------------------------------------------------------------------------------- */
+/* --- scores ------------------------------------------------------------------------- */
 
 typedef rlhf_status (*use_spans_fn)(rlhf__reward_model *model, rlhf__tape *tape,
                                     const rlhf__span *spans, int64_t n, void *arg);
 
 /* A ragged batch as spans, with a tape for the time of the call. */
 static rlhf_status with_spans(rlhf_reward_model *reward_model, const int32_t *tokens,
-                              const int64_t *cu_seqlens, int64_t num_seqs, use_spans_fn use,
-                              void *arg)
+                              const int64_t *cu_seqlens, int64_t num_seqs,
+                              use_spans_fn use, void *arg)
 {
     rlhf_context *context = reward_model->handle.context;
     rlhf__span *spans = NULL;
@@ -114,7 +115,8 @@ static rlhf_status with_spans(rlhf_reward_model *reward_model, const int32_t *to
     RLHF__TRY(
         rlhf__alloc_raw(context, num_seqs, sizeof *spans, RLHF_MEMORY_GENERAL, &spans));
     for (int64_t s = 0; s < num_seqs; s++)
-        spans[s] = (rlhf__span){tokens + cu_seqlens[s], cu_seqlens[s + 1] - cu_seqlens[s]};
+        spans[s] =
+            (rlhf__span){tokens + cu_seqlens[s], cu_seqlens[s + 1] - cu_seqlens[s]};
     status = rlhf__tape_create(context, &tape);
     if (status == RLHF_OK)
         status = use(reward_model->core, tape, spans, num_seqs, arg);
@@ -123,15 +125,15 @@ static rlhf_status with_spans(rlhf_reward_model *reward_model, const int32_t *to
     return status;
 }
 
-static rlhf_status score(rlhf__reward_model *model, rlhf__tape *tape, const rlhf__span *spans,
-                         int64_t n, void *arg)
+static rlhf_status score(rlhf__reward_model *model, rlhf__tape *tape,
+                         const rlhf__span *spans, int64_t n, void *arg)
 {
     return rlhf__reward_scores(model, tape, spans, n, SCORE_TOKENS, arg);
 }
 
-rlhf_status rlhf_reward_model_score(rlhf_reward_model *reward_model, const int32_t *tokens,
-                                    const int64_t *cu_seqlens, int64_t num_seqs,
-                                    float *out_scores)
+rlhf_status rlhf_reward_model_score(rlhf_reward_model *reward_model,
+                                    const int32_t *tokens, const int64_t *cu_seqlens,
+                                    int64_t num_seqs, float *out_scores)
 {
     RLHF__REQUIRE(reward_model);
     RLHF__REQUIRE(out_scores);
@@ -146,21 +148,22 @@ static rlhf_status normalize(rlhf__reward_model *model, rlhf__tape *tape,
 {
     const int32_t *unit_variance = arg;
 
-    return rlhf__reward_normalize(model, tape, spans, n, SCORE_TOKENS, *unit_variance != 0);
+    return rlhf__reward_normalize(model, tape, spans, n, SCORE_TOKENS,
+                                  *unit_variance != 0);
 }
 
-rlhf_status rlhf_reward_model_normalize(rlhf_reward_model *reward_model, const int32_t *tokens,
-                                        const int64_t *cu_seqlens, int64_t num_seqs,
-                                        int32_t unit_variance)
+rlhf_status rlhf_reward_model_normalize(rlhf_reward_model *reward_model,
+                                        const int32_t *tokens, const int64_t *cu_seqlens,
+                                        int64_t num_seqs, int32_t unit_variance)
 {
     RLHF__REQUIRE(reward_model);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
     if (num_seqs < 2)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_seqs must be >= 2, got %" PRId64,
                           num_seqs);
-    RLHF__ENTER_AND_RETURN(
-        reward_model->handle.context,
-        with_spans(reward_model, tokens, cu_seqlens, num_seqs, normalize, &unit_variance));
+    RLHF__ENTER_AND_RETURN(reward_model->handle.context,
+                           with_spans(reward_model, tokens, cu_seqlens, num_seqs,
+                                      normalize, &unit_variance));
 }
 
 rlhf_status rlhf_reward_model_get_affine(const rlhf_reward_model *reward_model,
@@ -194,7 +197,7 @@ rlhf_status rlhf_reward_model_set_affine(rlhf_reward_model *reward_model, double
                            set_affine(reward_model->core, scale, offset));
 }
 
-/* --- parameters ---------------------------------------------------------------------------- */
+/* --- parameters --------------------------------------------------------------------- */
 
 rlhf_status rlhf_reward_model_get_config(const rlhf_reward_model *reward_model,
                                          rlhf_model_config *out_config)
@@ -222,8 +225,9 @@ rlhf_status rlhf_reward_model_parameter_info(const rlhf_reward_model *reward_mod
     return rlhf__parameter_info(reward_model->core->net, index, out_info);
 }
 
-rlhf_status rlhf_reward_model_parameter_read(rlhf_reward_model *reward_model, const char *name,
-                                             float *out_values, int64_t count)
+rlhf_status rlhf_reward_model_parameter_read(rlhf_reward_model *reward_model,
+                                             const char *name, float *out_values,
+                                             int64_t count)
 {
     RLHF__REQUIRE(reward_model);
     RLHF__REQUIRE(name);

@@ -24,7 +24,8 @@ static void destroy(void *handle)
 }
 
 static rlhf_status create(rlhf_reward_model *reward_model, rlhf_dataset *dataset,
-                          const rlhf_reward_options *options, rlhf_reward_trainer **out_trainer)
+                          const rlhf_reward_options *options,
+                          rlhf_reward_trainer **out_trainer)
 {
     rlhf_reward_trainer *trainer = NULL;
     rlhf_status status;
@@ -46,9 +47,10 @@ static rlhf_status create(rlhf_reward_model *reward_model, rlhf_dataset *dataset
     return RLHF_OK;
 }
 
-rlhf_status rlhf_reward_trainer_create(rlhf_reward_model *reward_model, rlhf_dataset *dataset,
-                                   const rlhf_reward_options *options,
-                                   rlhf_reward_trainer **out_trainer)
+rlhf_status rlhf_reward_trainer_create(rlhf_reward_model *reward_model,
+                                       rlhf_dataset *dataset,
+                                       const rlhf_reward_options *options,
+                                       rlhf_reward_trainer **out_trainer)
 {
     rlhf_reward_options own;
 
@@ -67,7 +69,8 @@ void rlhf_reward_trainer_free(rlhf_reward_trainer *trainer)
     rlhf__handle_unref(trainer);
 }
 
-rlhf_status rlhf_reward_trainer_accumulate(rlhf_reward_trainer *trainer, int64_t *out_remaining)
+rlhf_status rlhf_reward_trainer_accumulate(rlhf_reward_trainer *trainer,
+                                           int64_t *out_remaining)
 {
     RLHF__REQUIRE(trainer);
     RLHF__REQUIRE(out_remaining);
@@ -82,11 +85,13 @@ static rlhf_status apply(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_st
 
     RLHF__TRY(rlhf__check_out_struct(out_stats, "rlhf_reward_stats"));
     RLHF__TRY(rlhf__reward_trainer_apply(trainer->core, &own));
-    return out_stats ? rlhf__struct_copy_out(&own, sizeof own, out_stats, "rlhf_reward_stats")
-                     : RLHF_OK;
+    return out_stats
+               ? rlhf__struct_copy_out(&own, sizeof own, out_stats, "rlhf_reward_stats")
+               : RLHF_OK;
 }
 
-rlhf_status rlhf_reward_trainer_apply(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_stats)
+rlhf_status rlhf_reward_trainer_apply(rlhf_reward_trainer *trainer,
+                                      rlhf_reward_stats *out_stats)
 {
     RLHF__REQUIRE(trainer);
     RLHF__ENTER_AND_RETURN(trainer->handle.context, apply(trainer, out_stats));
@@ -99,20 +104,22 @@ static rlhf_status step(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_sta
     return apply(trainer, out_stats);
 }
 
-rlhf_status rlhf_reward_trainer_step(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_stats)
+rlhf_status rlhf_reward_trainer_step(rlhf_reward_trainer *trainer,
+                                     rlhf_reward_stats *out_stats)
 {
     RLHF__REQUIRE(trainer);
     RLHF__ENTER_AND_RETURN(trainer->handle.context, step(trainer, out_stats));
 }
 
 rlhf_status rlhf_reward_trainer_gradient(rlhf_reward_trainer *trainer, const char *name,
-                                     float *out_values, int64_t count)
+                                         float *out_values, int64_t count)
 {
     RLHF__REQUIRE(trainer);
     RLHF__REQUIRE(name);
     RLHF__REQUIRE(out_values);
-    RLHF__ENTER_AND_RETURN(trainer->handle.context,
-                           rlhf__reward_trainer_gradient(trainer->core, name, out_values, count));
+    RLHF__ENTER_AND_RETURN(
+        trainer->handle.context,
+        rlhf__reward_trainer_gradient(trainer->core, name, out_values, count));
 }
 
 static rlhf_status evaluate(rlhf_reward_trainer *trainer, rlhf_dataset *dataset,
@@ -121,12 +128,14 @@ static rlhf_status evaluate(rlhf_reward_trainer *trainer, rlhf_dataset *dataset,
     rlhf_reward_stats own;
 
     RLHF__TRY(rlhf__check_out_struct(out_stats, "rlhf_reward_stats"));
-    RLHF__TRY(rlhf__reward_trainer_evaluate(trainer->core, dataset->core, max_rows, &own));
+    RLHF__TRY(
+        rlhf__reward_trainer_evaluate(trainer->core, dataset->core, max_rows, &own));
     return rlhf__struct_copy_out(&own, sizeof own, out_stats, "rlhf_reward_stats");
 }
 
-rlhf_status rlhf_reward_trainer_evaluate(rlhf_reward_trainer *trainer, rlhf_dataset *dataset,
-                                         int64_t max_rows, rlhf_reward_stats *out_stats)
+rlhf_status rlhf_reward_trainer_evaluate(rlhf_reward_trainer *trainer,
+                                         rlhf_dataset *dataset, int64_t max_rows,
+                                         rlhf_reward_stats *out_stats)
 {
     RLHF__REQUIRE(trainer);
     RLHF__REQUIRE(dataset);

@@ -48,8 +48,8 @@ rlhf_status rlhf_rollout_append(rlhf_rollout *rollout, const rlhf_rollout_input 
 
     RLHF__REQUIRE(rollout);
     RLHF__REQUIRE(input);
-    RLHF__TRY(rlhf__struct_copy_in(input, sizeof own, sizeof own, &own,
-                                   "rlhf_rollout_input"));
+    RLHF__TRY(
+        rlhf__struct_copy_in(input, sizeof own, sizeof own, &own, "rlhf_rollout_input"));
     RLHF__ENTER_AND_RETURN(
         rollout->handle.context,
         rlhf__rollout_append(rollout->core, &own, rollout->core->num_episodes));
@@ -68,7 +68,8 @@ rlhf_status rlhf_rollout_get(const rlhf_rollout *rollout, int64_t index,
     return rlhf__rollout_get(rollout->core, index, out_sequence);
 }
 
-rlhf_status rlhf_rollout_set_scores(rlhf_rollout *rollout, const float *scores, int64_t count)
+rlhf_status rlhf_rollout_set_scores(rlhf_rollout *rollout, const float *scores,
+                                    int64_t count)
 {
     RLHF__REQUIRE(rollout);
     RLHF__REQUIRE(scores);
@@ -91,7 +92,7 @@ rlhf_status rlhf_rollout_write_jsonl(const rlhf_rollout *rollout,
 {
     RLHF__REQUIRE(rollout);
     RLHF__REQUIRE(path);
-    RLHF__ENTER_AND_RETURN(
-        rollout->handle.context,
-        rlhf__rollout_write_jsonl(rollout->core, tokenizer ? tokenizer->core : NULL, path));
+    RLHF__ENTER_AND_RETURN(rollout->handle.context,
+                           rlhf__rollout_write_jsonl(
+                               rollout->core, tokenizer ? tokenizer->core : NULL, path));
 }

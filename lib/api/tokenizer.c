@@ -69,7 +69,7 @@ static rlhf_status wrap(rlhf_context *context, rlhf__tokenizer *core,
     return RLHF_OK;
 }
 
-/* --- training ------------------------------------------------------------------------------ */
+/* --- training ----------------------------------------------------------------------- */
 
 static rlhf_status check_texts(const char *const *texts, const size_t *sizes,
                                int64_t num_texts)
@@ -131,7 +131,7 @@ rlhf_status rlhf_tokenizer_train(rlhf_context *context, const char *const *texts
                            train(context, texts, sizes, num_texts, &own, out_tokenizer));
 }
 
-/* --- files --------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------- */
 
 static rlhf_status load(rlhf_context *context, const char *path,
                         rlhf_tokenizer **out_tokenizer)
@@ -177,7 +177,7 @@ void rlhf_tokenizer_free(rlhf_tokenizer *tokenizer)
     rlhf__handle_unref(tokenizer);
 }
 
-/* --- ids ----------------------------------------------------------------------------------- */
+/* --- ids ---------------------------------------------------------------------------- */
 
 int32_t rlhf_tokenizer_vocab_size(const rlhf_tokenizer *tokenizer)
 {
@@ -240,8 +240,8 @@ rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer, const int32_t
     RLHF__REQUIRE(tokenizer);
     RLHF__REQUIRE(out_size);
     if (num_ids < 0 || (num_ids > 0 && !ids))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_ids is %" PRId64 " and ids %s", num_ids,
-                          ids ? "not NULL" : "NULL");
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_ids is %" PRId64 " and ids %s",
+                          num_ids, ids ? "not NULL" : "NULL");
     if (capacity > 0 && !out_text)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "out_text is NULL");
     rlhf__buffer text = {.context = tokenizer->handle.context};
@@ -262,7 +262,7 @@ rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer, const int32_t
     return status;
 }
 
-/* --- streams ------------------------------------------------------------------------------- */
+/* --- streams ------------------------------------------------------------------------ */
 
 static void destroy_stream(void *handle)
 {
@@ -281,8 +281,8 @@ rlhf_status rlhf_text_stream_create(rlhf_tokenizer *tokenizer, int32_t skip_spec
     RLHF__REQUIRE(out_stream);
     *out_stream = NULL;
     RLHF__REQUIRE(tokenizer);
-    RLHF__TRY(rlhf__handle_create(tokenizer->handle.context, sizeof *stream, destroy_stream,
-                                  &stream));
+    RLHF__TRY(rlhf__handle_create(tokenizer->handle.context, sizeof *stream,
+                                  destroy_stream, &stream));
     stream->tokenizer = rlhf__handle_ref(tokenizer);
     status = rlhf__text_stream_create(tokenizer->handle.context, tokenizer->core,
                                       skip_special ? RLHF__DECODE_SKIP_SPECIAL : 0,
@@ -295,8 +295,8 @@ rlhf_status rlhf_text_stream_create(rlhf_tokenizer *tokenizer, int32_t skip_spec
     return RLHF_OK;
 }
 
-rlhf_status rlhf_text_stream_push(rlhf_text_stream *stream, int32_t id, const char **out_text,
-                                  size_t *out_size)
+rlhf_status rlhf_text_stream_push(rlhf_text_stream *stream, int32_t id,
+                                  const char **out_text, size_t *out_size)
 {
     RLHF__REQUIRE(stream);
     RLHF__REQUIRE(out_text);

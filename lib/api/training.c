@@ -1,7 +1,8 @@
 /* Who trains what. */
 #include "api/training.h"
 
-rlhf_status rlhf__training_begin(atomic_int *in_training, const char *what, bool *out_held)
+rlhf_status rlhf__training_begin(atomic_int *in_training, const char *what,
+                                 bool *out_held)
 {
     int expected = 0;
 

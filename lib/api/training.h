@@ -7,9 +7,10 @@
 
 #include "base/error.h"
 
-/* Claims a handle's in_training flag; BUSY (naming `what`) if another trainer has it. *out_held
- * says whether rlhf__training_end is owed. */
-rlhf_status rlhf__training_begin(atomic_int *in_training, const char *what, bool *out_held);
+/* Claims a handle's in_training flag; BUSY (naming `what`) if another trainer has it.
+ * *out_held says whether rlhf__training_end is owed. */
+rlhf_status rlhf__training_begin(atomic_int *in_training, const char *what,
+                                 bool *out_held);
 /* Gives the claim back if it is held. */
 void rlhf__training_end(atomic_int *in_training, bool *held);
 

@@ -31,8 +31,9 @@ static rlhf_status attention_backward(rlhf__tape *tape, rlhf__node *node)
     if (!fresh) /* the kernel writes, the gradient adds */
         RLHF__TRY(rlhf__grad_take(tape, count, &target));
     split(&n->attention, target, &dq, &dk, &dv);
-    RLHF__TRY(rlhf__attention_grad(tape->context, tape->arena, &n->attention, node->out->data,
-                                   width, node->out->grad, width, n->lse, dq, dk, dv));
+    RLHF__TRY(rlhf__attention_grad(tape->context, tape->arena, &n->attention,
+                                   node->out->data, width, node->out->grad, width, n->lse,
+                                   dq, dk, dv));
     if (!fresh) {
         rlhf__add_to(tape->context, target, count, dqkv);
         rlhf__grad_give(tape, target, count);
@@ -72,14 +73,14 @@ rlhf_status rlhf__op_attention(rlhf__tape *tape, const rlhf__op_attention_args *
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(rlhf__var_wrap(tape, qkv->rows, width, NULL, grad, out));
     if (args->caches)
-        return rlhf__attention_cached(tape->context, tape->arena, &a, args->caches, args->past,
-                                      args->capacity, (*out)->data, width);
+        return rlhf__attention_cached(tape->context, tape->arena, &a, args->caches,
+                                      args->past, args->capacity, (*out)->data, width);
     if (grad) {
         RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, attention_backward, &node));
         node->attention = a;
         node->qkv = qkv;
-        RLHF__TRY(rlhf__arena_alloc(tape->arena, a.num_heads * qkv->rows, sizeof *node->lse,
-                                    &node->lse));
+        RLHF__TRY(rlhf__arena_alloc(tape->arena, a.num_heads * qkv->rows,
+                                    sizeof *node->lse, &node->lse));
     }
     return rlhf__attention_forward(tape->context, tape->arena, &a, (*out)->data, width,
                                    node ? node->lse : NULL);

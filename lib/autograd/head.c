@@ -5,9 +5,9 @@
 #include "base/context.h"
 #include "base/size.h"
 
-/* Logits of a chunk: about CHUNK_FLOATS, but rows enough for the matmuls to be efficient, and never
- * over CHUNK_LIMIT unless the vocabulary is enormous. A function of the vocabulary alone, so that
- * the gradient's sums do not depend on anything else. */
+/* Logits of a chunk: about CHUNK_FLOATS, but rows enough for the matmuls to be
+ * efficient, and never over CHUNK_LIMIT unless the vocabulary is enormous. A function
+ * of the vocabulary alone, so that the gradient's sums do not depend on anything else. */
 #define CHUNK_FLOATS ((int64_t)1 << 20)
 #define CHUNK_LIMIT  ((int64_t)1 << 24)
 #define ROWS_MIN     64
@@ -26,7 +26,7 @@ typedef struct head {
     float *dx;     /* x's gradient, NULL: not wanted */
     bool dx_fresh; /* not written yet */
     /* Of one chunk: */
-    float *logits;                             /* [chunk][vocab] */
+    float *logits;                              /* [chunk][vocab] */
     float *entropy, *lse, *dlogprob, *dentropy; /* [chunk] */
 } head;
 
@@ -48,9 +48,9 @@ static rlhf_status chunk_backward(head *h, int64_t first, int64_t count)
     float *dw = rlhf__slab_grad(tape, h->params, h->weight);
 
     if (dw)
-        RLHF__TRY(rlhf__matmul_weight_grad(tape->context, tape->arena, h->logits, h->vocab,
-                                           x_chunk, h->width, count, h->vocab, h->width, dw,
-                                           h->width));
+        RLHF__TRY(rlhf__matmul_weight_grad(tape->context, tape->arena, h->logits,
+                                           h->vocab, x_chunk, h->width, count, h->vocab,
+                                           h->width, dw, h->width));
     if (!h->dx)
         return RLHF_OK;
     RLHF__TRY(rlhf__params_backward_panels(h->params, h->weight, &panels));
@@ -59,17 +59,18 @@ static rlhf_status chunk_backward(head *h, int64_t first, int64_t count)
                         h->width);
 }
 
-static rlhf_status run_chunk(head *h, int64_t first, int64_t count, const int32_t *targets,
-                             const int32_t *masked, float *logprob, float *entropy)
+static rlhf_status run_chunk(head *h, int64_t first, int64_t count,
+                             const int32_t *targets, const int32_t *masked,
+                             float *logprob, float *entropy)
 {
     rlhf__tape *tape = h->tape;
     const float *panels = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(rlhf__params_forward_panels(h->params, h->weight, &panels));
-    RLHF__TRY(rlhf__matmul(tape->context, tape->arena, h->x->data + first * h->width, h->width,
-                           count, h->width, h->vocab, panels, NULL, false, h->logits,
-                           h->vocab));
+    RLHF__TRY(rlhf__matmul(tape->context, tape->arena, h->x->data + first * h->width,
+                           h->width, count, h->width, h->vocab, panels, NULL, false,
+                           h->logits, h->vocab));
     for (int64_t i = 0; masked && i < count; i++)
         if (masked[first + i] >= 0)
             h->logits[i * h->vocab + masked[first + i]] = RLHF__MASKED_LOGIT;
@@ -81,9 +82,11 @@ static rlhf_status run_chunk(head *h, int64_t first, int64_t count, const int32_
         return RLHF_OK;
     memset(h->dlogprob, 0, (size_t)count * sizeof *h->dlogprob);
     memset(h->dentropy, 0, (size_t)count * sizeof *h->dentropy);
-    RLHF__TRY(h->loss(h->loss_arg, first, count, logprob, entropy, h->dlogprob, h->dentropy));
-    rlhf__logprob_grad(tape->context, h->logits, h->vocab, count, h->vocab, targets + first,
-                       h->inv_tau, h->lse, entropy, h->dlogprob, h->dentropy);
+    RLHF__TRY(
+        h->loss(h->loss_arg, first, count, logprob, entropy, h->dlogprob, h->dentropy));
+    rlhf__logprob_grad(tape->context, h->logits, h->vocab, count, h->vocab,
+                       targets + first, h->inv_tau, h->lse, entropy, h->dlogprob,
+                       h->dentropy);
     return chunk_backward(h, first, count);
 }
 
@@ -101,15 +104,21 @@ static rlhf_status prepare(head *h, int64_t chunk)
     return RLHF_OK;
 }
 
-rlhf_status rlhf__op_linear_logprob(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                                    rlhf__var *x, const int32_t *targets,
+rlhf_status rlhf__op_linear_logprob(rlhf__tape *tape, rlhf__params *params,
+                                    int32_t weight, rlhf__var *x, const int32_t *targets,
                                     const int32_t *masked, float inv_tau,
                                     float *out_logprob, float *out_entropy,
                                     rlhf__head_loss_fn loss, void *loss_arg)
 {
     const int64_t vocab = params->slabs[weight].rows;
-    head h = {.tape = tape, .params = params, .weight = weight, .x = x, .width = x->cols,
-              .vocab = vocab, .inv_tau = inv_tau, .loss = tape->record ? loss : NULL,
+    head h = {.tape = tape,
+              .params = params,
+              .weight = weight,
+              .x = x,
+              .width = x->cols,
+              .vocab = vocab,
+              .inv_tau = inv_tau,
+              .loss = tape->record ? loss : NULL,
               .loss_arg = loss_arg};
     const int64_t chunk = rlhf__min_i64(chunk_rows(vocab), x->rows);
     rlhf_status status = RLHF_OK;
@@ -120,8 +129,9 @@ rlhf_status rlhf__op_linear_logprob(rlhf__tape *tape, rlhf__params *params, int3
     const rlhf__arena_mark mark = rlhf__arena_get_mark(tape->arena);
     status = prepare(&h, chunk);
     for (int64_t first = 0; first < x->rows && status == RLHF_OK; first += chunk)
-        status = run_chunk(&h, first, rlhf__min_i64(chunk, x->rows - first), targets, masked,
-                           out_logprob + first, out_entropy ? out_entropy + first : NULL);
+        status =
+            run_chunk(&h, first, rlhf__min_i64(chunk, x->rows - first), targets, masked,
+                      out_logprob + first, out_entropy ? out_entropy + first : NULL);
     rlhf__arena_release(tape->arena, mark);
     return status;
 }

@@ -1,5 +1,5 @@
-/* Inside of the tape, for the files that implement ops. An op's node is a struct that begins with
- * rlhf__node and keeps what its backward rule reads. */
+/* Inside of the tape, for the files that implement ops. An op's node is a struct that
+ * begins with rlhf__node and keeps what its backward rule reads. */
 #ifndef RLHF_AUTOGRAD_NODE_H
 #define RLHF_AUTOGRAD_NODE_H
 
@@ -7,8 +7,8 @@
 
 typedef struct rlhf__node {
     struct rlhf__node *previous;
-    /* Passes out->grad on to the op's inputs. Called only if out->grad is not NULL, whose memory
-     * is then given back unless the op worked in place. */
+    /* Passes out->grad on to the op's inputs. Called only if out->grad is not NULL,
+     * whose memory is then given back unless the op worked in place. */
     rlhf_status (*backward)(rlhf__tape *tape, struct rlhf__node *node);
     rlhf__var *out;
     bool in_place; /* `out` is the input: an older node passes its gradient on */
@@ -21,8 +21,8 @@ rlhf_status rlhf__var_wrap(rlhf__tape *tape, int64_t rows, int64_t cols, float *
 rlhf_status rlhf__node_push(rlhf__tape *tape, size_t size, rlhf__var *out,
                             rlhf_status (*backward)(rlhf__tape *tape, rlhf__node *node),
                             void *out_node);
-/* Where a rule puts a contribution to var's gradient. *out_fresh: there is none yet, the memory is
- * not zeroed and the rule must write all of it; else the rule adds. */
+/* Where a rule puts a contribution to var's gradient. *out_fresh: there is none yet,
+ * the memory is not zeroed and the rule must write all of it; else the rule adds. */
 rlhf_status rlhf__grad_open(rlhf__tape *tape, rlhf__var *var, float **out_grad,
                             bool *out_fresh);
 /* Memory for a gradient, from the freed ones where one fits. */

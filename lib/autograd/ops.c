@@ -1,17 +1,18 @@
-/* Ops on rows: embedding, linear, norms, activations, rotary, residual, gather. Each backward
- * rule stands under its forward op. */
+/* Ops on rows: embedding, linear, norms, activations, rotary, residual, gather. Each
+ * backward rule stands under its forward op. */
 #include <string.h>
 
 #include "autograd/node.h"
 #include "base/context.h"
 
-/* Whether an op on x with parameters leaves a node: something below it wants a gradient. */
+/* Whether an op on x with parameters leaves a node: something below it wants a
+ * gradient. */
 static bool wants_grad(const rlhf__tape *tape, const rlhf__var *x)
 {
     return tape->record && (tape->param_grads || (x && x->needs_grad));
 }
 
-/* --- embedding ----------------------------------------------------------------------------- */
+/* --- embedding ---------------------------------------------------------------------- */
 
 typedef struct embedding_node {
     rlhf__node node;
@@ -25,8 +26,9 @@ static rlhf_status embedding_backward(rlhf__tape *tape, rlhf__node *node)
 {
     const embedding_node *n = (const embedding_node *)node;
 
-    rlhf__embed_grad(tape->context, n->tokens, n->positions, node->out->rows, node->out->cols,
-                     node->out->grad, rlhf__slab_grad(tape, n->params, n->table),
+    rlhf__embed_grad(tape->context, n->tokens, n->positions, node->out->rows,
+                     node->out->cols, node->out->grad,
+                     rlhf__slab_grad(tape, n->params, n->table),
                      rlhf__slab_grad(tape, n->params, n->position_table));
     return RLHF_OK;
 }
@@ -56,7 +58,7 @@ rlhf_status rlhf__op_embedding(rlhf__tape *tape, rlhf__params *params, int32_t t
     return RLHF_OK;
 }
 
-/* --- linear -------------------------------------------------------------------------------- */
+/* --- linear ------------------------------------------------------------------------- */
 
 typedef struct linear_node {
     rlhf__node node;
@@ -76,11 +78,12 @@ static rlhf_status linear_backward(rlhf__tape *tape, rlhf__node *node)
     float *db = rlhf__slab_grad(tape, n->params, n->bias);
 
     if (dw)
-        RLHF__TRY(rlhf__matmul_weight_grad(tape->context, tape->arena, dy, width_out, x->data,
-                                           width_in, m, width_out, width_in, dw, width_in));
+        RLHF__TRY(rlhf__matmul_weight_grad(tape->context, tape->arena, dy, width_out,
+                                           x->data, width_in, m, width_out, width_in, dw,
+                                           width_in));
     if (db)
-        RLHF__TRY(rlhf__column_sums(tape->context, tape->arena, dy, width_out, m, width_out,
-                                    db));
+        RLHF__TRY(rlhf__column_sums(tape->context, tape->arena, dy, width_out, m,
+                                    width_out, db));
     if (x->needs_grad) {
         const float *panels = NULL;
         float *dx = NULL;
@@ -118,7 +121,7 @@ rlhf_status rlhf__op_linear(rlhf__tape *tape, rlhf__params *params, int32_t weig
     return RLHF_OK;
 }
 
-/* --- norms --------------------------------------------------------------------------------- */
+/* --- norms -------------------------------------------------------------------------- */
 
 typedef struct norm_node {
     rlhf__node node;
@@ -137,14 +140,15 @@ static rlhf_status norm_backward(rlhf__tape *tape, rlhf__node *node)
     float *dbias = rlhf__slab_grad(tape, n->params, n->bias);
     float *dx = NULL;
 
-    /* The kernels form dx whether wanted or not; for a leaf without gradient it is scratch. */
+    /* The kernels form dx whether wanted or not; for a leaf without gradient it is
+     * scratch. */
     RLHF__TRY(rlhf__var_grad(tape, x, &dx));
     if (n->mean)
         return rlhf__layernorm_grad(tape->context, tape->arena, node->out->grad, x->data,
-                                    weight, n->mean, n->rstd, x->rows, x->cols, dx, dweight,
-                                    dbias);
-    return rlhf__rmsnorm_grad(tape->context, tape->arena, node->out->grad, x->data, weight,
-                              n->rstd, x->rows, x->cols, dx, dweight);
+                                    weight, n->mean, n->rstd, x->rows, x->cols, dx,
+                                    dweight, dbias);
+    return rlhf__rmsnorm_grad(tape->context, tape->arena, node->out->grad, x->data,
+                              weight, n->rstd, x->rows, x->cols, dx, dweight);
 }
 
 static rlhf_status push_norm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
@@ -159,7 +163,8 @@ static rlhf_status push_norm(rlhf__tape *tape, rlhf__params *params, int32_t wei
     node->bias = bias;
     node->x = x;
     if (with_mean)
-        RLHF__TRY(rlhf__arena_alloc(tape->arena, x->rows, sizeof *node->mean, &node->mean));
+        RLHF__TRY(
+            rlhf__arena_alloc(tape->arena, x->rows, sizeof *node->mean, &node->mean));
     RLHF__TRY(rlhf__arena_alloc(tape->arena, x->rows, sizeof *node->rstd, &node->rstd));
     *out_node = node;
     return RLHF_OK;
@@ -182,8 +187,8 @@ rlhf_status rlhf__op_layernorm(rlhf__tape *tape, rlhf__params *params, int32_t w
     return RLHF_OK;
 }
 
-rlhf_status rlhf__op_rmsnorm(rlhf__tape *tape, rlhf__params *params, int32_t weight, float eps,
-                             rlhf__var *x, rlhf__var **out)
+rlhf_status rlhf__op_rmsnorm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
+                             float eps, rlhf__var *x, rlhf__var **out)
 {
     const bool grad = wants_grad(tape, x);
     norm_node *node = NULL;
@@ -192,12 +197,13 @@ rlhf_status rlhf__op_rmsnorm(rlhf__tape *tape, rlhf__params *params, int32_t wei
     RLHF__TRY(rlhf__var_wrap(tape, x->rows, x->cols, NULL, grad, out));
     if (grad)
         RLHF__TRY(push_norm(tape, params, weight, -1, false, x, *out, &node));
-    rlhf__rmsnorm(tape->context, x->data, x->rows, x->cols, rlhf__slab_values(params, weight),
-                  eps, (*out)->data, node ? node->rstd : NULL);
+    rlhf__rmsnorm(tape->context, x->data, x->rows, x->cols,
+                  rlhf__slab_values(params, weight), eps, (*out)->data,
+                  node ? node->rstd : NULL);
     return RLHF_OK;
 }
 
-/* --- activations --------------------------------------------------------------------------- */
+/* --- activations -------------------------------------------------------------------- */
 
 typedef struct activation_node {
     rlhf__node node;
@@ -217,8 +223,8 @@ static rlhf_status activation_backward(rlhf__tape *tape, rlhf__node *node)
     target = dx;
     if (!fresh) /* the kernel writes, the gradient adds */
         RLHF__TRY(rlhf__grad_take(tape, count, &target));
-    rlhf__activation_grad(tape->context, n->kind, out->grad, n->x->data, out->rows, out->cols,
-                          target);
+    rlhf__activation_grad(tape->context, n->kind, out->grad, n->x->data, out->rows,
+                          out->cols, target);
     if (!fresh) {
         rlhf__add_to(tape->context, target, count, dx);
         rlhf__grad_give(tape, target, count);
@@ -244,7 +250,7 @@ rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, rlhf__v
     return RLHF_OK;
 }
 
-/* --- rotary -------------------------------------------------------------------------------- */
+/* --- rotary ------------------------------------------------------------------------- */
 
 typedef struct rope_node {
     rlhf__node node;
@@ -264,14 +270,14 @@ static rlhf_status rope_backward(rlhf__tape *tape, rlhf__node *node)
 }
 
 rlhf_status rlhf__op_rope(rlhf__tape *tape, rlhf__var *qkv, int64_t num_rotated_heads,
-                          int64_t head_dim, const int32_t *positions, const float *cos_table,
-                          const float *sin_table)
+                          int64_t head_dim, const int32_t *positions,
+                          const float *cos_table, const float *sin_table)
 {
     rope_node *node = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
-    rlhf__rope(tape->context, qkv->data, qkv->cols, qkv->rows, num_rotated_heads, head_dim,
-               positions, cos_table, sin_table, false);
+    rlhf__rope(tape->context, qkv->data, qkv->cols, qkv->rows, num_rotated_heads,
+               head_dim, positions, cos_table, sin_table, false);
     if (!tape->record || !qkv->needs_grad)
         return RLHF_OK;
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, qkv, rope_backward, &node));
@@ -284,7 +290,7 @@ rlhf_status rlhf__op_rope(rlhf__tape *tape, rlhf__var *qkv, int64_t num_rotated_
     return RLHF_OK;
 }
 
-/* --- residual ------------------------------------------------------------------------------ */
+/* --- residual ----------------------------------------------------------------------- */
 
 typedef struct add_node {
     rlhf__node node;
@@ -341,7 +347,7 @@ rlhf_status rlhf__op_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b, rlhf__var
     return RLHF_OK;
 }
 
-/* --- gather -------------------------------------------------------------------------------- */
+/* --- gather ------------------------------------------------------------------------- */
 
 typedef struct gather_node {
     rlhf__node node;

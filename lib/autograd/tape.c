@@ -8,7 +8,8 @@
 #include "base/context.h"
 #include "base/size.h"
 
-/* Freed gradient memory, linked through its own first bytes: blocks are at least 64 bytes. */
+/* Freed gradient memory, linked through its own first bytes: blocks are at least 64
+ * bytes. */
 typedef struct free_block {
     struct free_block *next;
     int64_t count; /* floats */
@@ -81,12 +82,14 @@ rlhf_status rlhf__var_wrap(rlhf__tape *tape, int64_t rows, int64_t cols, float *
         RLHF__TRY(rlhf__arena_alloc(tape->arena, (int64_t)count, sizeof *data, &data));
     }
     RLHF__TRY(rlhf__arena_zalloc(tape->arena, 1, sizeof *var, &var));
-    *var = (rlhf__var){.rows = rows, .cols = cols, .data = data, .needs_grad = needs_grad};
+    *var =
+        (rlhf__var){.rows = rows, .cols = cols, .data = data, .needs_grad = needs_grad};
     *out = var;
     return RLHF_OK;
 }
 
-rlhf_status rlhf__var_create(rlhf__tape *tape, int64_t rows, int64_t cols, rlhf__var **out)
+rlhf_status rlhf__var_create(rlhf__tape *tape, int64_t rows, int64_t cols,
+                             rlhf__var **out)
 {
     return rlhf__var_wrap(tape, rows, cols, NULL, tape->record, out);
 }
@@ -106,7 +109,7 @@ rlhf_status rlhf__node_push(rlhf__tape *tape, size_t size, rlhf__var *out,
     return RLHF_OK;
 }
 
-/* --- gradients' memory --------------------------------------------------------------------- */
+/* --- gradients' memory -------------------------------------------------------------- */
 
 rlhf_status rlhf__grad_take(rlhf__tape *tape, int64_t count, float **out_memory)
 {

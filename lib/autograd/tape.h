@@ -1,14 +1,14 @@
 /* The tape: forward ops append nodes, backward walks them in reverse. All memory, values,
- * gradients and nodes, comes from the tape's arena and is given back by reset, so that the same
- * step twice allocates nothing new. With `record` off, ops compute values only and keep
- * nothing for a backward pass.
+ * gradients and nodes, comes from the tape's arena and is given back by reset, so that
+ * the same step twice allocates nothing new. With `record` off, ops compute values only
+ * and keep nothing for a backward pass.
  *
  * Gradients accumulate (+=). Parameter gradients go to the trainer's flat array
- * (tape->param_grads, laid out as rlhf__params.values); NULL means the parameters are frozen.
- * A value's gradient lives from its first contribution until its op has passed it on; then its
- * memory serves the next, so that a backward pass needs little beside the activations.
- * What ops point to (tokens, positions, rows, tables) must stay until backward is done.
- * Ops check cancellation (rlhf__check_cancel) once each. */
+ * (tape->param_grads, laid out as rlhf__params.values); NULL means the parameters are
+ * frozen. A value's gradient lives from its first contribution until its op has passed
+ * it on; then its memory serves the next, so that a backward pass needs little beside
+ * the activations. What ops point to (tokens, positions, rows, tables) must stay until
+ * backward is done. Ops check cancellation (rlhf__check_cancel) once each. */
 #ifndef RLHF_AUTOGRAD_TAPE_H
 #define RLHF_AUTOGRAD_TAPE_H
 
@@ -19,8 +19,8 @@
 #include "kernels/kernels.h"
 #include "tensor/params.h"
 
-/* A value on the tape: [rows][cols], contiguous. grad is NULL until something needs it; use
- * rlhf__var_grad to seed it. */
+/* A value on the tape: [rows][cols], contiguous. grad is NULL until something needs
+ * it; use rlhf__var_grad to seed it. */
 typedef struct rlhf__var {
     int64_t rows, cols;
     float *data;
@@ -33,25 +33,26 @@ struct rlhf__tape {
     rlhf_context *context;
     rlhf__arena *arena;
     bool record;
-    float *param_grads;         /* flat, or NULL */
-    struct rlhf__node *last;    /* newest node */
-    void *free_grads;           /* gradients' memory for reuse */
+    float *param_grads;      /* flat, or NULL */
+    struct rlhf__node *last; /* newest node */
+    void *free_grads;        /* gradients' memory for reuse */
 };
 
 rlhf_status rlhf__tape_create(rlhf_context *context, rlhf__tape **out_tape);
 void rlhf__tape_free(rlhf__tape *tape);
 /* Forgets all nodes and memory; then records (or not) into param_grads (or nowhere). */
 void rlhf__tape_reset(rlhf__tape *tape, bool record, float *param_grads);
-/* Walks the nodes from the newest to the oldest. Seeds must have been added to gradients (or been
- * computed by the fused loss op). A tape is walked once. */
+/* Walks the nodes from the newest to the oldest. Seeds must have been added to
+ * gradients (or been computed by the fused loss op). A tape is walked once. */
 rlhf_status rlhf__tape_backward(rlhf__tape *tape);
 
 /* A fresh value, not zeroed. */
-rlhf_status rlhf__var_create(rlhf__tape *tape, int64_t rows, int64_t cols, rlhf__var **out);
+rlhf_status rlhf__var_create(rlhf__tape *tape, int64_t rows, int64_t cols,
+                             rlhf__var **out);
 /* Its gradient, zeroed when there was none yet: for seeds (+=). Recording only. */
 rlhf_status rlhf__var_grad(rlhf__tape *tape, rlhf__var *var, float **out_grad);
 
-/* --- ops. `params` and slab indices name parameters; -1 means none. ----------------------- */
+/* --- ops. `params` and slab indices name parameters; -1 means none. ----------------- */
 
 rlhf_status rlhf__op_embedding(rlhf__tape *tape, rlhf__params *params, int32_t table,
                                int32_t position_table, const int32_t *tokens,
@@ -61,14 +62,14 @@ rlhf_status rlhf__op_linear(rlhf__tape *tape, rlhf__params *params, int32_t weig
                             int32_t bias, rlhf__var *x, rlhf__var **out);
 rlhf_status rlhf__op_layernorm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
                                int32_t bias, float eps, rlhf__var *x, rlhf__var **out);
-rlhf_status rlhf__op_rmsnorm(rlhf__tape *tape, rlhf__params *params, int32_t weight, float eps,
-                             rlhf__var *x, rlhf__var **out);
+rlhf_status rlhf__op_rmsnorm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
+                             float eps, rlhf__var *x, rlhf__var **out);
 rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, rlhf__var *x,
                                 rlhf__var **out);
 /* Rotary in place on the first (num_heads + num_kv_heads) heads of qkv's columns. */
 rlhf_status rlhf__op_rope(rlhf__tape *tape, rlhf__var *qkv, int64_t num_rotated_heads,
-                          int64_t head_dim, const int32_t *positions, const float *cos_table,
-                          const float *sin_table);
+                          int64_t head_dim, const int32_t *positions,
+                          const float *cos_table, const float *sin_table);
 
 typedef struct rlhf__op_attention_args {
     int64_t num_heads, num_kv_heads, head_dim, window;
@@ -79,31 +80,33 @@ typedef struct rlhf__op_attention_args {
     const int64_t *past;
     int64_t capacity;
 } rlhf__op_attention_args;
-/* qkv: [tokens][(num_heads + 2 num_kv_heads) * head_dim]; out: [tokens][num_heads*head_dim]. */
+/* qkv: [tokens][(num_heads + 2 num_kv_heads) * head_dim]; out:
+ * [tokens][num_heads*head_dim]. */
 rlhf_status rlhf__op_attention(rlhf__tape *tape, const rlhf__op_attention_args *args,
                                rlhf__var *qkv, rlhf__var **out);
-/* y = a + b (residual). The sum takes the place of one of them (of b when recording, else of a):
- * neither value may be read by a later op, and b not be what its own op's gradient needs (the
- * output of an attention). */
+/* y = a + b (residual). The sum takes the place of one of them (of b when recording,
+ * else of a): neither value may be read by a later op, and b not be what its own op's
+ * gradient needs (the output of an attention). */
 rlhf_status rlhf__op_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b, rlhf__var **out);
 /* Rows picked: y[i] = x[rows[i]]. */
 rlhf_status rlhf__op_gather_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *rows,
                                  int64_t count, rlhf__var **out);
 
 /* Log-probability, entropy and gradient of a linear head in chunks of rows; the rows x
- * vocabulary matrix never exists whole. For every row i of x: z = (x[i] W^T) * inv_tau, where
- * the logit of token masked[i] (masked NULL or -1: none) is RLHF__MASKED_LOGIT before the
- * scaling: a stop token before min_new_tokens, without gradient;
- * out_logprob[i], out_entropy[i] (may be NULL) as in rlhf__logprob. If `loss` is not NULL and
- * the tape records, it is called for each chunk of rows [first, first + count) with their
- * logprob and entropy and gives d loss / d logprob and d loss / d entropy (zeroed before the call),
- * from which the gradients of W and x follow at once. */
+ * vocabulary matrix never exists whole. For every row i of x: z = (x[i] W^T) * inv_tau,
+ * where the logit of token masked[i] (masked NULL or -1: none) is RLHF__MASKED_LOGIT
+ * before the scaling: a stop token before min_new_tokens, without gradient;
+ * out_logprob[i], out_entropy[i] (may be NULL) as in rlhf__logprob. If `loss` is not
+ * NULL and the tape records, it is called for each chunk of rows [first, first +
+ * count) with their logprob and entropy and gives d loss / d logprob and d loss / d
+ * entropy (zeroed before the call), from which the gradients of W and x follow at
+ * once. */
 #define RLHF__MASKED_LOGIT (-1e30f) /* finite, so that p * log p stays 0 */
 typedef rlhf_status (*rlhf__head_loss_fn)(void *arg, int64_t first, int64_t count,
                                           const float *logprob, const float *entropy,
                                           float *dlogprob, float *dentropy);
-rlhf_status rlhf__op_linear_logprob(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                                    rlhf__var *x, const int32_t *targets,
+rlhf_status rlhf__op_linear_logprob(rlhf__tape *tape, rlhf__params *params,
+                                    int32_t weight, rlhf__var *x, const int32_t *targets,
                                     const int32_t *masked, float inv_tau,
                                     float *out_logprob, float *out_entropy,
                                     rlhf__head_loss_fn loss, void *loss_arg);

@@ -50,8 +50,8 @@ rlhf_status rlhf__alloc_raw(rlhf_context *context, int64_t count, size_t size,
         return rlhf__fail_no_memory(SIZE_MAX);
     total -= total % RLHF__ALIGNMENT;
     if (context)
-        raw = context->allocator.alloc(context->allocator.user_data, total, RLHF__ALIGNMENT,
-                                       kind);
+        raw = context->allocator.alloc(context->allocator.user_data, total,
+                                       RLHF__ALIGNMENT, kind);
     else
         raw = aligned_alloc(RLHF__ALIGNMENT, total);
     if (!raw)
@@ -89,8 +89,8 @@ void rlhf__free(void *ptr)
                                    RLHF__ALIGNMENT, header.kind);
 }
 
-rlhf_status rlhf__grow(rlhf_context *context, void *block, int64_t *capacity, int64_t needed,
-                       size_t size)
+rlhf_status rlhf__grow(rlhf_context *context, void *block, int64_t *capacity,
+                       int64_t needed, size_t size)
 {
     void *old = *(void **)block, *grown = NULL;
     int64_t target;
@@ -108,7 +108,8 @@ rlhf_status rlhf__grow(rlhf_context *context, void *block, int64_t *capacity, in
     return RLHF_OK;
 }
 
-rlhf_status rlhf__strndup(rlhf_context *context, const char *text, size_t size, char **out)
+rlhf_status rlhf__strndup(rlhf_context *context, const char *text, size_t size,
+                          char **out)
 {
     char *copy = NULL;
 
@@ -150,7 +151,8 @@ rlhf_status rlhf__buffer_printf(rlhf__buffer *buffer, const char *format, ...)
     va_start(args, format);
     needed = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    rlhf_status status = needed < 0 ? rlhf__fail(RLHF_ERR_INTERNAL, "bad format") : RLHF_OK;
+    rlhf_status status =
+        needed < 0 ? rlhf__fail(RLHF_ERR_INTERNAL, "bad format") : RLHF_OK;
     if (status == RLHF_OK)
         status = rlhf__grow(buffer->context, &buffer->data, &buffer->capacity,
                             buffer->size + needed + 1, 1);

@@ -1,5 +1,6 @@
-/* The only way to the heap. Sizes are remembered in a header before the block, so that free
- * needs the pointer only; hooks get size, alignment and kind. Never from a pool thread. */
+/* The only way to the heap. Sizes are remembered in a header before the block, so that
+ * free needs the pointer only; hooks get size, alignment and kind. Never from a pool
+ * thread. */
 #ifndef RLHF_BASE_ALLOC_H
 #define RLHF_BASE_ALLOC_H
 
@@ -17,14 +18,15 @@ rlhf_status rlhf__alloc(rlhf_context *context, int64_t count, size_t size,
 /* As rlhf__alloc, not zeroed. */
 rlhf_status rlhf__alloc_raw(rlhf_context *context, int64_t count, size_t size,
                             rlhf_memory_kind kind, void *out);
-/* Grows *block (NULL is allowed) to hold `needed` elements, at least doubling; *capacity in
- * elements. On failure block and capacity are as before. Kind GENERAL. */
-rlhf_status rlhf__grow(rlhf_context *context, void *block, int64_t *capacity, int64_t needed,
-                       size_t size);
+/* Grows *block (NULL is allowed) to hold `needed` elements, at least doubling;
+ * *capacity in elements. On failure block and capacity are as before. Kind GENERAL. */
+rlhf_status rlhf__grow(rlhf_context *context, void *block, int64_t *capacity,
+                       int64_t needed, size_t size);
 void rlhf__free(void *ptr); /* NULL is a no-op */
 
 rlhf_status rlhf__strdup(rlhf_context *context, const char *text, char **out);
-rlhf_status rlhf__strndup(rlhf_context *context, const char *text, size_t size, char **out);
+rlhf_status rlhf__strndup(rlhf_context *context, const char *text, size_t size,
+                          char **out);
 
 /* A growing byte string, always zero-terminated once anything was appended. */
 typedef struct rlhf__buffer {

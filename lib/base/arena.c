@@ -19,8 +19,8 @@ struct rlhf__arena {
     rlhf_memory_kind kind;
     arena_block *blocks;
     int64_t num_blocks, capacity;
-    int64_t current;      /* block in use, -1: none */
-    int64_t most_used;    /* highest block in use since the last reset */
+    int64_t current;   /* block in use, -1: none */
+    int64_t most_used; /* highest block in use since the last reset */
 };
 
 rlhf_status rlhf__arena_create(rlhf_context *context, rlhf_memory_kind kind,
@@ -67,7 +67,8 @@ static rlhf_status add_block(rlhf__arena *arena, size_t size)
     return RLHF_OK;
 }
 
-/* Makes a block with room for `bytes` current: a later one that is there already, or a new one. */
+/* Makes a block with room for `bytes` current: a later one that is there already, or a
+ * new one. */
 static rlhf_status next_block(rlhf__arena *arena, size_t bytes)
 {
     int64_t next = arena->current + 1;

@@ -8,19 +8,23 @@
 #include "base/error.h"
 
 typedef struct rlhf__arena rlhf__arena;
-typedef struct rlhf__arena_mark { int64_t block; size_t used; } rlhf__arena_mark;
+typedef struct rlhf__arena_mark {
+    int64_t block;
+    size_t used;
+} rlhf__arena_mark;
 
 rlhf_status rlhf__arena_create(rlhf_context *context, rlhf_memory_kind kind,
                                rlhf__arena **out_arena);
 void rlhf__arena_free(rlhf__arena *arena);
-/* 64-byte aligned, not zeroed (alloc) or zeroed (zalloc). `out` is a pointer to a pointer. */
+/* 64-byte aligned, not zeroed (alloc) or zeroed (zalloc). `out` is a pointer to a
+ * pointer. */
 rlhf_status rlhf__arena_alloc(rlhf__arena *arena, int64_t count, size_t size, void *out);
 rlhf_status rlhf__arena_zalloc(rlhf__arena *arena, int64_t count, size_t size, void *out);
 rlhf__arena_mark rlhf__arena_get_mark(const rlhf__arena *arena);
 /* Forgets everything allocated since the mark; blocks are kept for reuse. */
 void rlhf__arena_release(rlhf__arena *arena, rlhf__arena_mark mark);
-/* Forgets everything. Where more than one block was in use they are merged into one of the
- * total size at the next allocation, so that the steady state is one block. */
+/* Forgets everything. Where more than one block was in use they are merged into one of
+ * the total size at the next allocation, so that the steady state is one block. */
 void rlhf__arena_reset(rlhf__arena *arena);
 
 #endif

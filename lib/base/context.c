@@ -1,4 +1,5 @@
-/* The context: references, the queue of calls, floating-point state, cancellation, log. */
+/* The context: references, the queue of calls, floating-point state, cancellation,
+ * log. */
 #include "base/context.h"
 
 #include <pthread.h>
@@ -45,7 +46,8 @@ static rlhf_status choose_allocator(const rlhf_allocator *given, rlhf_allocator 
     *out = (rlhf_allocator){sizeof *out, default_alloc, default_free, NULL};
     if (!given)
         return RLHF_OK;
-    RLHF__TRY(rlhf__struct_copy_in(given, sizeof *given, sizeof *out, out, "rlhf_allocator"));
+    RLHF__TRY(
+        rlhf__struct_copy_in(given, sizeof *given, sizeof *out, out, "rlhf_allocator"));
     if (!out->alloc || !out->free)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_allocator.%s is NULL",
                           out->alloc ? "free" : "alloc");
@@ -61,8 +63,8 @@ static int32_t usable_cpus(void)
     return 1;
 }
 
-rlhf_status rlhf__context_create(const rlhf_context_options *options, int32_t resolved_level,
-                                 rlhf_context **out_context)
+rlhf_status rlhf__context_create(const rlhf_context_options *options,
+                                 int32_t resolved_level, rlhf_context **out_context)
 {
     rlhf_allocator allocator;
     rlhf_context *context;
@@ -70,8 +72,10 @@ rlhf_status rlhf__context_create(const rlhf_context_options *options, int32_t re
 
     *out_context = NULL;
     RLHF__TRY(choose_allocator(options->allocator, &allocator));
-    size_t size = (sizeof *context + RLHF__ALIGNMENT - 1) / RLHF__ALIGNMENT * RLHF__ALIGNMENT;
-    context = allocator.alloc(allocator.user_data, size, RLHF__ALIGNMENT, RLHF_MEMORY_GENERAL);
+    size_t size =
+        (sizeof *context + RLHF__ALIGNMENT - 1) / RLHF__ALIGNMENT * RLHF__ALIGNMENT;
+    context =
+        allocator.alloc(allocator.user_data, size, RLHF__ALIGNMENT, RLHF_MEMORY_GENERAL);
     if (!context)
         return rlhf__fail_no_memory(size);
     *context = (rlhf_context){.cpu_level = resolved_level,
@@ -88,10 +92,9 @@ rlhf_status rlhf__context_create(const rlhf_context_options *options, int32_t re
     if (status == RLHF_OK)
         pthread_mutex_init(&context->lock->mutex, NULL);
     if (status == RLHF_OK)
-        status = rlhf__pool_create(context,
-                                   options->num_threads > 0 ? options->num_threads
-                                                            : usable_cpus(),
-                                   &context->pool);
+        status = rlhf__pool_create(
+            context, options->num_threads > 0 ? options->num_threads : usable_cpus(),
+            &context->pool);
     if (status != RLHF_OK) {
         rlhf__context_unref(context);
         return status;
@@ -116,8 +119,10 @@ void rlhf__context_unref(rlhf_context *context)
         pthread_mutex_destroy(&context->lock->mutex);
     rlhf__free(context->lock);
     rlhf_allocator allocator = context->allocator;
-    size_t size = (sizeof *context + RLHF__ALIGNMENT - 1) / RLHF__ALIGNMENT * RLHF__ALIGNMENT;
-    allocator.free(allocator.user_data, context, size, RLHF__ALIGNMENT, RLHF_MEMORY_GENERAL);
+    size_t size =
+        (sizeof *context + RLHF__ALIGNMENT - 1) / RLHF__ALIGNMENT * RLHF__ALIGNMENT;
+    allocator.free(allocator.user_data, context, size, RLHF__ALIGNMENT,
+                   RLHF_MEMORY_GENERAL);
 }
 
 static void set_float_state(rlhf__entry *entry)
@@ -151,10 +156,14 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
 
     *entry = (rlhf__entry){0, 0, false};
     if (getpid() != context->owner_pid)
-        return rlhf__fail(RLHF_ERR_STATE, "the context belongs to process %ld, not to its "
-                          "forked child", (long)context->owner_pid);
-    if (atomic_load(&lock->owned) && pthread_equal(atomic_load(&lock->owner), pthread_self()))
-        return rlhf__fail(RLHF_ERR_BUSY, "a callback called the library on its own context");
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "the context belongs to process %ld, not to its "
+                          "forked child",
+                          (long)context->owner_pid);
+    if (atomic_load(&lock->owned) &&
+        pthread_equal(atomic_load(&lock->owner), pthread_self()))
+        return rlhf__fail(RLHF_ERR_BUSY,
+                          "a callback called the library on its own context");
     pthread_mutex_lock(&lock->mutex);
     atomic_store(&lock->owner, pthread_self());
     atomic_store(&lock->owned, 1);
@@ -163,7 +172,8 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
     return RLHF_OK;
 }
 
-rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry, rlhf_status status)
+rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
+                                rlhf_status status)
 {
     if (!entry->locked)
         return status;

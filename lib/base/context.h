@@ -17,7 +17,7 @@ struct rlhf_context {
     atomic_int cancel_requested;
     int32_t cpu_level; /* resolved, never AUTO */
     int32_t log_level;
-    pid_t owner_pid;   /* the process that made it; another means: after fork */
+    pid_t owner_pid; /* the process that made it; another means: after fork */
     rlhf_allocator allocator;
     rlhf_log_fn log;
     void *log_user_data;
@@ -35,35 +35,38 @@ struct rlhf_context {
     _Atomic int64_t allocations;
 };
 
-/* base's part of rlhf_context_create: everything but `kernels` and `blis`. `resolved_level` is checked
- * by the caller. */
-rlhf_status rlhf__context_create(const rlhf_context_options *options, int32_t resolved_level,
-                                 rlhf_context **out_context);
+/* base's part of rlhf_context_create: everything but `kernels` and `blis`.
+ * `resolved_level` is checked by the caller. */
+rlhf_status rlhf__context_create(const rlhf_context_options *options,
+                                 int32_t resolved_level, rlhf_context **out_context);
 rlhf_context *rlhf__context_ref(rlhf_context *context);
 void rlhf__context_unref(rlhf_context *context); /* NULL is a no-op */
 
 /* State of the calling thread that a public call changes and must put back. */
 typedef struct rlhf__entry {
-    unsigned int mxcsr;  /* floating-point control word (x86), FPCR elsewhere */
+    unsigned int mxcsr; /* floating-point control word (x86), FPCR elsewhere */
     uint64_t fpcr;
     bool locked;
 } rlhf__entry;
 
-/* Begins a public call that computes: refuses after fork (STATE) and re-entry from a callback
- * on the same thread (BUSY), waits for the context's other calls, sets round-to-nearest with
- * denormals kept. rlhf__context_leave puts the control word back and passes the status on. */
+/* Begins a public call that computes: refuses after fork (STATE) and re-entry from a
+ * callback on the same thread (BUSY), waits for the context's other calls, sets
+ * round-to-nearest with denormals kept. rlhf__context_leave puts the control word back
+ * and passes the status on. */
 rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
-rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry, rlhf_status status);
+rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
+                                rlhf_status status);
 
-/* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it at least
- * every 100 ms, on the thread that made the call. */
+/* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it
+ * at least every 100 ms, on the thread that made the call. */
 rlhf_status rlhf__check_cancel(rlhf_context *context);
 
 /* Log line, if `level` is passed on. */
 void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
     RLHF__PRINTF(3, 4);
 
-/* Progress callback, at most every 50 ms and always at done == total; then rlhf__check_cancel. */
+/* Progress callback, at most every 50 ms and always at done == total; then
+ * rlhf__check_cancel. */
 rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t done,
                            int64_t total);
 

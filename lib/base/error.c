@@ -9,7 +9,8 @@
 #include "base/versioned_struct.h"
 
 #define TEXT_OF(number) #number
-#define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
+#define VERSION_TEXT(major, minor, patch)                                                \
+    TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
 
 typedef struct error_state {
     rlhf_status status;
@@ -22,7 +23,8 @@ typedef struct error_state {
 
 static _Thread_local error_state last_error;
 
-/* One line: control characters become spaces; an overlong text ends at a character's boundary. */
+/* One line: control characters become spaces; an overlong text ends at a character's
+ * boundary. */
 static void make_one_line(char *text)
 {
     size_t size = strlen(text), last = size;
@@ -90,8 +92,8 @@ rlhf_status rlhf__fail(rlhf_status status, const char *format, ...)
     return status;
 }
 
-rlhf_status rlhf__fail_at(rlhf_status status, const char *file, int64_t line, int64_t column,
-                          const char *field, const char *format, ...)
+rlhf_status rlhf__fail_at(rlhf_status status, const char *file, int64_t line,
+                          int64_t column, const char *field, const char *format, ...)
 {
     va_list args;
     char place[64];
@@ -175,12 +177,21 @@ rlhf_status rlhf_last_error_info(rlhf_error_info *info)
 
 const char *rlhf_status_name(int32_t status)
 {
-    static const char *const names[] = {
-        "RLHF_OK",           "RLHF_ERR_INVALID_ARG", "RLHF_ERR_NO_MEMORY",
-        "RLHF_ERR_UNSUPPORTED", "RLHF_ERR_IO",       "RLHF_ERR_FORMAT",
-        "RLHF_ERR_NUMERIC",  "RLHF_ERR_CALLBACK",    "RLHF_ERR_CANCELLED",
-        "RLHF_ERR_STATE",    "RLHF_ERR_BUSY",        "RLHF_ERR_LIMIT",
-        "RLHF_ERR_NOT_FOUND", "RLHF_ERR_EXISTS",     "RLHF_ERR_INTERNAL"};
+    static const char *const names[] = {"RLHF_OK",
+                                        "RLHF_ERR_INVALID_ARG",
+                                        "RLHF_ERR_NO_MEMORY",
+                                        "RLHF_ERR_UNSUPPORTED",
+                                        "RLHF_ERR_IO",
+                                        "RLHF_ERR_FORMAT",
+                                        "RLHF_ERR_NUMERIC",
+                                        "RLHF_ERR_CALLBACK",
+                                        "RLHF_ERR_CANCELLED",
+                                        "RLHF_ERR_STATE",
+                                        "RLHF_ERR_BUSY",
+                                        "RLHF_ERR_LIMIT",
+                                        "RLHF_ERR_NOT_FOUND",
+                                        "RLHF_ERR_EXISTS",
+                                        "RLHF_ERR_INTERNAL"};
 
     if (status > 0 || status <= -(int32_t)(sizeof names / sizeof names[0]))
         return "RLHF_ERR_UNKNOWN";

@@ -1,5 +1,6 @@
 /* Error text of the calling thread, and the way every layer reports a failure.
- * The lowest layer that knows the cause writes the text; upper layers pass the code on. */
+ * The lowest layer that knows the cause writes the text; upper layers pass the code
+ * on. */
 #ifndef RLHF_BASE_ERROR_H
 #define RLHF_BASE_ERROR_H
 
@@ -12,20 +13,22 @@
 #endif
 
 /* Returns from the calling function if `call` fails. Only where nothing is held. */
-#define RLHF__TRY(call)                     \
-    do {                                    \
-        rlhf_status try_status_ = (call);   \
-        if (try_status_ != RLHF_OK)         \
-            return try_status_;             \
+#define RLHF__TRY(call)                                                                  \
+    do {                                                                                 \
+        rlhf_status try_status_ = (call);                                                \
+        if (try_status_ != RLHF_OK)                                                      \
+            return try_status_;                                                          \
     } while (0)
 
-/* Writes the thread's message and returns `status`. Clears file, line, field and errno. */
+/* Writes the thread's message and returns `status`. Clears file, line, field and
+ * errno. */
 rlhf_status rlhf__fail(rlhf_status status, const char *format, ...) RLHF__PRINTF(2, 3);
 
-/* As rlhf__fail, naming a place in a file. The message gets the prefix "FILE:LINE:COLUMN: "
- * (parts that are 0 or NULL are left out). */
-rlhf_status rlhf__fail_at(rlhf_status status, const char *file, int64_t line, int64_t column,
-                          const char *field, const char *format, ...) RLHF__PRINTF(6, 7);
+/* As rlhf__fail, naming a place in a file. The message gets the prefix
+ * "FILE:LINE:COLUMN: " (parts that are 0 or NULL are left out). */
+rlhf_status rlhf__fail_at(rlhf_status status, const char *file, int64_t line,
+                          int64_t column, const char *field, const char *format, ...)
+    RLHF__PRINTF(6, 7);
 
 /* As rlhf__fail with the errno given; ": " and its strerror text are appended. Maps
  * ENOENT to NOT_FOUND, EEXIST to EXISTS, ENOMEM to NO_MEMORY, all else to IO. */
@@ -35,7 +38,8 @@ rlhf_status rlhf__fail_errno(int system_errno, const char *file, const char *for
 /* Out of memory: a fixed text, nothing allocated. */
 rlhf_status rlhf__fail_no_memory(size_t size);
 
-/* Records the offending field in the info of the failure just written; returns `status`. */
+/* Records the offending field in the info of the failure just written; returns
+ * `status`. */
 rlhf_status rlhf__fail_field(rlhf_status status, const char *field);
 
 #endif

@@ -28,7 +28,8 @@ rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const cha
     *out_path = NULL;
     while (a > 1 && folder[a - 1] == '/')
         a--;
-    RLHF__TRY(rlhf__alloc_raw(context, (int64_t)(a + b + 2), 1, RLHF_MEMORY_GENERAL, &path));
+    RLHF__TRY(
+        rlhf__alloc_raw(context, (int64_t)(a + b + 2), 1, RLHF_MEMORY_GENERAL, &path));
     snprintf(path, a + b + 2, "%.*s/%s", (int)a, folder, name);
     *out_path = path;
     return RLHF_OK;
@@ -49,7 +50,8 @@ static rlhf_status read_open_file(rlhf_context *context, int fd, const char *pat
         return rlhf__fail_at(RLHF_ERR_LIMIT, path, 0, 0, NULL,
                              "%" PRId64 " bytes are more than the limit of %" PRId64,
                              (int64_t)st.st_size, limit);
-    RLHF__TRY(rlhf__alloc_raw(context, (int64_t)st.st_size + 1, 1, RLHF_MEMORY_GENERAL, &data));
+    RLHF__TRY(
+        rlhf__alloc_raw(context, (int64_t)st.st_size + 1, 1, RLHF_MEMORY_GENERAL, &data));
     while (size < st.st_size) {
         ssize_t got = read(fd, data + size, (size_t)(st.st_size - size));
         if (got < 0 && errno == EINTR)
@@ -146,8 +148,8 @@ rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int at
 }
 
 /* Creates a fresh file beside `path`. */
-static rlhf_status open_temporary(rlhf_context *context, const char *path, char **out_name,
-                                  int *out_fd)
+static rlhf_status open_temporary(rlhf_context *context, const char *path,
+                                  char **out_name, int *out_fd)
 {
     for (int attempt = 0;; attempt++) {
         char *name = NULL;

@@ -14,7 +14,8 @@
 /* Reads a whole regular file, zero-terminated, of at most `limit` bytes (LIMIT above). */
 rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t limit,
                             char **out_data, int64_t *out_size);
-/* Appears whole or not at all: temporary file beside it, fsync, rename, fsync of the folder. */
+/* Appears whole or not at all: temporary file beside it, fsync, rename, fsync of the
+ * folder. */
 rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void *data,
                              int64_t size);
 bool rlhf__path_exists(const char *path);
@@ -23,13 +24,14 @@ rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const cha
                             char **out_path);
 
 /* A folder being written: a new sibling that replaces `path` at commit (renameat2 with
- * EXCHANGE where there was one; rename where not; documented fallback elsewhere), then the old one
- * is deleted. Files of the old folder that are not ours are NOT kept unless `keep_others`
- * is set, when they are hard-linked or copied into the new one. */
+ * EXCHANGE where there was one; rename where not; documented fallback elsewhere), then
+ * the old one is deleted. Files of the old folder that are not ours are NOT kept
+ * unless `keep_others` is set, when they are hard-linked or copied into the new one. */
 typedef struct rlhf__folder rlhf__folder;
 rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool keep_others,
                                rlhf__folder **out_folder);
-/* With keep_others: names for which `drop` is true are not kept (a shard of the old weights). */
+/* With keep_others: names for which `drop` is true are not kept (a shard of the old
+ * weights). */
 void rlhf__folder_set_drop(rlhf__folder *folder, bool (*drop)(const char *name));
 /* Path of the folder to write files into; borrowed. */
 const char *rlhf__folder_path(const rlhf__folder *folder);
@@ -40,8 +42,8 @@ typedef struct rlhf__stream rlhf__stream;
 rlhf_status rlhf__folder_open(rlhf__folder *folder, const char *name,
                               rlhf__stream **out_stream);
 rlhf_status rlhf__stream_write(rlhf__stream *stream, const void *data, int64_t size);
-rlhf_status rlhf__stream_close(rlhf__stream *stream); /* fsync; frees it in any case */
+rlhf_status rlhf__stream_close(rlhf__stream *stream);  /* fsync; frees it in any case */
 rlhf_status rlhf__folder_commit(rlhf__folder *folder); /* frees it; on failure as abort */
-void rlhf__folder_abort(rlhf__folder *folder);         /* removes what was written; NULL ok */
+void rlhf__folder_abort(rlhf__folder *folder); /* removes what was written; NULL ok */
 
 #endif

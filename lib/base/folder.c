@@ -70,8 +70,8 @@ static rlhf_status resolve(rlhf_context *context, const char *path, char **out)
     if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
         ssize_t size = readlink(path, target, sizeof target - 1);
         if (size <= 0 || size >= (ssize_t)sizeof target - 1)
-            return rlhf__fail_errno(errno ? errno : ENAMETOOLONG, path, "cannot follow %s",
-                                    path);
+            return rlhf__fail_errno(errno ? errno : ENAMETOOLONG, path,
+                                    "cannot follow %s", path);
         target[size] = '\0';
         const char *slash = strrchr(path, '/');
         if (target[0] == '/' || !slash)
@@ -99,8 +99,8 @@ static rlhf_status make_temporary(rlhf__folder *folder)
         rlhf__free(folder->temporary);
         folder->temporary = NULL;
         if (error != EEXIST || attempt > 100)
-            return rlhf__fail_errno(error, folder->path, "cannot create a folder beside %s",
-                                    folder->path);
+            return rlhf__fail_errno(error, folder->path,
+                                    "cannot create a folder beside %s", folder->path);
     }
 }
 
@@ -139,18 +139,21 @@ const char *rlhf__folder_path(const rlhf__folder *folder)
     return folder->temporary;
 }
 
-rlhf_status rlhf__folder_open(rlhf__folder *folder, const char *name, rlhf__stream **out_stream)
+rlhf_status rlhf__folder_open(rlhf__folder *folder, const char *name,
+                              rlhf__stream **out_stream)
 {
     rlhf__stream *stream = NULL;
 
     *out_stream = NULL;
-    RLHF__TRY(rlhf__alloc(folder->context, 1, sizeof *stream, RLHF_MEMORY_GENERAL, &stream));
-    rlhf_status status = rlhf__path_join(folder->context, folder->temporary, name,
-                                         &stream->path);
+    RLHF__TRY(
+        rlhf__alloc(folder->context, 1, sizeof *stream, RLHF_MEMORY_GENERAL, &stream));
+    rlhf_status status =
+        rlhf__path_join(folder->context, folder->temporary, name, &stream->path);
     if (status == RLHF_OK) {
         stream->fd = open(stream->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         if (stream->fd < 0)
-            status = rlhf__fail_errno(errno, stream->path, "cannot create %s", stream->path);
+            status =
+                rlhf__fail_errno(errno, stream->path, "cannot create %s", stream->path);
     }
     if (status != RLHF_OK) {
         rlhf__free(stream->path);
@@ -192,8 +195,8 @@ rlhf_status rlhf__folder_write(rlhf__folder *folder, const char *name, const voi
     return rlhf__stream_close(stream);
 }
 
-static rlhf_status copy_file(rlhf_context *context, const char *from, rlhf__folder *folder,
-                             const char *name)
+static rlhf_status copy_file(rlhf_context *context, const char *from,
+                             rlhf__folder *folder, const char *name)
 {
     char *data = NULL;
     int64_t size = 0;
@@ -236,7 +239,8 @@ static rlhf_status keep_others(rlhf__folder *folder)
         return errno == ENOENT ? RLHF_OK
                                : rlhf__fail_errno(errno, folder->path, "cannot list %s",
                                                   folder->path);
-    for (struct dirent *entry = readdir(dir); entry && status == RLHF_OK; entry = readdir(dir))
+    for (struct dirent *entry = readdir(dir); entry && status == RLHF_OK;
+         entry = readdir(dir))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             status = keep_entry(folder, entry->d_name);
     closedir(dir);
@@ -254,7 +258,8 @@ static void move_subfolders(rlhf__folder *folder, const char *old)
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (rlhf__path_join(folder->context, old, entry->d_name, &from) == RLHF_OK &&
-            rlhf__path_join(folder->context, folder->path, entry->d_name, &to) == RLHF_OK &&
+            rlhf__path_join(folder->context, folder->path, entry->d_name, &to) ==
+                RLHF_OK &&
             lstat(from, &st) == 0 && S_ISDIR(st.st_mode))
             (void)!rename(from, to);
         rlhf__free(from);
@@ -264,8 +269,8 @@ static void move_subfolders(rlhf__folder *folder, const char *old)
         closedir(dir);
 }
 
-/* Where the kernel or the file system has no exchange: the old folder steps aside first. A crash
- * between the two renames leaves it under its ".old" name, whole. */
+/* Where the kernel or the file system has no exchange: the old folder steps aside
+ * first. A crash between the two renames leaves it under its ".old" name, whole. */
 static rlhf_status swap_by_hand(rlhf__folder *folder)
 {
     char *aside = NULL;
@@ -278,7 +283,8 @@ static rlhf_status swap_by_hand(rlhf__folder *folder)
         status = rlhf__fail_errno(errno, folder->path, "cannot replace %s", folder->path);
         (void)!rename(aside, folder->path);
     } else if (status == RLHF_OK) {
-        (void)!rename(aside, folder->temporary); /* so that the caller finds the old there */
+        (void)!rename(aside, folder->temporary); /* so that the caller finds the old
+                                                    there */
     }
     rlhf__free(aside);
     return status;
@@ -289,7 +295,8 @@ static rlhf_status swap_in(rlhf__folder *folder, bool *out_had_old)
     *out_had_old = rlhf__path_exists(folder->path);
     if (!*out_had_old) {
         if (rename(folder->temporary, folder->path))
-            return rlhf__fail_errno(errno, folder->path, "cannot create %s", folder->path);
+            return rlhf__fail_errno(errno, folder->path, "cannot create %s",
+                                    folder->path);
         return RLHF_OK;
     }
     if (syscall(SYS_renameat2, AT_FDCWD, folder->temporary, AT_FDCWD, folder->path,

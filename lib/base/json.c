@@ -1,4 +1,5 @@
-/* The only user of jansson. A document is a json_t; rlhf__json is that type under our name. */
+/* The only user of jansson. A document is a json_t; rlhf__json is that type under our
+ * name. */
 #include "base/json.h"
 
 #include <jansson.h>
@@ -19,7 +20,8 @@ static rlhf__json *as(json_t *json)
     return (rlhf__json *)json;
 }
 
-/* jansson recurses to 2048 levels; a pre-scan refuses more than MAX_DEPTH before it does. */
+/* jansson recurses to 2048 levels; a pre-scan refuses more than MAX_DEPTH before it
+ * does. */
 static rlhf_status check_depth(const char *text, int64_t size, const char *file,
                                int64_t first_line)
 {
@@ -56,15 +58,16 @@ rlhf_status rlhf__json_parse(rlhf_context *context, const char *text, int64_t si
     (void)context;
     *out = NULL;
     RLHF__TRY(check_depth(text, size, file, first_line));
-    json_t *json = json_loadb(text, (size_t)size,
-                              JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *json =
+        json_loadb(text, (size_t)size,
+                   JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!json && json_error_code(&error) == json_error_out_of_memory)
         return rlhf__fail_no_memory((size_t)size);
     if (!json)
         return rlhf__fail_at(RLHF_ERR_FORMAT, file,
                              error.line > 0 ? error.line - 1 + first_line : first_line,
-                             error.column > 0 ? error.column : 0, NULL, "invalid JSON: %s",
-                             error.text);
+                             error.column > 0 ? error.column : 0, NULL,
+                             "invalid JSON: %s", error.text);
     *out = as(json);
     return RLHF_OK;
 }
@@ -87,13 +90,34 @@ void rlhf__json_free(rlhf__json *json)
     json_decref(of(json));
 }
 
-bool rlhf__json_is_object(const rlhf__json *json) { return json_is_object(of(json)); }
-bool rlhf__json_is_array(const rlhf__json *json) { return json_is_array(of(json)); }
-bool rlhf__json_is_string(const rlhf__json *json) { return json_is_string(of(json)); }
-bool rlhf__json_is_null(const rlhf__json *json) { return !json || json_is_null(of(json)); }
-bool rlhf__json_is_number(const rlhf__json *json) { return json_is_number(of(json)); }
-bool rlhf__json_is_bool(const rlhf__json *json) { return json_is_boolean(of(json)); }
-bool rlhf__json_is_int(const rlhf__json *json) { return json_is_integer(of(json)); }
+bool rlhf__json_is_object(const rlhf__json *json)
+{
+    return json_is_object(of(json));
+}
+bool rlhf__json_is_array(const rlhf__json *json)
+{
+    return json_is_array(of(json));
+}
+bool rlhf__json_is_string(const rlhf__json *json)
+{
+    return json_is_string(of(json));
+}
+bool rlhf__json_is_null(const rlhf__json *json)
+{
+    return !json || json_is_null(of(json));
+}
+bool rlhf__json_is_number(const rlhf__json *json)
+{
+    return json_is_number(of(json));
+}
+bool rlhf__json_is_bool(const rlhf__json *json)
+{
+    return json_is_boolean(of(json));
+}
+bool rlhf__json_is_int(const rlhf__json *json)
+{
+    return json_is_integer(of(json));
+}
 
 rlhf__json *rlhf__json_get(const rlhf__json *object, const char *key)
 {
@@ -113,7 +137,8 @@ int64_t rlhf__json_size(const rlhf__json *container)
 }
 
 rlhf_status rlhf__json_each(const rlhf__json *object,
-                            rlhf_status (*fn)(void *arg, const char *key, rlhf__json *value),
+                            rlhf_status (*fn)(void *arg, const char *key,
+                                              rlhf__json *value),
                             void *arg)
 {
     void *at = json_object_iter(of(object));
@@ -148,11 +173,26 @@ int64_t rlhf__json_string_size(const rlhf__json *json)
     return (int64_t)json_string_length(of(json));
 }
 
-rlhf__json *rlhf__json_new_object(void) { return as(json_object()); }
-rlhf__json *rlhf__json_new_array(void) { return as(json_array()); }
-rlhf__json *rlhf__json_new_i64(int64_t value) { return as(json_integer(value)); }
-rlhf__json *rlhf__json_new_bool(bool value) { return as(json_boolean(value)); }
-rlhf__json *rlhf__json_new_null(void) { return as(json_null()); }
+rlhf__json *rlhf__json_new_object(void)
+{
+    return as(json_object());
+}
+rlhf__json *rlhf__json_new_array(void)
+{
+    return as(json_array());
+}
+rlhf__json *rlhf__json_new_i64(int64_t value)
+{
+    return as(json_integer(value));
+}
+rlhf__json *rlhf__json_new_bool(bool value)
+{
+    return as(json_boolean(value));
+}
+rlhf__json *rlhf__json_new_null(void)
+{
+    return as(json_null());
+}
 
 rlhf__json *rlhf__json_new_string(const char *text, int64_t size)
 {

@@ -1,5 +1,5 @@
-/* JSON through jansson, wrapped so that one .c knows it: limits, positions in errors, hostile
- * text refused. Values are borrowed from the document they were got from. */
+/* JSON through jansson, wrapped so that one .c knows it: limits, positions in errors,
+ * hostile text refused. Values are borrowed from the document they were got from. */
 #ifndef RLHF_BASE_JSON_H
 #define RLHF_BASE_JSON_H
 
@@ -10,9 +10,9 @@
 
 typedef struct rlhf__json rlhf__json;
 
-/* Parses one value that fills `text`. FORMAT names file, line, column and jansson's words;
- * nesting is limited to 64, duplicate keys are refused. first_line: line number of the text
- * within the file (JSONL), 1 for a whole file. Strings may hold \u0000. */
+/* Parses one value that fills `text`. FORMAT names file, line, column and jansson's
+ * words; nesting is limited to 64, duplicate keys are refused. first_line: line number
+ * of the text within the file (JSONL), 1 for a whole file. Strings may hold \u0000. */
 rlhf_status rlhf__json_parse(rlhf_context *context, const char *text, int64_t size,
                              const char *file, int64_t first_line, rlhf__json **out);
 /* Reads and parses a file of at most `limit` bytes. */
@@ -33,7 +33,8 @@ rlhf__json *rlhf__json_at(const rlhf__json *array, int64_t index);
 int64_t rlhf__json_size(const rlhf__json *container); /* 0 for others */
 /* Calls fn for every member, in the file's order; stops at the first failure. */
 rlhf_status rlhf__json_each(const rlhf__json *object,
-                            rlhf_status (*fn)(void *arg, const char *key, rlhf__json *value),
+                            rlhf_status (*fn)(void *arg, const char *key,
+                                              rlhf__json *value),
                             void *arg);
 /* The value, or the fallback if json is NULL or of another type. */
 int64_t rlhf__json_i64(const rlhf__json *json, int64_t fallback);
@@ -53,8 +54,8 @@ rlhf__json *rlhf__json_new_null(void);
 rlhf__json *rlhf__json_copy(const rlhf__json *json); /* deep */
 rlhf_status rlhf__json_set(rlhf__json *object, const char *key, rlhf__json *value);
 rlhf_status rlhf__json_append(rlhf__json *array, rlhf__json *value);
-/* Text of the value appended to `out`: indent spaces a level, 0 for one line. Numbers keep all
- * digits and the C locale. */
+/* Text of the value appended to `out`: indent spaces a level, 0 for one line. Numbers
+ * keep all digits and the C locale. */
 rlhf_status rlhf__json_dump(const rlhf__json *json, int indent, rlhf__buffer *out);
 
 #endif

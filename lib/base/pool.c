@@ -1,5 +1,5 @@
-/* A small pool: workers sleep on a condition variable after a short spin; a run publishes a job,
- * and everybody takes tiles from one atomic counter. */
+/* A small pool: workers sleep on a condition variable after a short spin; a run
+ * publishes a job, and everybody takes tiles from one atomic counter. */
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -64,7 +64,8 @@ static void set_worker_float_state(void)
 static void take_tiles(rlhf__pool *pool, int32_t thread)
 {
     for (;;) {
-        int64_t tile = atomic_fetch_add_explicit(&pool->next_tile, 1, memory_order_relaxed);
+        int64_t tile =
+            atomic_fetch_add_explicit(&pool->next_tile, 1, memory_order_relaxed);
         if (tile >= pool->num_tiles)
             return;
         pool->fn(pool->arg, tile, thread);
@@ -115,7 +116,8 @@ static void publish(rlhf__pool *pool)
     }
 }
 
-/* Starts the workers with all signals blocked: the host's handlers run on the host's threads. */
+/* Starts the workers with all signals blocked: the host's handlers run on the host's
+ * threads. */
 static int start_workers(rlhf__pool *pool)
 {
     sigset_t all, previous;
@@ -151,7 +153,8 @@ rlhf_status rlhf__pool_create(struct rlhf_context *context, int32_t num_threads,
     if (status == RLHF_OK) {
         int error = start_workers(pool);
         if (error)
-            status = rlhf__fail_errno(error, NULL, "cannot start %d threads", num_threads - 1);
+            status =
+                rlhf__fail_errno(error, NULL, "cannot start %d threads", num_threads - 1);
     }
     if (status != RLHF_OK) {
         rlhf__pool_free(pool);
@@ -191,7 +194,8 @@ void rlhf__pool_run(rlhf__pool *pool, int64_t num_tiles, rlhf__tile_fn fn, void 
     atomic_store_explicit(&pool->working, pool->num_threads - 1, memory_order_relaxed);
     publish(pool);
     take_tiles(pool, 0);
-    for (int spin = 0; atomic_load_explicit(&pool->working, memory_order_acquire) > 0; spin++)
+    for (int spin = 0; atomic_load_explicit(&pool->working, memory_order_acquire) > 0;
+         spin++)
         relax(spin);
 }
 

@@ -33,8 +33,8 @@ void rlhf__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out
 
 void rlhf__rng_words(uint64_t seed, uint64_t stream, uint64_t position, uint32_t out[4])
 {
-    uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32), (uint32_t)stream,
-                           (uint32_t)(stream >> 32)};
+    uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32),
+                           (uint32_t)stream, (uint32_t)(stream >> 32)};
     uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
 
     rlhf__philox(counter, key, out);
@@ -66,7 +66,8 @@ double rlhf__rng_normal(uint64_t seed, uint64_t stream, uint64_t position)
            cos(6.283185307179586476925 * unit(w[2], w[3]));
 }
 
-uint64_t rlhf__rng_below(uint64_t seed, uint64_t stream, uint64_t position, uint64_t bound)
+uint64_t rlhf__rng_below(uint64_t seed, uint64_t stream, uint64_t position,
+                         uint64_t bound)
 {
     uint32_t w[4];
 

@@ -25,8 +25,17 @@ static inline bool rlhf__size_add(size_t a, size_t b, size_t *out)
     return true;
 }
 
-static inline int64_t rlhf__min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t rlhf__max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t rlhf__ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t rlhf__min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t rlhf__max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static inline int64_t rlhf__ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
 
 #endif

@@ -53,13 +53,14 @@ static void set_default(const rlhf__field *field, void *options)
     }
 }
 
-rlhf_status rlhf__struct_init(const rlhf__struct_desc *desc, void *options, size_t struct_size)
+rlhf_status rlhf__struct_init(const rlhf__struct_desc *desc, void *options,
+                              size_t struct_size)
 {
     if (!options)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL", desc->name);
     if (struct_size < desc->min_size)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size %zu is below %zu", desc->name,
-                          struct_size, desc->min_size);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size %zu is below %zu",
+                          desc->name, struct_size, desc->min_size);
     memset(options, 0, struct_size);
     memcpy(options, &struct_size, sizeof struct_size);
     for (int32_t i = 0; i < desc->num_fields; i++)
@@ -84,19 +85,24 @@ static rlhf_status known_size(const void *theirs, size_t min_size, size_t size,
 
     memcpy(&given, theirs, sizeof given);
     if (given < min_size)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size %zu is below %zu (was it "
-                          "initialised?)", name, given, min_size);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "%s: struct_size %zu is below %zu (was it "
+                          "initialised?)",
+                          name, given, min_size);
     if (given > (size_t)1 << 20)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size %zu is not plausible", name,
-                          given);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size %zu is not plausible",
+                          name, given);
     if (given > size && !all_zero((const char *)theirs + size, given - size))
-        return rlhf__fail(RLHF_ERR_UNSUPPORTED, "%s sets a field that is newer than this "
-                          "library (struct_size %zu, known %zu)", name, given, size);
+        return rlhf__fail(RLHF_ERR_UNSUPPORTED,
+                          "%s sets a field that is newer than this "
+                          "library (struct_size %zu, known %zu)",
+                          name, given, size);
     *out_known = given < size ? given : size;
     return RLHF_OK;
 }
 
-rlhf_status rlhf__struct_read(const rlhf__struct_desc *desc, const void *options, void *out)
+rlhf_status rlhf__struct_read(const rlhf__struct_desc *desc, const void *options,
+                              void *out)
 {
     size_t known = 0;
 
@@ -111,8 +117,8 @@ rlhf_status rlhf__struct_read(const rlhf__struct_desc *desc, const void *options
     return RLHF_OK;
 }
 
-static rlhf_status range_error(const rlhf__field *field, const char *relation, double bound,
-                               const char *value)
+static rlhf_status range_error(const rlhf__field *field, const char *relation,
+                               double bound, const char *value)
 {
     char bound_text[32];
 
@@ -125,8 +131,9 @@ static rlhf_status range_error(const rlhf__field *field, const char *relation, d
 static rlhf_status check_range(const rlhf__field *field, double value, const char *text)
 {
     if (field->type == RLHF__FIELD_F64 && !isfinite(value))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be finite, got %s",
-                                           field->name, text),
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "%s must be finite, got %s", field->name,
+                                           text),
                                 field->name);
     if (field->min_exclusive ? value <= field->min : value < field->min)
         return range_error(field, field->min_exclusive ? ">" : ">=", field->min, text);
@@ -140,9 +147,9 @@ static rlhf_status check_enum(const rlhf__field *field, int32_t value)
     for (const rlhf__enum_name *n = field->names; n->name; n++)
         if (n->value == value)
             return RLHF_OK;
-    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "%s has no value %d", field->name,
-                                       value),
-                            field->name);
+    return rlhf__fail_field(
+        rlhf__fail(RLHF_ERR_INVALID_ARG, "%s has no value %d", field->name, value),
+        field->name);
 }
 
 rlhf_status rlhf__field_check(const rlhf__field *field, const void *options)
@@ -159,8 +166,8 @@ rlhf_status rlhf__field_check(const rlhf__field *field, const void *options)
         memcpy(&i32, at, sizeof i32);
         if (i32 == 0 || i32 == 1)
             return RLHF_OK;
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be 0 or 1, got %d",
-                                           field->name, i32),
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "%s must be 0 or 1, got %d", field->name, i32),
                                 field->name);
     case RLHF__FIELD_ENUM:
         memcpy(&i32, at, sizeof i32);
@@ -193,8 +200,8 @@ const rlhf__field *rlhf__struct_find(const rlhf__struct_desc *desc, const char *
     return NULL;
 }
 
-rlhf_status rlhf__struct_copy_in(const void *theirs, size_t min_size, size_t size, void *out,
-                                 const char *name)
+rlhf_status rlhf__struct_copy_in(const void *theirs, size_t min_size, size_t size,
+                                 void *out, const char *name)
 {
     size_t known = 0;
 
@@ -216,8 +223,8 @@ rlhf_status rlhf__struct_copy_out(const void *ours, size_t size, void *theirs,
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL", name);
     memcpy(&given, theirs, sizeof given);
     if (given < sizeof given || given > (size_t)1 << 20)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size is %zu; set it to sizeof",
-                          name, given);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "%s: struct_size is %zu; set it to sizeof", name, given);
     memset(theirs, 0, given);
     memcpy(theirs, ours, given < size ? given : size);
     memcpy(theirs, &given, sizeof given);

@@ -1,9 +1,9 @@
-/* safetensors files (https://github.com/huggingface/safetensors, "Format"): eight bytes of
- * little-endian header size, a JSON header, then the tensors' bytes end to end.
+/* safetensors files (https://github.com/huggingface/safetensors, "Format"): eight bytes
+ * of little-endian header size, a JSON header, then the tensors' bytes end to end.
  *
- * Reading checks the whole header before a byte of data is used, never maps the file (a file
- * cut short under a mapping kills the process) and reads each tensor straight into its target.
- * Every error names the file, the tensor and the offending value. */
+ * Reading checks the whole header before a byte of data is used, never maps the file
+ * (a file cut short under a mapping kills the process) and reads each tensor straight
+ * into its target. Every error names the file, the tensor and the offending value. */
 #ifndef RLHF_CKPT_SAFETENSORS_H
 #define RLHF_CKPT_SAFETENSORS_H
 
@@ -37,7 +37,7 @@ typedef enum rlhf__dtype {
 const char *rlhf__dtype_name(rlhf__dtype dtype); /* "F32" */
 int64_t rlhf__dtype_size(rlhf__dtype dtype);     /* bytes of an element */
 
-/* --- reading ------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------ */
 
 typedef struct rlhf__tensor_entry {
     const char *name;
@@ -50,16 +50,18 @@ typedef struct rlhf__tensor_entry {
 
 typedef struct rlhf__tensor_file rlhf__tensor_file;
 
-/* Opens the file and checks its header: FORMAT for anything the format forbids (header over
- * 100 MB or over the file, JSON, shape and bytes that disagree, offsets overlapping, with
- * holes, or not ending where the file ends), UNSUPPORTED for a dtype not listed above. */
+/* Opens the file and checks its header: FORMAT for anything the format forbids (header
+ * over 100 MB or over the file, JSON, shape and bytes that disagree, offsets
+ * overlapping, with holes, or not ending where the file ends), UNSUPPORTED for a dtype
+ * not listed above. */
 rlhf_status rlhf__tensor_file_open(rlhf_context *context, const char *path,
                                    rlhf__tensor_file **out_file);
 void rlhf__tensor_file_close(rlhf__tensor_file *file); /* NULL ok */
 const char *rlhf__tensor_file_path(const rlhf__tensor_file *file);
 int64_t rlhf__tensor_file_count(const rlhf__tensor_file *file);
 /* In the order of the data; valid until the file is closed. */
-const rlhf__tensor_entry *rlhf__tensor_file_at(const rlhf__tensor_file *file, int64_t index);
+const rlhf__tensor_entry *rlhf__tensor_file_at(const rlhf__tensor_file *file,
+                                               int64_t index);
 /* NULL if there is no such tensor. */
 const rlhf__tensor_entry *rlhf__tensor_file_find(const rlhf__tensor_file *file,
                                                  const char *name);
@@ -77,7 +79,7 @@ rlhf_status rlhf__file_sha256(rlhf_context *context, const char *path, char out_
 /* "[768, 2304]" for messages. */
 void rlhf__tensor_shape_text(const int64_t *shape, int32_t rank, char out_text[128]);
 
-/* --- writing ------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------ */
 
 typedef struct rlhf__tensor_spec {
     const char *name; /* borrowed until _create returns */
@@ -88,9 +90,9 @@ typedef struct rlhf__tensor_spec {
 
 typedef struct rlhf__tensor_writer rlhf__tensor_writer;
 
-/* Starts `name` in the folder with the header of all tensors: they stand in the order given,
- * the header is padded with spaces to a multiple of 8, its metadata is {"format": "pt"}.
- * `hash`: take the SHA-256 of what is written. */
+/* Starts `name` in the folder with the header of all tensors: they stand in the order
+ * given, the header is padded with spaces to a multiple of 8, its metadata is
+ * {"format": "pt"}. `hash`: take the SHA-256 of what is written. */
 rlhf_status rlhf__tensor_writer_create(rlhf__folder *folder, rlhf_context *context,
                                        const char *name, const rlhf__tensor_spec *specs,
                                        int64_t num_specs, bool hash,

@@ -45,7 +45,7 @@ int64_t rlhf__rows_num_targets(const rlhf__rows *rows, int64_t first, int64_t co
 typedef struct rlhf__cut {
     int64_t *order; /* [num_rows] */
     int64_t
-        *starts; /* [num_micro + 1]: micro-batch m is order[starts[m] .. starts[m + 1]) */
+        *starts; /* [num_micro + 1]; micro-batch m: order[starts[m] .. starts[m + 1]) */
     int64_t num_micro;
 } rlhf__cut;
 /* by_length: longest rows first (ties by row), so that each micro-batch holds rows of

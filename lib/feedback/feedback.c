@@ -407,8 +407,7 @@ rlhf_status rlhf__feedback_get_info(rlhf__feedback *feedback,
     RLHF__TRY(rlhf__store_prepare(
         feedback,
         "SELECT count(*), coalesce(sum(choice = 0), 0), coalesce(sum(choice IN (1, 2)), "
-        "0),"
-        " coalesce(sum(choice = 3), 0), coalesce(sum(choice = 4), 0) FROM choice",
+        "0), coalesce(sum(choice = 3), 0), coalesce(sum(choice = 4), 0) FROM choice",
         &statement));
     status = rlhf__store_step(feedback, statement, &row);
     if (status == RLHF_OK && row) {

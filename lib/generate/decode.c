@@ -1,20 +1,22 @@
 /* One position of a group of sequences: forward through the caches, head, pick, log-prob.
  *
- * The log-probability goes the way that training goes (hidden row, head matmul, rlhf__logprob
- * with the same inverse temperature and mask), so it is the same number, bit for bit. */
+ * The log-probability goes the way that training goes (hidden row, head matmul,
+ * rlhf__logprob with the same inverse temperature and mask), so it is the same number,
+ * bit for bit. */
 #include "generate/generator.h"
 
 #include "base/size.h"
 
 #define LOGITS_BUDGET ((int64_t)1 << 23) /* floats of logits at once: 32 MiB */
 
-/* The group's new tokens end to end: the prompt of one that begins, else the last token. */
+/* The group's new tokens end to end: the prompt of one that begins, else the last
+ * token. */
 typedef struct group {
     int32_t *tokens;
     int64_t *cu_seqlens;
     int64_t *last_rows; /* row of each sequence's newest token */
     rlhf__kv_cache **caches;
-    int64_t *past;      /* cache lengths before, to go back to */
+    int64_t *past; /* cache lengths before, to go back to */
 } group;
 
 static rlhf_status build_group(rlhf__generator *g, const int64_t *which, int64_t count,
@@ -23,7 +25,8 @@ static rlhf_status build_group(rlhf__generator *g, const int64_t *which, int64_t
     rlhf__arena *arena = g->tape->arena;
     int64_t total = 0;
 
-    RLHF__TRY(rlhf__arena_alloc(arena, count + 1, sizeof *out->cu_seqlens, &out->cu_seqlens));
+    RLHF__TRY(
+        rlhf__arena_alloc(arena, count + 1, sizeof *out->cu_seqlens, &out->cu_seqlens));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->last_rows, &out->last_rows));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->caches, &out->caches));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->past, &out->past));
@@ -46,7 +49,8 @@ static rlhf_status build_group(rlhf__generator *g, const int64_t *which, int64_t
     return RLHF_OK;
 }
 
-static void mask_stop_tokens(const rlhf__generator *g, const rlhf__answer *a, float *logits)
+static void mask_stop_tokens(const rlhf__generator *g, const rlhf__answer *a,
+                             float *logits)
 {
     if (a->num_tokens - a->num_prompt >= g->settings.min_new_tokens)
         return;
@@ -70,8 +74,8 @@ static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t c
         const rlhf__draw draw = {g->settings.seed, a->id, a->num_tokens, a->num_prompt,
                                  a->tokens};
         mask_stop_tokens(g, a, logits + i * vocab);
-        RLHF__TRY(rlhf__sampler_pick(g->context, arena, g->sampler, a->sampler_state, &draw,
-                                     logits + i * vocab, vocab, &targets[i]));
+        RLHF__TRY(rlhf__sampler_pick(g->context, arena, g->sampler, a->sampler_state,
+                                     &draw, logits + i * vocab, vocab, &targets[i]));
     }
     rlhf__logprob(g->context, logits, vocab, count, vocab, targets,
                   (float)(1.0 / g->settings.temperature), logprobs, entropies, NULL);
@@ -106,7 +110,8 @@ static rlhf_status pick_all(rlhf__generator *g, const int64_t *which, int64_t co
     return status;
 }
 
-rlhf_status rlhf__generator_decode(rlhf__generator *g, const int64_t *which, int64_t count)
+rlhf_status rlhf__generator_decode(rlhf__generator *g, const int64_t *which,
+                                   int64_t count)
 {
     group members = {0};
     rlhf__var *hidden = NULL;

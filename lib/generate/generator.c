@@ -1,4 +1,5 @@
-/* The generator's life: sequences wait, take a slot, are decoded position by position, end. */
+/* The generator's life: sequences wait, take a slot, are decoded position by position,
+ * end. */
 #include "generate/generator.h"
 
 #include <inttypes.h>
@@ -29,14 +30,16 @@ static const rlhf__field generator_fields[] = {
      .min_exclusive = true, .max = HUGE_VAL, .max_exclusive = true,
      .help = "tau of the log-probabilities recorded"},
     {FIELD(tokenizer), .type = RLHF__FIELD_POINTER, .help = "for text; NULL without"},
-    {FIELD(text), .type = RLHF__FIELD_POINTER, .help = "text callback; NULL: no streaming"},
+    {FIELD(text), .type = RLHF__FIELD_POINTER,
+     .help = "text callback; NULL: no streaming"},
     {FIELD(text_user_data), .type = RLHF__FIELD_POINTER, .help = "its first argument"},
 };
 #undef FIELD
 
 const rlhf__struct_desc rlhf__generator_options_desc = {
-    "rlhf_generator_options", sizeof(rlhf_generator_options), sizeof(rlhf_generator_options),
-    generator_fields, sizeof generator_fields / sizeof generator_fields[0]};
+    "rlhf_generator_options", sizeof(rlhf_generator_options),
+    sizeof(rlhf_generator_options), generator_fields,
+    sizeof generator_fields / sizeof generator_fields[0]};
 
 static rlhf_status copy_stop_tokens(rlhf__generator *g,
                                     const rlhf__generator_settings *settings)
@@ -160,14 +163,16 @@ static int64_t room(const rlhf__generator *g, int64_t num_prompt)
 /* Slots for max_active sequences; an index stack holds the free ones. */
 static rlhf_status make_slots(rlhf__generator *g, int64_t count)
 {
-    RLHF__TRY(rlhf__grow(g->context, &g->slots, &g->slots_capacity, count, sizeof *g->slots));
+    RLHF__TRY(
+        rlhf__grow(g->context, &g->slots, &g->slots_capacity, count, sizeof *g->slots));
     RLHF__TRY(rlhf__grow(g->context, &g->free_slots, &g->free_capacity, count,
                          sizeof *g->free_slots));
-    RLHF__TRY(
-        rlhf__grow(g->context, &g->active, &g->active_capacity, count, sizeof *g->active));
+    RLHF__TRY(rlhf__grow(g->context, &g->active, &g->active_capacity, count,
+                         sizeof *g->active));
     for (; g->num_slots < count; g->num_slots++)
         g->slots[g->num_slots] = (rlhf__kv_cache){.context = g->context};
-    RLHF__TRY(rlhf__grow(g->context, &g->todo, &g->todo_capacity, count, sizeof *g->todo));
+    RLHF__TRY(
+        rlhf__grow(g->context, &g->todo, &g->todo_capacity, count, sizeof *g->todo));
     g->num_free = 0;
     for (int64_t i = g->num_slots - 1; i >= 0; i--)
         g->free_slots[g->num_free++] = i;
@@ -207,7 +212,8 @@ rlhf_status rlhf__generator_start(rlhf__generator *g, const int32_t *tokens,
                                        .logprobs = g->logprobs + total,
                                        .slot = -1,
                                        .pending = -1};
-        memcpy(g->answers[s].tokens, tokens + cu_seqlens[s], (size_t)length * sizeof *tokens);
+        memcpy(g->answers[s].tokens, tokens + cu_seqlens[s],
+               (size_t)length * sizeof *tokens);
         total += room(g, length);
     }
     g->num_answers = num_seqs;
@@ -225,15 +231,14 @@ static rlhf_status admit(rlhf__generator *g)
     }
     if (g->settings.tokenizer && g->settings.text && !a->stream)
         RLHF__TRY(rlhf__text_stream_create(g->context, g->settings.tokenizer,
-                                           RLHF__DECODE_SKIP_SPECIAL,
-                                           &a->stream));
+                                           RLHF__DECODE_SKIP_SPECIAL, &a->stream));
     a->slot = (int32_t)g->free_slots[--g->num_free];
     g->active[g->num_active++] = g->next_waiting++;
     return RLHF_OK;
 }
 
-/* Every active cache to one capacity that holds the next position, grown by half so that long
- * answers do not copy at each block. */
+/* Every active cache to one capacity that holds the next position, grown by half so
+ * that long answers do not copy at each block. */
 static rlhf_status reserve_caches(rlhf__generator *g)
 {
     int64_t needed = 0;
@@ -241,7 +246,8 @@ static rlhf_status reserve_caches(rlhf__generator *g)
     for (int64_t i = 0; i < g->num_active; i++)
         needed = rlhf__max_i64(needed, g->answers[g->active[i]].num_tokens);
     if (needed > g->cache_capacity) {
-        int64_t target = rlhf__max_i64(needed + RLHF__ATTENTION_BLOCK, g->cache_capacity * 3 / 2);
+        int64_t target =
+            rlhf__max_i64(needed + RLHF__ATTENTION_BLOCK, g->cache_capacity * 3 / 2);
         target = rlhf__min_i64(target, rlhf__max_i64(needed, g->longest_possible));
         g->cache_capacity =
             rlhf__ceil_div(target, RLHF__ATTENTION_BLOCK) * RLHF__ATTENTION_BLOCK;
@@ -282,7 +288,8 @@ static bool is_stop(const rlhf__generator *g, int32_t token)
     return false;
 }
 
-static rlhf_status stream_text(rlhf__generator *g, rlhf__answer *a, int32_t id, bool *out_end)
+static rlhf_status stream_text(rlhf__generator *g, rlhf__answer *a, int32_t id,
+                               bool *out_end)
 {
     const char *text = NULL;
     size_t size = 0;

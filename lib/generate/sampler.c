@@ -1,6 +1,6 @@
-/* Picking a token. The plain softmax walks the distribution once, in double, against a uniform
- * keyed by (seed, sequence, position); the truncated ones take candidates off a heap, best
- * first, so that a large vocabulary is never sorted. */
+/* Picking a token. The plain softmax walks the distribution once, in double, against a
+ * uniform keyed by (seed, sequence, position); the truncated ones take candidates off
+ * a heap, best first, so that a large vocabulary is never sorted. */
 #include "generate/sampler.h"
 
 #include <inttypes.h>
@@ -59,7 +59,8 @@ rlhf_status rlhf__sampler_create_custom(const rlhf_sampler_ops *ops, void *user_
     rlhf__sampler *sampler = NULL;
 
     *out_sampler = NULL;
-    RLHF__TRY(rlhf__struct_copy_in(ops, sizeof own, sizeof own, &own, "rlhf_sampler_ops"));
+    RLHF__TRY(
+        rlhf__struct_copy_in(ops, sizeof own, sizeof own, &own, "rlhf_sampler_ops"));
     if (!own.sample)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_sampler_ops.sample is NULL");
     if (!(own.softmax_temperature >= 0.0) || isinf(own.softmax_temperature))
@@ -107,20 +108,23 @@ void rlhf__sampler_end(const rlhf__sampler *sampler, void *state)
 /* Four uniforms a position: the position counts in fours, so none is shared. */
 double rlhf__draw_uniform(const rlhf__draw *draw, int32_t index)
 {
-    return rlhf__rng_uniform(draw->seed,
-                             rlhf__rng_stream(RLHF__RNG_SAMPLE, (uint64_t)draw->sequence_id),
-                             (uint64_t)draw->position * 4 + (uint64_t)index);
+    return rlhf__rng_uniform(
+        draw->seed, rlhf__rng_stream(RLHF__RNG_SAMPLE, (uint64_t)draw->sequence_id),
+        (uint64_t)draw->position * 4 + (uint64_t)index);
 }
 
 static rlhf_status fail_not_finite(const rlhf__draw *draw)
 {
     return rlhf__fail(RLHF_ERR_NUMERIC,
-                      "logits of sequence %" PRId64 " at position %" PRId64 " are not finite",
+                      "logits of sequence %" PRId64 " at position %" PRId64
+                      " are not finite",
                       draw->sequence_id, draw->position);
 }
 
-/* Inverse CDF over probs[vocab]; masked tokens count as 0. -1 if nothing can be picked. */
-static int32_t draw_by_cdf(const float *logits, const float *probs, int64_t vocab, double u)
+/* Inverse CDF over probs[vocab]; masked tokens count as 0. -1 if nothing can be
+ * picked. */
+static int32_t draw_by_cdf(const float *logits, const float *probs, int64_t vocab,
+                           double u)
 {
     double total = 0.0, sum = 0.0;
     int32_t last = -1;
@@ -178,10 +182,11 @@ static candidate pop(candidate *heap, int64_t *count)
     return best;
 }
 
-/* Moves the candidates that stay from the heap to kept[], best first: of the top_k, the shortest
- * run that reaches top_p of their mass, of that those with min_p of the largest. At least one. */
-static int64_t truncate(const rlhf_sampler_options *options, candidate *heap, int64_t count,
-                        candidate *kept)
+/* Moves the candidates that stay from the heap to kept[], best first: of the top_k,
+ * the shortest run that reaches top_p of their mass, of that those with min_p of the
+ * largest. At least one. */
+static int64_t truncate(const rlhf_sampler_options *options, candidate *heap,
+                        int64_t count, candidate *kept)
 {
     const int64_t limit =
         options->top_k > 0 ? rlhf__min_i64(options->top_k, count) : count;
@@ -199,7 +204,8 @@ static int64_t truncate(const rlhf_sampler_options *options, candidate *heap, in
         for (int64_t i = 0; i < count; i++)
             mass += (double)heap[i].prob;
     }
-    while (num < limit && (num == 0 || options->top_p >= 1.0 || sum < options->top_p * mass)) {
+    while (num < limit &&
+           (num == 0 || options->top_p >= 1.0 || sum < options->top_p * mass)) {
         if (num >= popped)
             kept[popped++] = pop(heap, &count);
         if (num > 0 && (double)kept[num].prob < options->min_p * (double)kept[0].prob)
@@ -209,7 +215,8 @@ static int64_t truncate(const rlhf_sampler_options *options, candidate *heap, in
     return num;
 }
 
-static rlhf_status pick_truncated(rlhf__arena *scratch, const rlhf_sampler_options *options,
+static rlhf_status pick_truncated(rlhf__arena *scratch,
+                                  const rlhf_sampler_options *options,
                                   const float *logits, const float *probs, int64_t vocab,
                                   double u, int32_t *out_token)
 {
@@ -260,12 +267,12 @@ static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
 }
 
 /* The host sees a masked token's logit as -infinity. */
-static rlhf_status pick_custom(rlhf__arena *scratch, const rlhf__sampler *sampler, void *state,
-                               const rlhf__draw *draw, const float *logits, int64_t vocab,
-                               int32_t *out_token)
+static rlhf_status pick_custom(rlhf__arena *scratch, const rlhf__sampler *sampler,
+                               void *state, const rlhf__draw *draw, const float *logits,
+                               int64_t vocab, int32_t *out_token)
 {
-    rlhf_sample_info info = {sizeof info, draw->sequence_id, draw->position,
-                             draw->num_prompt, draw->tokens, {0}};
+    rlhf_sample_info info = {sizeof info,      draw->sequence_id, draw->position,
+                             draw->num_prompt, draw->tokens,      {0}};
     float *shown = NULL;
     int32_t token = -1;
 
@@ -283,8 +290,8 @@ static rlhf_status pick_custom(rlhf__arena *scratch, const rlhf__sampler *sample
                           (int)status, draw->sequence_id, draw->position);
     if (token < 0 || token >= vocab)
         return rlhf__fail(RLHF_ERR_CALLBACK,
-                          "the sampler gave token %" PRId32 ", not in [0, %" PRId64 ")", token,
-                          vocab);
+                          "the sampler gave token %" PRId32 ", not in [0, %" PRId64 ")",
+                          token, vocab);
     if (!(logits[token] > RLHF__MASKED_LOGIT))
         return rlhf__fail(RLHF_ERR_CALLBACK,
                           "the sampler gave token %" PRId32

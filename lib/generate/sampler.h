@@ -9,7 +9,7 @@
 
 /* Belongs to no context: one sampler serves generators of several. */
 typedef struct rlhf__sampler {
-    rlhf_sampler_ops ops;         /* a host's; `sample` NULL: the library's own */
+    rlhf_sampler_ops ops; /* a host's; `sample` NULL: the library's own */
     void *user_data;
     rlhf_sampler_options options; /* of the library's own */
     double softmax_temperature;   /* tau if it draws from softmax(logits / tau); else 0 */
@@ -33,14 +33,14 @@ void rlhf__sampler_end(const rlhf__sampler *sampler, void *state);
 typedef struct rlhf__draw {
     uint64_t seed;
     int64_t sequence_id;
-    int64_t position;      /* tokens so far */
+    int64_t position; /* tokens so far */
     int64_t num_prompt;
     const int32_t *tokens; /* [position] */
 } rlhf__draw;
 
-/* Picks a token. logits[vocab_size]; one of RLHF__MASKED_LOGIT or below is never picked.
- * NUMERIC if the logits are not finite; CALLBACK if the host's sampler failed or gave a token
- * that cannot be. Scratch is the arena's. */
+/* Picks a token. logits[vocab_size]; one of RLHF__MASKED_LOGIT or below is never
+ * picked. NUMERIC if the logits are not finite; CALLBACK if the host's sampler failed
+ * or gave a token that cannot be. Scratch is the arena's. */
 rlhf_status rlhf__sampler_pick(rlhf_context *context, rlhf__arena *scratch,
                                const rlhf__sampler *sampler, void *state,
                                const rlhf__draw *draw, const float *logits,

@@ -13,11 +13,12 @@
 typedef enum rlhf__hub_family {
     RLHF__HUB_GPT2,
     RLHF__HUB_LLAMA,
-    RLHF__HUB_OWN /* what neither can express: model_type "rlhf", read by this library only */
+    RLHF__HUB_OWN /* what neither can express: model_type "rlhf", read by this library
+                     only */
 } rlhf__hub_family;
 
-/* Fields of the folder that a model was loaded from: written back on save unless the model has
- * a field of its own for them. */
+/* Fields of the folder that a model was loaded from: written back on save unless the
+ * model has a field of its own for them. */
 typedef struct rlhf__hub_origin {
     rlhf_context *context; /* a reference of its own */
     rlhf__json *document;
@@ -37,9 +38,9 @@ typedef struct rlhf__hub_score {
 /* A config as read. */
 typedef struct rlhf__hub_config {
     rlhf__hub_family family;
-    rlhf_model_config model;      /* layers points to `layers` or is NULL */
+    rlhf_model_config model; /* layers points to `layers` or is NULL */
     rlhf_layer_config *layers;
-    rlhf__hub_score score;        /* of a reward model; scale 1 */
+    rlhf__hub_score score; /* of a reward model; scale 1 */
 } rlhf__hub_config;
 void rlhf__hub_config_clear(rlhf__hub_config *config);
 
@@ -50,13 +51,15 @@ void rlhf__hub_config_clear(rlhf__hub_config *config);
 rlhf_status rlhf__hub_config_read(rlhf_context *context, const rlhf__json *document,
                                   const char *path, bool reward, rlhf__hub_config *out);
 
-/* The family that expresses a canonical config (every field set, every layer listed) exactly. */
+/* The family that expresses a canonical config (every field set, every layer listed)
+ * exactly. */
 rlhf__hub_family rlhf__hub_family_of(const rlhf_model_config *config);
 
-/* A new config.json document for a canonical config; `score` is NULL for a language model,
- * `origin` may be NULL. */
+/* A new config.json document for a canonical config; `score` is NULL for a language
+ * model, `origin` may be NULL. */
 rlhf_status rlhf__hub_config_write(rlhf_context *context, const rlhf_model_config *config,
                                    const rlhf__hub_score *score,
-                                   const rlhf__hub_origin *origin, rlhf__json **out_document);
+                                   const rlhf__hub_origin *origin,
+                                   rlhf__json **out_document);
 
 #endif

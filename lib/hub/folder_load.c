@@ -17,7 +17,7 @@
 #define MAX_CONFIG ((int64_t)16 << 20)
 #define MAX_INDEX  ((int64_t)64 << 20)
 #define MAX_SHARDS 1024
-#define PIECE      ((int64_t)1 << 18) /* floats of a transposed tensor in memory at once */
+#define PIECE      ((int64_t)1 << 18) /* floats of a transposed tensor at once */
 
 typedef struct loader {
     rlhf_context *context;

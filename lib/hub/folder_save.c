@@ -27,8 +27,8 @@ typedef struct saver {
     int64_t scratch_size;
 } saver;
 
-/* The folder's other files are kept, but not the weights of the model that was there: a reader
- * would find two models. */
+/* The folder's other files are kept, but not the weights of the model that was there:
+ * a reader would find two models. */
 static bool is_old_weights(const char *name)
 {
     static const char *const patterns[] = {

@@ -15,12 +15,13 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
     int64_t w = job->width;
 
     if (job->kind != RLHF__SWIGLU) {
-        job->table->gelu(job->kind == RLHF__GELU_ERF, job->x + first * w, (last - first) * w,
-                         job->out + first * w);
+        job->table->gelu(job->kind == RLHF__GELU_ERF, job->x + first * w,
+                         (last - first) * w, job->out + first * w);
         return;
     }
     for (int64_t i = first; i < last; i++)
-        job->table->swiglu(job->x + 2 * i * w, job->x + (2 * i + 1) * w, w, job->out + i * w);
+        job->table->swiglu(job->x + 2 * i * w, job->x + (2 * i + 1) * w, w,
+                           job->out + i * w);
 }
 
 void rlhf__activation_forward(rlhf_context *ctx, rlhf__activation kind, const float *x,
@@ -38,12 +39,14 @@ static void backward_rows(void *arg, int64_t first, int64_t last)
 
     if (job->kind != RLHF__SWIGLU) {
         job->table->gelu_grad(job->kind == RLHF__GELU_ERF, job->dy + first * w,
-                              job->x + first * w, (last - first) * w, job->out + first * w);
+                              job->x + first * w, (last - first) * w,
+                              job->out + first * w);
         return;
     }
     for (int64_t i = first; i < last; i++)
-        job->table->swiglu_grad(job->dy + i * w, job->x + 2 * i * w, job->x + (2 * i + 1) * w,
-                                w, job->out + 2 * i * w, job->out + (2 * i + 1) * w);
+        job->table->swiglu_grad(job->dy + i * w, job->x + 2 * i * w,
+                                job->x + (2 * i + 1) * w, w, job->out + 2 * i * w,
+                                job->out + (2 * i + 1) * w);
 }
 
 void rlhf__activation_grad(rlhf_context *ctx, rlhf__activation kind, const float *dy,

@@ -1,8 +1,10 @@
-/* Causal attention with the online softmax, blocked by 64 keys (after Dao et al. 2022), over ragged
- * sequences; forward for training and prefill, and with a cache. Backward is in attention_grad.c.
+/* Causal attention with the online softmax, blocked by 64 keys (after Dao et al. 2022),
+ * over ragged sequences; forward for training and prefill, and with a cache. Backward is
+ * in attention_grad.c.
  *
- * A row's arithmetic never depends on which other rows are computed with it: blocks that a row sees
- * whole go through the matrix kernel (one chain a row), a block seen in part goes row by row. */
+ * A row's arithmetic never depends on which other rows are computed with it: blocks
+ * that a row sees whole go through the matrix kernel (one chain a row), a block seen
+ * in part goes row by row. */
 #include <math.h>
 #include <string.h>
 
@@ -13,8 +15,8 @@ int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim)
     return num_kv_heads * rlhf__attention_head_size(capacity, head_dim);
 }
 
-void rlhf__attention_pack(const rlhf__attention *a, int64_t first, int64_t count, int64_t head,
-                          int64_t past, int64_t capacity, float *out)
+void rlhf__attention_pack(const rlhf__attention *a, int64_t first, int64_t count,
+                          int64_t head, int64_t past, int64_t capacity, float *out)
 {
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
     float *values = out + capacity * d;
@@ -32,7 +34,8 @@ void rlhf__attention_pack(const rlhf__attention *a, int64_t first, int64_t count
     }
 }
 
-/* Queries [0, count) of one head, the first at position `position`, against packed keys. */
+/* Queries [0, count) of one head, the first at position `position`, against packed
+ * keys. */
 typedef struct attend_args {
     const rlhf__kernels *table;
     const float *q;
@@ -41,7 +44,7 @@ typedef struct attend_args {
     const float *keys, *values; /* [blocks][d][64], [capacity][dp] */
     float *out;
     int64_t ldo;
-    float *lse; /* [count] or NULL */
+    float *lse;     /* [count] or NULL */
     float *scratch; /* rlhf__attend_scratch floats */
 } attend_args;
 
@@ -58,7 +61,8 @@ static int64_t attend_scratch(int64_t d)
 }
 
 /* Rows [r0, r1) see all of block b. */
-static void whole_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0, int64_t r1)
+static void whole_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
+                        int64_t r1)
 {
     int64_t dp = rlhf__attention_padded(g->d), rows = r1 - r0;
     float factors[BLOCK];
@@ -66,11 +70,12 @@ static void whole_block(const attend_args *g, attend_state *s, int64_t b, int64_
     if (rows <= 0)
         return;
     g->table->product(rows, BLOCK, g->d, g->q + r0 * g->ldq, g->ldq, 1,
-                      g->keys + b * BLOCK * g->d, BLOCK, s->scores + r0 * BLOCK, BLOCK, false);
+                      g->keys + b * BLOCK * g->d, BLOCK, s->scores + r0 * BLOCK, BLOCK,
+                      false);
     g->table->scale(g->scale, rows * BLOCK, s->scores + r0 * BLOCK);
     for (int64_t r = r0; r < r1; r++)
-        factors[r] = g->table->softmax_block(s->scores + r * BLOCK, 0, BLOCK, &s->m[r],
-                                             &s->l[r]);
+        factors[r] =
+            g->table->softmax_block(s->scores + r * BLOCK, 0, BLOCK, &s->m[r], &s->l[r]);
     g->table->product(rows, dp, BLOCK, s->scores + r0 * BLOCK, BLOCK, 1,
                       g->values + b * BLOCK * dp, dp, s->block + r0 * dp, dp, false);
     for (int64_t r = r0; r < r1; r++)
@@ -89,7 +94,8 @@ static void part_block(const attend_args *g, attend_state *s, int64_t b, int64_t
     g->table->scale(g->scale, BLOCK, scores);
     float factor = g->table->softmax_block(scores, first, last, &s->m[row], &s->l[row]);
     g->table->product(1, dp, last - first, scores + first, BLOCK, 1,
-                      g->values + (b * BLOCK + first) * dp, dp, s->block + row * dp, dp, false);
+                      g->values + (b * BLOCK + first) * dp, dp, s->block + row * dp, dp,
+                      false);
     g->table->scale_add(factor, s->block + row * dp, dp, s->sums + row * dp);
 }
 
@@ -97,7 +103,8 @@ static void part_block(const attend_args *g, attend_state *s, int64_t b, int64_t
 static void attend(const attend_args *g)
 {
     int64_t dp = rlhf__attention_padded(g->d);
-    attend_state s = {.scores = g->scratch, .sums = g->scratch + BLOCK * BLOCK,
+    attend_state s = {.scores = g->scratch,
+                      .sums = g->scratch + BLOCK * BLOCK,
                       .block = g->scratch + BLOCK * BLOCK + BLOCK * dp};
     int64_t last_block = (g->position + g->count - 1) / BLOCK;
     int64_t b = rlhf__attention_first_key(g->position, g->window) / BLOCK;
@@ -132,21 +139,21 @@ static void attend(const attend_args *g)
     }
 }
 
-/* --- threads ------------------------------------------------------------------------------ */
+/* --- threads ------------------------------------------------------------------------ */
 
 typedef struct attention_job {
     const rlhf__kernels *table;
     const rlhf__attention *a;
-    int64_t total;            /* tokens */
-    const int64_t *chunks;    /* [num_chunks][2]: sequence, first query in it */
+    int64_t total;         /* tokens */
+    const int64_t *chunks; /* [num_chunks][2]: sequence, first query in it */
     int64_t num_chunks;
-    float *const *packed;     /* [num_seqs] */
-    const int64_t *past;      /* [num_seqs], or NULL: 0 */
-    const int64_t *capacity;  /* [num_seqs] */
+    float *const *packed;    /* [num_seqs] */
+    const int64_t *past;     /* [num_seqs], or NULL: 0 */
+    const int64_t *capacity; /* [num_seqs] */
     float *out;
     int64_t ldo;
     float *lse;
-    float *scratch;           /* [threads][attend_scratch] */
+    float *scratch; /* [threads][attend_scratch] */
 } attention_job;
 
 static void pack_tile(void *arg, int64_t tile, int32_t thread)
@@ -155,8 +162,8 @@ static void pack_tile(void *arg, int64_t tile, int32_t thread)
     const rlhf__attention *a = job->a;
     int64_t s = tile / a->num_kv_heads, head = tile % a->num_kv_heads;
     int64_t count = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
-    float *out = job->packed[s] +
-                 head * rlhf__attention_head_size(job->capacity[s], a->head_dim);
+    float *out =
+        job->packed[s] + head * rlhf__attention_head_size(job->capacity[s], a->head_dim);
 
     (void)thread;
     rlhf__attention_pack(a, a->cu_seqlens[s], count, head, job->past ? job->past[s] : 0,
@@ -171,7 +178,8 @@ static void attend_tile(void *arg, int64_t tile, int32_t thread)
     int64_t s = job->chunks[2 * chunk], first = job->chunks[2 * chunk + 1];
     int64_t token = a->cu_seqlens[s] + first, left = a->cu_seqlens[s + 1] - token;
     int64_t group = a->num_heads / a->num_kv_heads, d = a->head_dim;
-    const float *keys = job->packed[s] + kv * rlhf__attention_head_size(job->capacity[s], d);
+    const float *keys =
+        job->packed[s] + kv * rlhf__attention_head_size(job->capacity[s], d);
 
     for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
         attend_args g = {.table = job->table,
@@ -192,7 +200,8 @@ static void attend_tile(void *arg, int64_t tile, int32_t thread)
     }
 }
 
-static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch, attention_job *job)
+static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
+                                 attention_job *job)
 {
     const rlhf__attention *a = job->a;
     int64_t *chunks = NULL, at = 0;
@@ -201,9 +210,9 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch, attent
     for (int64_t s = 0; s < a->num_seqs; s++)
         job->num_chunks += rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK);
     RLHF__TRY(rlhf__arena_alloc(scratch, 2 * job->num_chunks, sizeof *chunks, &chunks));
-    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__pool_num_threads(ctx->pool) *
-                                             attend_scratch(a->head_dim),
-                                sizeof(float), &job->scratch));
+    RLHF__TRY(rlhf__arena_alloc(
+        scratch, rlhf__pool_num_threads(ctx->pool) * attend_scratch(a->head_dim),
+        sizeof(float), &job->scratch));
     for (int64_t s = 0; s < a->num_seqs; s++)
         for (int64_t q = 0; q < a->cu_seqlens[s + 1] - a->cu_seqlens[s]; q += BLOCK) {
             chunks[at++] = s;
@@ -226,13 +235,19 @@ rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *capacity, &capacity));
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *packed, &packed));
     for (int64_t s = 0; s < a->num_seqs; s++) {
-        capacity[s] = rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK) * BLOCK;
-        RLHF__TRY(rlhf__arena_zalloc(scratch,
-                                     rlhf__kv_size(capacity[s], a->num_kv_heads, a->head_dim),
-                                     sizeof(float), &packed[s]));
+        capacity[s] =
+            rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK) * BLOCK;
+        RLHF__TRY(rlhf__arena_zalloc(
+            scratch, rlhf__kv_size(capacity[s], a->num_kv_heads, a->head_dim),
+            sizeof(float), &packed[s]));
     }
-    attention_job job = {.table = rlhf__table(ctx), .a = a, .packed = packed,
-                         .capacity = capacity, .out = out, .ldo = ldo, .lse = lse};
+    attention_job job = {.table = rlhf__table(ctx),
+                         .a = a,
+                         .packed = packed,
+                         .capacity = capacity,
+                         .out = out,
+                         .ldo = ldo,
+                         .lse = lse};
     RLHF__TRY(run_attention(ctx, scratch, &job));
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
@@ -249,8 +264,13 @@ rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *capacities, &capacities));
     for (int64_t s = 0; s < a->num_seqs; s++)
         capacities[s] = capacity;
-    attention_job job = {.table = rlhf__table(ctx), .a = a, .packed = caches, .past = past,
-                         .capacity = capacities, .out = out, .ldo = ldo};
+    attention_job job = {.table = rlhf__table(ctx),
+                         .a = a,
+                         .packed = caches,
+                         .past = past,
+                         .capacity = capacities,
+                         .out = out,
+                         .ldo = ldo};
     RLHF__TRY(run_attention(ctx, scratch, &job));
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;

@@ -1,5 +1,5 @@
-/* Backward of attention: weights are recomputed from the saved log-sum, block by block. With
- * P = exp(S scale - lse), D_i = sum_c dO_ic O_ic:
+/* Backward of attention: weights are recomputed from the saved log-sum, block by block.
+ * With P = exp(S scale - lse), D_i = sum_c dO_ic O_ic:
  *   dV += P^T dO;  dP = dO V^T;  dS = P (dP - D) scale;  dQ += dS K;  dK += dS^T Q. */
 #include <string.h>
 
@@ -8,7 +8,8 @@
 typedef struct grad_job {
     const rlhf__kernels *table;
     const rlhf__attention *a;
-    int64_t total, longest;   /* tokens in all, and of the longest sequence rounded up to 64 */
+    int64_t total, longest; /* tokens in all, and of the longest sequence rounded up to
+                               64 */
     const float *out, *dout, *lse;
     int64_t ldo, lddo;
     float *dq, *dk, *dv;
@@ -18,11 +19,11 @@ typedef struct grad_job {
 
 /* One thread's work space, for one sequence and one kv head. */
 typedef struct grad_space {
-    float *keys_t, *values_t;        /* [blocks][d][64] */
-    float *keys, *queries, *douts;   /* [T][dp] */
+    float *keys_t, *values_t;      /* [blocks][d][64] */
+    float *keys, *queries, *douts; /* [T][dp] */
     float *dkeys, *dvalues, *dqueries;
-    float *d;                        /* [T] */
-    float *p, *ds;                   /* [64][64] */
+    float *d;      /* [T] */
+    float *p, *ds; /* [64][64] */
 } grad_space;
 
 static int64_t space_size(int64_t longest, int64_t head_dim)
@@ -35,7 +36,8 @@ static int64_t space_size(int64_t longest, int64_t head_dim)
 static void lay_out(grad_space *w, float *at, int64_t longest, int64_t d)
 {
     int64_t dp = rlhf__attention_padded(d);
-    float **padded[] = {&w->keys, &w->queries, &w->douts, &w->dkeys, &w->dvalues, &w->dqueries};
+    float **padded[] = {&w->keys,  &w->queries, &w->douts,
+                        &w->dkeys, &w->dvalues, &w->dqueries};
 
     w->p = at;
     w->ds = w->p + BLOCK * BLOCK;
@@ -59,7 +61,8 @@ static void copy_rows(const float *src, int64_t ld, int64_t count, int64_t d, fl
     }
 }
 
-static void transpose_blocks(const float *src, int64_t ld, int64_t count, int64_t d, float *out)
+static void transpose_blocks(const float *src, int64_t ld, int64_t count, int64_t d,
+                             float *out)
 {
     for (int64_t b = 0; b < count; b += BLOCK)
         for (int64_t c = 0; c < d; c++)
@@ -68,18 +71,18 @@ static void transpose_blocks(const float *src, int64_t ld, int64_t count, int64_
 }
 
 /* Queries [q0, q0 + rows) against key block b. */
-static void grad_block(const grad_job *job, grad_space *w, int64_t length, const float *lse,
-                       int64_t q0, int64_t rows, int64_t b)
+static void grad_block(const grad_job *job, grad_space *w, int64_t length,
+                       const float *lse, int64_t q0, int64_t rows, int64_t b)
 {
     const rlhf__kernels *t = job->table;
     const rlhf__attention *a = job->a;
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
     int64_t keys = rlhf__min_i64(BLOCK, length - b * BLOCK);
 
-    t->product(rows, BLOCK, d, w->queries + q0 * dp, dp, 1, w->keys_t + b * BLOCK * d, BLOCK,
-               w->p, BLOCK, false);
-    t->product(rows, BLOCK, d, w->douts + q0 * dp, dp, 1, w->values_t + b * BLOCK * d, BLOCK,
-               w->ds, BLOCK, false);
+    t->product(rows, BLOCK, d, w->queries + q0 * dp, dp, 1, w->keys_t + b * BLOCK * d,
+               BLOCK, w->p, BLOCK, false);
+    t->product(rows, BLOCK, d, w->douts + q0 * dp, dp, 1, w->values_t + b * BLOCK * d,
+               BLOCK, w->ds, BLOCK, false);
     for (int64_t r = 0; r < rows; r++) {
         int64_t first, last;
         rlhf__attention_range(q0 + r, a->window, b, &first, &last);
@@ -108,8 +111,8 @@ static void grad_head(const grad_job *job, grad_space *w, int64_t token, int64_t
     copy_rows(job->dout + token * job->lddo + h * d, job->lddo, length, d, w->douts);
     memset(w->dqueries, 0, (size_t)(length * dp) * sizeof *w->dqueries);
     for (int64_t i = 0; i < length; i++)
-        w->d[i] = job->table->dot(w->douts + i * dp, job->out + (token + i) * job->ldo + h * d,
-                                  d);
+        w->d[i] = job->table->dot(w->douts + i * dp,
+                                  job->out + (token + i) * job->ldo + h * d, d);
     for (int64_t q0 = 0; q0 < length; q0 += BLOCK) {
         int64_t rows = rlhf__min_i64(BLOCK, length - q0);
         int64_t b = rlhf__attention_first_key(q0, a->window) / BLOCK;
@@ -150,19 +153,28 @@ static void grad_tile(void *arg, int64_t tile, int32_t thread)
 
 rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                  const rlhf__attention *a, const float *out, int64_t ldo,
-                                 const float *dout, int64_t lddo, const float *lse, float *dq,
-                                 float *dk, float *dv)
+                                 const float *dout, int64_t lddo, const float *lse,
+                                 float *dq, float *dk, float *dv)
 {
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
-    grad_job job = {.table = rlhf__table(ctx), .a = a, .total = a->cu_seqlens[a->num_seqs],
-                    .out = out, .dout = dout, .lse = lse, .ldo = ldo, .lddo = lddo, .dq = dq,
-                    .dk = dk, .dv = dv};
+    grad_job job = {.table = rlhf__table(ctx),
+                    .a = a,
+                    .total = a->cu_seqlens[a->num_seqs],
+                    .out = out,
+                    .dout = dout,
+                    .lse = lse,
+                    .ldo = ldo,
+                    .lddo = lddo,
+                    .dq = dq,
+                    .dk = dk,
+                    .dv = dv};
 
     for (int64_t s = 0; s < a->num_seqs; s++)
         job.longest = rlhf__max_i64(job.longest, a->cu_seqlens[s + 1] - a->cu_seqlens[s]);
     job.longest = rlhf__ceil_div(job.longest, BLOCK) * BLOCK;
     job.scratch_size = rlhf__ceil_div(space_size(job.longest, a->head_dim), 16) * 16;
-    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__pool_num_threads(ctx->pool) * job.scratch_size,
+    RLHF__TRY(rlhf__arena_alloc(scratch,
+                                rlhf__pool_num_threads(ctx->pool) * job.scratch_size,
                                 sizeof(float), &job.scratch));
     rlhf__pool_run(ctx->pool, a->num_seqs * a->num_kv_heads, grad_tile, &job);
     rlhf__arena_release(scratch, mark);

@@ -10,12 +10,13 @@ static sgemm_ukr_ft native_kernel(cntx_t *cntx)
     return (sgemm_ukr_ft)bli_cntx_get_l3_nat_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
 }
 
-/* BLIS 0.9 reads BLIS_ARCH_TYPE as a decimal number and aborts the process where its build has no
- * such architecture. Those below are in every x86-64 build; any other is left alone. */
+/* BLIS 0.9 reads BLIS_ARCH_TYPE as a decimal number and aborts the process where its
+ * build has no such architecture. Those below are in every x86-64 build; any other is
+ * left alone. */
 static bool environment_is_safe(void)
 {
-    static const long safe[] = {BLIS_ARCH_SKX, BLIS_ARCH_HASWELL, BLIS_ARCH_ZEN, BLIS_ARCH_ZEN2,
-                                BLIS_ARCH_ZEN3};
+    static const long safe[] = {BLIS_ARCH_SKX, BLIS_ARCH_HASWELL, BLIS_ARCH_ZEN,
+                                BLIS_ARCH_ZEN2, BLIS_ARCH_ZEN3};
     const char *type = getenv("BLIS_ARCH_TYPE");
 
     for (size_t i = 0; type && i < sizeof safe / sizeof safe[0]; i++)
@@ -37,8 +38,8 @@ bool rlhf__blis_fits(int64_t rows, int64_t panel)
     return nr == rows && mr == panel;
 }
 
-void rlhf__blis_microkernel(int64_t k, const float *a, const float *b, float *c, int64_t ldc,
-                            bool accumulate)
+void rlhf__blis_microkernel(int64_t k, const float *a, const float *b, float *c,
+                            int64_t ldc, bool accumulate)
 {
     cntx_t *cntx = bli_gks_query_cntx();
     dim_t mr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, cntx);

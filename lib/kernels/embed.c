@@ -30,9 +30,13 @@ void rlhf__embed(rlhf_context *ctx, const int32_t *tokens, const int32_t *positi
                  int64_t count, int64_t width, const float *table,
                  const float *positions_table, float *y)
 {
-    embed_job job = {.table = rlhf__table(ctx), .tokens = tokens, .positions = positions,
-                     .width = width, .tokens_table = table,
-                     .positions_table = positions_table, .y = y};
+    embed_job job = {.table = rlhf__table(ctx),
+                     .tokens = tokens,
+                     .positions = positions,
+                     .width = width,
+                     .tokens_table = table,
+                     .positions_table = positions_table,
+                     .y = y};
 
     rlhf__for_rows(ctx, count, width, gather_rows, &job);
 }
@@ -62,9 +66,15 @@ void rlhf__embed_grad(rlhf_context *ctx, const int32_t *tokens, const int32_t *p
                       int64_t count, int64_t width, const float *dy, float *dtable,
                       float *dpositions_table)
 {
-    embed_job job = {.table = rlhf__table(ctx), .tokens = tokens, .positions = positions,
-                     .count = count, .width = width, .dy = dy, .dtokens = dtable,
+    embed_job job = {.table = rlhf__table(ctx),
+                     .tokens = tokens,
+                     .positions = positions,
+                     .count = count,
+                     .width = width,
+                     .dy = dy,
+                     .dtokens = dtable,
                      .dpositions = dpositions_table};
 
-    rlhf__pool_run(ctx->pool, rlhf__ceil_div(width, SCATTER_COLUMNS), scatter_strip, &job);
+    rlhf__pool_run(ctx->pool, rlhf__ceil_div(width, SCATTER_COLUMNS), scatter_strip,
+                   &job);
 }

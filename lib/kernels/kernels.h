@@ -1,17 +1,18 @@
-/* Every numeric kernel, on raw pointers and sizes. Threading is inside: work is cut on a grid
- * fixed by shapes and handed to the context's pool. The arithmetic is picked by the context's
- * CPU level (one table of row functions a level, chosen at creation).
+/* Every numeric kernel, on raw pointers and sizes. Threading is inside: work is cut on a
+ * grid fixed by shapes and handed to the context's pool. The arithmetic is picked by the
+ * context's CPU level (one table of row functions a level, chosen at creation).
  *
- * The numerics contract. Whatever the route (training, prefill, decode), batch or number of
- * threads, an output has the same bits:
- *  - matmul: each output element is a chain of fused multiply-adds over ascending k from 0, in
- *    blocks of 256; block sums are added in order: y = ((c0 + c1) + c2) + ...; then + bias.
- *    (Portable level: multiply then add, same order.)
- *  - attention: keys walked in blocks of 64 from position 0 with the online softmax, scores and
- *    outputs as chains over ascending head_dim / key.
+ * The numerics contract. Whatever the route (training, prefill, decode), batch or number
+ * of threads, an output has the same bits:
+ *  - matmul: each output element is a chain of fused multiply-adds over ascending k from
+ *    0, in blocks of 256; block sums are added in order: y = ((c0 + c1) + c2) + ...; then
+ *    + bias. (Portable level: multiply then add, same order.)
+ *  - attention: keys walked in blocks of 64 from position 0 with the online softmax,
+ *    scores and outputs as chains over ascending head_dim / key.
  *  - norms, softmax, sums along a row: one fixed lane tree.
  * "+=" marks an accumulated output. Row strides (ld...) are in floats. No argument may
- * overlap an output unless said so. Nothing here allocates: scratch comes from the caller. */
+ * overlap an output unless said so. Nothing here allocates: scratch comes from the
+ * caller. */
 #ifndef RLHF_KERNELS_KERNELS_H
 #define RLHF_KERNELS_KERNELS_H
 
@@ -23,40 +24,43 @@
 #include "base/arena.h"
 #include "base/error.h"
 
-/* --- level ------------------------------------------------------------------------------ */
+/* --- level -------------------------------------------------------------------------- */
 
 /* AUTO or a level -> a level this machine can run; UNSUPPORTED otherwise. */
 rlhf_status rlhf__kernels_resolve_level(int32_t requested, int32_t *out_level);
 /* The table to put into rlhf_context.kernels. */
 const void *rlhf__kernels_for_level(int32_t level);
-/* What to put into rlhf_context.blis: whether BLIS's micro-kernel serves full tiles. The level's
- * own has the same bits, and serves where it is faster: AVX-512 (docs/performance.md). */
+/* What to put into rlhf_context.blis: whether BLIS's micro-kernel serves full tiles.
+ * The level's own has the same bits, and serves where it is faster: AVX-512
+ * (docs/performance.md). */
 bool rlhf__kernels_use_blis(int32_t level);
 
-/* --- matmul (matmul.c) ------------------------------------------------------------------- */
+/* --- matmul (matmul.c) -------------------------------------------------------------- */
 
 /* Floats that panels for a k x n right-hand side take; at a multiple of 64 bytes. */
 int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n);
-/* Packs B (k x n) into panels. B[p][j] is src[j * ld + p] (`transposed`: a weight [n][k] for
- * y = x W^T) or src[p * ld + j]. */
+/* Packs B (k x n) into panels. B[p][j] is src[j * ld + p] (`transposed`: a weight
+ * [n][k] for y = x W^T) or src[p * ld + j]. */
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
                        int64_t k, int64_t n, float *out_panels);
-/* y[m][n] = (accumulate ? y : 0) + x[m][k] * B (+ bias[n], may be NULL). With `accumulate` the
- * blocks of 256 are added to y in order. Any m, 1 included: skinny m takes a kernel
- * that streams the panels, with the same bits. */
-rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x, int64_t ldx,
-                         int64_t m, int64_t k, int64_t n, const float *panels,
-                         const float *bias, bool accumulate, float *y, int64_t ldy);
-/* dw[n][k] += dy[m][n]^T * x[m][k]: the weight gradient; a chain over ascending m, its blocks of
- * 256 added to dw in order. */
-rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
-                                     int64_t lddy, const float *x, int64_t ldx, int64_t m,
-                                     int64_t n, int64_t k, float *dw, int64_t lddw);
+/* y[m][n] = (accumulate ? y : 0) + x[m][k] * B (+ bias[n], may be NULL). With
+ * `accumulate` the blocks of 256 are added to y in order. Any m, 1 included: skinny m
+ * takes a kernel that streams the panels, with the same bits. */
+rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
+                         int64_t ldx, int64_t m, int64_t k, int64_t n,
+                         const float *panels, const float *bias, bool accumulate,
+                         float *y, int64_t ldy);
+/* dw[n][k] += dy[m][n]^T * x[m][k]: the weight gradient; a chain over ascending m, its
+ * blocks of 256 added to dw in order. */
+rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
+                                     const float *dy, int64_t lddy, const float *x,
+                                     int64_t ldx, int64_t m, int64_t n, int64_t k,
+                                     float *dw, int64_t lddw);
 /* db[n] += column sums of dy[m][n], in a fixed tree over rows. */
 rlhf_status rlhf__column_sums(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                               int64_t lddy, int64_t m, int64_t n, float *db);
 
-/* --- embedding (embed.c) ----------------------------------------------------------------- */
+/* --- embedding (embed.c) ------------------------------------------------------------ */
 
 /* y[i] = table[tokens[i]] (+ positions_table[positions[i]], may be NULL). */
 void rlhf__embed(rlhf_context *ctx, const int32_t *tokens, const int32_t *positions,
@@ -67,13 +71,13 @@ void rlhf__embed_grad(rlhf_context *ctx, const int32_t *tokens, const int32_t *p
                       int64_t count, int64_t width, const float *dy, float *dtable,
                       float *dpositions_table);
 
-/* --- norms (norm.c) ---------------------------------------------------------------------- */
+/* --- norms (norm.c) ----------------------------------------------------------------- */
 
-/* LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * weight + bias, biased variance. mean and
- * rstd [rows] may be NULL. bias may be NULL. */
+/* LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * weight + bias, biased variance.
+ * mean and rstd [rows] may be NULL. bias may be NULL. */
 void rlhf__layernorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t width,
-                     const float *weight, const float *bias, float eps, float *y, float *mean,
-                     float *rstd);
+                     const float *weight, const float *bias, float eps, float *y,
+                     float *mean, float *rstd);
 rlhf_status rlhf__layernorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                                  const float *x, const float *weight, const float *mean,
                                  const float *rstd, int64_t rows, int64_t width,
@@ -87,7 +91,7 @@ rlhf_status rlhf__rmsnorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const fl
                                int64_t rows, int64_t width, float *dx /* += */,
                                float *dweight /* +=, may be NULL */);
 
-/* --- activations (activation.c) ---------------------------------------------------------- */
+/* --- activations (activation.c) ----------------------------------------------------- */
 
 typedef enum rlhf__activation {
     RLHF__GELU_TANH,
@@ -101,24 +105,25 @@ void rlhf__activation_forward(rlhf_context *ctx, rlhf__activation kind, const fl
 void rlhf__activation_grad(rlhf_context *ctx, rlhf__activation kind, const float *dy,
                            const float *x, int64_t rows, int64_t width, float *dx);
 
-/* --- rotary (rope.c) --------------------------------------------------------------------- */
+/* --- rotary (rope.c) ---------------------------------------------------------------- */
 
 /* Fills cos and sin [max_positions][head_dim / 2]; angles in double. */
-void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta, float *cos_table,
-                      float *sin_table);
-/* Half-split rotary (Su et al. 2021, Hugging Face's layout) in place on `heads` heads of each
- * row of x; `inverse` turns back (the gradient). */
+void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta,
+                      float *cos_table, float *sin_table);
+/* Half-split rotary (Su et al. 2021, Hugging Face's layout) in place on `heads` heads
+ * of each row of x; `inverse` turns back (the gradient). */
 void rlhf__rope(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows, int64_t heads,
                 int64_t head_dim, const int32_t *positions, const float *cos_table,
                 const float *sin_table, bool inverse);
 
-/* --- attention (attention.c) ------------------------------------------------------------- */
+/* --- attention (attention.c) -------------------------------------------------------- */
 
 #define RLHF__ATTENTION_BLOCK 64
 
-/* Causal attention over ragged sequences. Head h of token i is at q + i*ldq + h*head_dim; its
- * keys are kv head h / (num_heads / num_kv_heads). window 0: all earlier keys; else a query at
- * position p sees keys (p - window, p]. scale multiplies scores. */
+/* Causal attention over ragged sequences. Head h of token i is at q + i*ldq +
+ * h*head_dim; its keys are kv head h / (num_heads / num_kv_heads). window 0: all
+ * earlier keys; else a query at position p sees keys (p - window, p]. scale multiplies
+ * scores. */
 typedef struct rlhf__attention {
     const float *q, *k, *v;
     int64_t ldq, ldk, ldv;
@@ -129,63 +134,68 @@ typedef struct rlhf__attention {
     float scale;
 } rlhf__attention;
 
-/* out[tokens][num_heads*head_dim] (row stride ldo); lse[num_heads][tokens] may be NULL. */
+/* out[tokens][num_heads*head_dim] (row stride ldo); lse[num_heads][tokens] may be
+ * NULL. */
 rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
                                     const rlhf__attention *a, float *out, int64_t ldo,
                                     float *lse);
 /* dq, dk, dv are written (not accumulated), same strides as q, k, v. */
 rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                  const rlhf__attention *a, const float *out, int64_t ldo,
-                                 const float *dout, int64_t lddo, const float *lse, float *dq,
-                                 float *dk, float *dv);
+                                 const float *dout, int64_t lddo, const float *lse,
+                                 float *dq, float *dk, float *dv);
 
-/* A sequence's keys and values in one layer: for each kv head, keys in transposed blocks
- * [ceil(capacity/64)][head_dim][64], values [capacity][head_dim]. capacity: multiple of 64. */
-int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim); /* floats */
-/* Appends the new tokens' k and v to each sequence's cache (past[s] earlier tokens), then attends;
- * bit-equal to rlhf__attention_forward over the whole sequence. */
+/* Floats of a sequence's keys and values in one layer: for each kv head, keys in
+ * transposed blocks [ceil(capacity/64)][head_dim][64], values [capacity][head_dim].
+ * capacity: multiple of 64. */
+int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim);
+/* Appends the new tokens' k and v to each sequence's cache (past[s] earlier tokens),
+ * then attends; bit-equal to rlhf__attention_forward over the whole sequence. */
 rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
                                    const rlhf__attention *a, float *const *caches,
                                    const int64_t *past, int64_t capacity, float *out,
                                    int64_t ldo);
 
-/* --- softmax, log-prob, loss (softmax.c) -------------------------------------------------- */
+/* --- softmax, log-prob, loss (softmax.c) -------------------------------------------- */
 
 /* For each row of logits[rows][vocab], z = logits * inv_tau:
- * logprob = z[target] - logsumexp(z); entropy = logsumexp(z) - sum softmax(z) z. NULL outputs
- * are skipped; targets NULL with logprob NULL. lse of z. */
+ * logprob = z[target] - logsumexp(z); entropy = logsumexp(z) - sum softmax(z) z. NULL
+ * outputs are skipped; targets NULL with logprob NULL. lse of z. */
 void rlhf__logprob(rlhf_context *ctx, const float *logits, int64_t ld, int64_t rows,
                    int64_t vocab, const int32_t *targets, float inv_tau, float *logprob,
                    float *entropy, float *lse);
 /* In place: logits -> d/dlogits of dlogprob[i] * logprob[i] + dentropy[i] * entropy[i]
- * (dentropy NULL: 0): dz = dlogprob * (onehot - p) - dentropy * p * (log p + H); * inv_tau. */
+ * (dentropy NULL: 0): dz = dlogprob * (onehot - p) - dentropy * p * (log p + H); *
+ * inv_tau. */
 void rlhf__logprob_grad(rlhf_context *ctx, float *logits, int64_t ld, int64_t rows,
                         int64_t vocab, const int32_t *targets, float inv_tau,
                         const float *lse, const float *entropy, const float *dlogprob,
                         const float *dentropy);
 /* probs = softmax(logits * inv_tau), one row, on the calling thread. */
-void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab, float inv_tau,
-                       float *probs);
-int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab); /* first max */
+void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab,
+                       float inv_tau, float *probs);
+int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab); /* first
+                                                                                    max */
 
-/* --- elementwise (vector.c) --------------------------------------------------------------- */
+/* --- elementwise (vector.c) --------------------------------------------------------- */
 
-void rlhf__add(rlhf_context *ctx, const float *a, const float *b, int64_t count, float *y);
+void rlhf__add(rlhf_context *ctx, const float *a, const float *b, int64_t count,
+               float *y);
 void rlhf__add_to(rlhf_context *ctx, const float *x, int64_t count, float *y /* += */);
 void rlhf__scale(rlhf_context *ctx, float factor, int64_t count, float *y);
 /* Sum of squares in double, fixed tree; for the gradient norm. Needs no scratch. */
 double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count);
 bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count);
 
-/* AdamW (Loshchilov and Hutter 2019) on `count` parameters; spec section 5, "Adam". g is
- * multiplied by grad_scale first. step_size, eps as computed by optim for torch or TF form:
- * m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr_decay * p; p -= step_size * m /
- * (sqrt(v) * inv_sqrt_bias2 + eps). */
+/* AdamW (Loshchilov and Hutter 2019) on `count` parameters; spec section 5, "Adam". g
+ * is multiplied by grad_scale first. step_size, eps as computed by optim for torch or
+ * TF form: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr_decay * p; p -=
+ * step_size * m / (sqrt(v) * inv_sqrt_bias2 + eps). */
 typedef struct rlhf__adamw_args {
     float beta1, beta2, step_size, inv_sqrt_bias2, eps, lr_decay, grad_scale;
 } rlhf__adamw_args;
 void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
-                 const float *grad, float *param, float *m, float *v);
+                        const float *grad, float *param, float *m, float *v);
 
 /* exp and log1p as the kernels compute them, one value: for losses outside of rows. */
 float rlhf__expf(rlhf_context *ctx, float x);

@@ -1,14 +1,15 @@
-/* The row functions of a level; see table.h. Written once, compiled for each level with its own
- * LANES, TILE_ROWS, PANEL_VECTORS and flags. Tails go through the same vector code, padded, so
- * that an element's bits do not depend on where it lies. */
+/* The row functions of a level; see table.h. Written once, compiled for each level
+ * with its own LANES, TILE_ROWS, PANEL_VECTORS and flags. Tails go through the same
+ * vector code, padded, so that an element's bits do not depend on where it lies. */
 #include "kernels/simd.h"
 #include "kernels/table.h"
 
 #include "kernels/product.h"
 
-/* Runs `body` with `i` at each vector and `n` its valid lanes (LANES but for the last). */
-#define FOR_VECTORS(count)                                                                  \
-    for (int64_t i = 0, n = (count) < LANES ? (count) : LANES; i < (count);                 \
+/* Runs `body` with `i` at each vector and `n` its valid lanes (LANES but for the
+ * last). */
+#define FOR_VECTORS(count)                                                               \
+    for (int64_t i = 0, n = (count) < LANES ? (count) : LANES; i < (count);              \
          i += LANES, n = (count)-i < LANES ? (count)-i : LANES)
 
 INLINE vf load(const float *p, int64_t n, float fill)
@@ -24,20 +25,21 @@ INLINE void store(float *p, int64_t n, vf x)
         v_store_part(p, n, x);
 }
 
-static void layernorm(const float *x, int64_t width, const float *weight, const float *bias,
-                      float eps, float *y, float *out_mean, float *out_rstd)
+static void layernorm(const float *x, int64_t width, const float *weight,
+                      const float *bias, float eps, float *y, float *out_mean,
+                      float *out_rstd)
 {
     vf sum = v_set(0.0f), squares = v_set(0.0f);
 
-    FOR_VECTORS(width)
+    FOR_VECTORS (width)
         sum += load(x + i, n, 0.0f);
     float mean = v_sum(sum) / (float)width;
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf d = load(x + i, n, mean) - mean;
         squares = v_fma(d, d, squares);
     }
     float rstd = 1.0f / sqrtf(v_sum(squares) / (float)width + eps);
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf h = (load(x + i, n, 0.0f) - mean) * rstd;
         vf b = bias ? load(bias + i, n, 0.0f) : v_set(0.0f);
         store(y + i, n, v_fma(h, load(weight + i, n, 0.0f), b));
@@ -52,23 +54,23 @@ static void layernorm_dx(const float *dy, const float *x, const float *weight, f
 {
     vf sum = v_set(0.0f), dots = v_set(0.0f);
 
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
         sum += g;
         dots = v_fma(g, (load(x + i, n, mean) - mean) * rstd, dots);
     }
     float a = v_sum(sum) / (float)width, b = v_sum(dots) / (float)width;
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
         vf h = (load(x + i, n, mean) - mean) * rstd;
         store(dx + i, n, v_fma(g - a - h * b, v_set(rstd), load(dx + i, n, 0.0f)));
     }
 }
 
-static void norm_dw(const float *dy, const float *x, float mean, float rstd, int64_t width,
-                    float *dweight, float *dbias)
+static void norm_dw(const float *dy, const float *x, float mean, float rstd,
+                    int64_t width, float *dweight, float *dbias)
 {
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf g = load(dy + i, n, 0.0f), h = (load(x + i, n, mean) - mean) * rstd;
         if (dweight)
             store(dweight + i, n, v_fma(g, h, load(dweight + i, n, 0.0f)));
@@ -77,17 +79,17 @@ static void norm_dw(const float *dy, const float *x, float mean, float rstd, int
     }
 }
 
-static void rmsnorm(const float *x, int64_t width, const float *weight, float eps, float *y,
-                    float *out_rstd)
+static void rmsnorm(const float *x, int64_t width, const float *weight, float eps,
+                    float *y, float *out_rstd)
 {
     vf squares = v_set(0.0f);
 
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf v = load(x + i, n, 0.0f);
         squares = v_fma(v, v, squares);
     }
     float rstd = 1.0f / sqrtf(v_sum(squares) / (float)width + eps);
-    FOR_VECTORS(width)
+    FOR_VECTORS (width)
         store(y + i, n, load(x + i, n, 0.0f) * rstd * load(weight + i, n, 0.0f));
     *out_rstd = rstd;
 }
@@ -98,12 +100,12 @@ static void rmsnorm_dx(const float *dy, const float *x, const float *weight, flo
 {
     vf dots = v_set(0.0f);
 
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
         dots = v_fma(g, load(x + i, n, 0.0f) * rstd, dots);
     }
     float b = v_sum(dots) / (float)width;
-    FOR_VECTORS(width) {
+    FOR_VECTORS (width) {
         vf g = load(dy + i, n, 0.0f) * load(weight + i, n, 0.0f);
         vf h = load(x + i, n, 0.0f) * rstd;
         store(dx + i, n, v_fma(g - h * b, v_set(rstd), load(dx + i, n, 0.0f)));
@@ -115,7 +117,7 @@ static void rmsnorm_dx(const float *dy, const float *x, const float *weight, flo
 
 static void gelu(bool exact, const float *x, int64_t count, float *y)
 {
-    FOR_VECTORS(count) {
+    FOR_VECTORS (count) {
         vf v = load(x + i, n, 0.0f);
         vf t = exact ? v_erf(v * 0.70710678118654752f)
                      : v_tanh(GELU_A * v_fma(GELU_B * v * v, v, v));
@@ -123,9 +125,10 @@ static void gelu(bool exact, const float *x, int64_t count, float *y)
     }
 }
 
-static void gelu_grad(bool exact, const float *dy, const float *x, int64_t count, float *dx)
+static void gelu_grad(bool exact, const float *dy, const float *x, int64_t count,
+                      float *dx)
 {
-    FOR_VECTORS(count) {
+    FOR_VECTORS (count) {
         vf v = load(x + i, n, 0.0f), slope;
         if (exact) {
             vf cdf = v_fma(v_set(0.5f), v_erf(v * 0.70710678118654752f), v_set(0.5f));
@@ -133,7 +136,8 @@ static void gelu_grad(bool exact, const float *dy, const float *x, int64_t count
         } else {
             vf t = v_tanh(GELU_A * v_fma(GELU_B * v * v, v, v));
             vf inner = GELU_A * v_fma(3.0f * GELU_B * v, v, v_set(1.0f));
-            slope = v_fma(0.5f * v * (1.0f - t * t), inner, v_fma(v_set(0.5f), t, v_set(0.5f)));
+            slope = v_fma(0.5f * v * (1.0f - t * t), inner,
+                          v_fma(v_set(0.5f), t, v_set(0.5f)));
         }
         store(dx + i, n, load(dy + i, n, 0.0f) * slope);
     }
@@ -141,25 +145,26 @@ static void gelu_grad(bool exact, const float *dy, const float *x, int64_t count
 
 static void swiglu(const float *gate, const float *up, int64_t count, float *y)
 {
-    FOR_VECTORS(count) {
+    FOR_VECTORS (count) {
         vf g = load(gate + i, n, 0.0f);
         store(y + i, n, g / (1.0f + v_exp(-g)) * load(up + i, n, 0.0f));
     }
 }
 
 /* silu'(g) = s (1 + g (1 - s)), s = sigmoid(g) */
-static void swiglu_grad(const float *dy, const float *gate, const float *up, int64_t count,
-                        float *dgate, float *dup)
+static void swiglu_grad(const float *dy, const float *gate, const float *up,
+                        int64_t count, float *dgate, float *dup)
 {
-    FOR_VECTORS(count) {
-        vf g = load(gate + i, n, 0.0f), u = load(up + i, n, 0.0f), d = load(dy + i, n, 0.0f);
+    FOR_VECTORS (count) {
+        vf g = load(gate + i, n, 0.0f), u = load(up + i, n, 0.0f),
+           d = load(dy + i, n, 0.0f);
         vf s = 1.0f / (1.0f + v_exp(-g));
         store(dgate + i, n, d * u * s * v_fma(g, 1.0f - s, v_set(1.0f)));
         store(dup + i, n, d * g * s);
     }
 }
 
-/* --- attention --------------------------------------------------------------------------- */
+/* --- attention ---------------------------------------------------------------------- */
 
 #define BLOCK RLHF__ATTENTION_BLOCK
 
@@ -196,7 +201,8 @@ static void softmax_again(float *s, int64_t first, int64_t last, float scale, fl
         s[j] = 0.0f;
 }
 
-static void softmax_block_grad(const float *p, const float *dp, float d, float scale, float *ds)
+static void softmax_block_grad(const float *p, const float *dp, float d, float scale,
+                               float *ds)
 {
     for (int64_t j = 0; j < BLOCK; j += LANES)
         v_store(ds + j, v_load(p + j) * (v_load(dp + j) - d) * scale);
@@ -206,29 +212,30 @@ static float dot(const float *a, const float *b, int64_t count)
 {
     vf sum = v_set(0.0f);
 
-    FOR_VECTORS(count)
+    FOR_VECTORS (count)
         sum = v_fma(load(a + i, n, 0.0f), load(b + i, n, 0.0f), sum);
     return v_sum(sum);
 }
 
-/* --- vocabulary rows ---------------------------------------------------------------------- */
+/* --- vocabulary rows ---------------------------------------------------------------- */
 
 static float row_max(const float *z, int64_t count)
 {
     vf top = v_set(-INFINITY);
 
-    FOR_VECTORS(count)
+    FOR_VECTORS (count)
         top = v_max(top, load(z + i, n, -INFINITY));
     return v_max_lane(top);
 }
 
-static void row_sums(const float *z, int64_t count, float inv_tau, float top, float *out_sum,
-                     float *weighted)
+static void row_sums(const float *z, int64_t count, float inv_tau, float top,
+                     float *out_sum, float *weighted)
 {
     vf sum = v_set(0.0f), dots = v_set(0.0f);
 
-    FOR_VECTORS(count) {
-        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-top)), e = v_exp(d);
+    FOR_VECTORS (count) {
+        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-top)),
+           e = v_exp(d);
         sum += e;
         /* 0 * -inf is no term */
         dots = v_fma(e, v_max(d, v_set(-200.0f)), dots);
@@ -240,8 +247,9 @@ static void row_sums(const float *z, int64_t count, float inv_tau, float top, fl
 static void row_grad(float *z, int64_t count, float inv_tau, float lse, float entropy,
                      float dlogprob, float dentropy)
 {
-    FOR_VECTORS(count) {
-        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-lse)), p = v_exp(d);
+    FOR_VECTORS (count) {
+        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-lse)),
+           p = v_exp(d);
         vf slope = -dlogprob - dentropy * (v_max(d, v_set(-200.0f)) + entropy);
         store(z + i, n, p * slope * inv_tau);
     }
@@ -250,29 +258,29 @@ static void row_grad(float *z, int64_t count, float inv_tau, float lse, float en
 static void row_exp(const float *z, int64_t count, float inv_tau, float top, float factor,
                     float *probs)
 {
-    FOR_VECTORS(count) {
+    FOR_VECTORS (count) {
         vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-top));
         store(probs + i, n, v_exp(d) * factor);
     }
 }
 
-/* --- elementwise -------------------------------------------------------------------------- */
+/* --- elementwise -------------------------------------------------------------------- */
 
 static void add(const float *a, const float *b, int64_t count, float *y)
 {
-    FOR_VECTORS(count)
+    FOR_VECTORS (count)
         store(y + i, n, load(a + i, n, 0.0f) + load(b + i, n, 0.0f));
 }
 
 static void scale(float factor, int64_t count, float *y)
 {
-    FOR_VECTORS(count)
+    FOR_VECTORS (count)
         store(y + i, n, factor * load(y + i, n, 0.0f));
 }
 
 static void scale_add(float factor, const float *x, int64_t count, float *y)
 {
-    FOR_VECTORS(count)
+    FOR_VECTORS (count)
         store(y + i, n, v_fma(load(y + i, n, 0.0f), v_set(factor), load(x + i, n, 0.0f)));
 }
 
@@ -281,7 +289,7 @@ static double sum_squares(const float *x, int64_t count)
 {
     double sums[LANES] = {0};
 
-    FOR_VECTORS(count)
+    FOR_VECTORS (count)
         for (int64_t j = 0; j < n; j++)
             sums[j] += (double)x[i + j] * (double)x[i + j];
     for (int width = LANES / 2; width > 0; width /= 2)
@@ -290,19 +298,19 @@ static double sum_squares(const float *x, int64_t count)
     return sums[0];
 }
 
-static void adamw(const rlhf__adamw_args *args, int64_t count, const float *grad, float *param,
-                  float *m, float *v)
+static void adamw(const rlhf__adamw_args *args, int64_t count, const float *grad,
+                  float *param, float *m, float *v)
 {
     float b1 = args->beta1, b2 = args->beta2, c1 = 1.0f - b1, c2 = 1.0f - b2;
 
-    FOR_VECTORS(count) {
+    FOR_VECTORS (count) {
         vf g = load(grad + i, n, 0.0f) * args->grad_scale;
         vf mi = v_fma(load(m + i, n, 0.0f), v_set(b1), c1 * g);
         vf vi_ = v_fma(load(v + i, n, 0.0f), v_set(b2), c2 * g * g);
         vf p = load(param + i, n, 0.0f);
         p = v_fma(p, v_set(-args->lr_decay), p);
-        p -= args->step_size * mi / v_fma(v_sqrt(vi_), v_set(args->inv_sqrt_bias2),
-                                          v_set(args->eps));
+        p -= args->step_size * mi /
+             v_fma(v_sqrt(vi_), v_set(args->inv_sqrt_bias2), v_set(args->eps));
         store(param + i, n, p);
         store(m + i, n, mi);
         store(v + i, n, vi_);
@@ -314,16 +322,16 @@ static float exp_one(float x)
     return v_exp(v_set(x))[0];
 }
 
-#define LEVEL_TABLE                                                                         \
-    {                                                                                       \
-        .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES, .microkernel = microkernel,  \
-        .product = product,                                                                 \
-        .skinny = skinny, .layernorm = layernorm, .layernorm_dx = layernorm_dx,             \
-        .norm_dw = norm_dw, .rmsnorm = rmsnorm, .rmsnorm_dx = rmsnorm_dx, .gelu = gelu,     \
-        .gelu_grad = gelu_grad, .swiglu = swiglu, .swiglu_grad = swiglu_grad,               \
-        .softmax_block = softmax_block, .softmax_again = softmax_again,                     \
-        .softmax_block_grad = softmax_block_grad, .dot = dot, .row_max = row_max,           \
-        .row_sums = row_sums, .row_grad = row_grad, .row_exp = row_exp, .add = add,         \
-        .scale = scale, .scale_add = scale_add, .sum_squares = sum_squares, .adamw = adamw, \
-        .exp_one = exp_one                                                                  \
+#define LEVEL_TABLE                                                                      \
+    {                                                                                    \
+        .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES,                          \
+        .microkernel = microkernel, .product = product, .skinny = skinny,                \
+        .layernorm = layernorm, .layernorm_dx = layernorm_dx, .norm_dw = norm_dw,        \
+        .rmsnorm = rmsnorm, .rmsnorm_dx = rmsnorm_dx, .gelu = gelu,                      \
+        .gelu_grad = gelu_grad, .swiglu = swiglu, .swiglu_grad = swiglu_grad,            \
+        .softmax_block = softmax_block, .softmax_again = softmax_again,                  \
+        .softmax_block_grad = softmax_block_grad, .dot = dot, .row_max = row_max,        \
+        .row_sums = row_sums, .row_grad = row_grad, .row_exp = row_exp, .add = add,      \
+        .scale = scale, .scale_add = scale_add, .sum_squares = sum_squares,              \
+        .adamw = adamw, .exp_one = exp_one                                               \
     }

@@ -1,4 +1,5 @@
-/* Matrix products: packing, a grid of tiles fixed by shapes, threads. See docs/kernels.md. */
+/* Matrix products: packing, a grid of tiles fixed by shapes, threads. See
+ * docs/kernels.md. */
 #include <string.h>
 
 #include "base/size.h"
@@ -6,19 +7,19 @@
 #include "kernels/table.h"
 
 #define K_BLOCK     256
-#define SKINNY_ROWS 3  /* rows at most for the kernel that streams panels */
+#define SKINNY_ROWS 3 /* rows at most for the kernel that streams panels */
 #define MAX_PANEL   32
 #define MAX_ROWS    12
 #define SMALL_WORK  (1 << 15) /* multiply-adds below which threads do not pay */
 
 typedef struct product_job {
     const rlhf__kernels *table;
-    bool blis;             /* BLIS's micro-kernel fits and serves full tiles */
+    bool blis; /* BLIS's micro-kernel fits and serves full tiles */
     int64_t m, k, n;
-    const float *x;        /* [m][ldx], or packed: [m / rows][k][rows] */
+    const float *x; /* [m][ldx], or packed: [m / rows][k][rows] */
     int64_t ldx;
     bool packed;
-    const float *panels;   /* [n / panel][k][panel] */
+    const float *panels; /* [n / panel][k][panel] */
     const float *bias;
     bool accumulate;
     float *y;
@@ -33,7 +34,7 @@ int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n)
     return rlhf__ceil_div(n, panel) * panel * k;
 }
 
-/* --- packing ------------------------------------------------------------------------------ */
+/* --- packing ------------------------------------------------------------------------ */
 
 typedef struct pack_job {
     const float *src;
@@ -66,8 +67,8 @@ static void pack_group(void *arg, int64_t group, int32_t thread)
     }
 }
 
-static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transposed, int64_t k,
-                 int64_t n, int64_t width, float *out)
+static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
+                 int64_t k, int64_t n, int64_t width, float *out)
 {
     pack_job job = {src, ld, k, n, width, transposed, out};
     int64_t groups = rlhf__ceil_div(n, width);
@@ -85,7 +86,7 @@ void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool tra
     pack(ctx, src, ld, transposed, k, n, rlhf__table(ctx)->panel, out_panels);
 }
 
-/* --- tiles -------------------------------------------------------------------------------- */
+/* --- tiles -------------------------------------------------------------------------- */
 
 /* One micro-tile of one k block: `rows` rows from row i, one panel. */
 static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t panel_at,
@@ -107,14 +108,15 @@ static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t 
         else
             t->microkernel(rows, kb, a, b, to, ldc, whole && accumulate);
     } else {
-        t->product(rows, t->panel, kb, job->x + i * job->ldx + k0, job->ldx, 1, b, t->panel, to,
-                   ldc, whole && accumulate);
+        t->product(rows, t->panel, kb, job->x + i * job->ldx + k0, job->ldx, 1, b,
+                   t->panel, to, ldc, whole && accumulate);
     }
     if (!whole)
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < cols; j++)
-                c[r * job->ldy + j] = accumulate ? c[r * job->ldy + j] + edge[r * t->panel + j]
-                                                 : edge[r * t->panel + j];
+                c[r * job->ldy + j] = accumulate
+                                          ? c[r * job->ldy + j] + edge[r * t->panel + j]
+                                          : edge[r * t->panel + j];
 }
 
 static void product_tile(void *arg, int64_t tile, int32_t thread)
@@ -163,7 +165,8 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
     }
 }
 
-static void run_tiles(rlhf_context *ctx, product_job *job, int64_t tiles, rlhf__tile_fn fn)
+static void run_tiles(rlhf_context *ctx, product_job *job, int64_t tiles,
+                      rlhf__tile_fn fn)
 {
     if (job->m * job->k * job->n < SMALL_WORK)
         for (int64_t tile = 0; tile < tiles; tile++)
@@ -172,7 +175,8 @@ static void run_tiles(rlhf_context *ctx, product_job *job, int64_t tiles, rlhf__
         rlhf__pool_run(ctx->pool, tiles, fn, job);
 }
 
-/* Tiles of 8 micro-tiles each way; fewer where there would be too few to share out evenly. */
+/* Tiles of 8 micro-tiles each way; fewer where there would be too few to share out
+ * evenly. */
 static void run_product(rlhf_context *ctx, product_job *job)
 {
     int64_t rows = 8 * job->table->tile_rows, cols = 8 * job->table->panel;
@@ -189,14 +193,23 @@ static void run_product(rlhf_context *ctx, product_job *job)
     run_tiles(ctx, job, rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile);
 }
 
-rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x, int64_t ldx,
-                         int64_t m, int64_t k, int64_t n, const float *panels,
-                         const float *bias, bool accumulate, float *y, int64_t ldy)
+rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
+                         int64_t ldx, int64_t m, int64_t k, int64_t n,
+                         const float *panels, const float *bias, bool accumulate,
+                         float *y, int64_t ldy)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
-    product_job job = {.table = table, .m = m, .k = k, .n = n, .x = x, .ldx = ldx,
-                       .panels = panels, .bias = bias, .accumulate = accumulate, .y = y,
+    product_job job = {.table = table,
+                       .m = m,
+                       .k = k,
+                       .n = n,
+                       .x = x,
+                       .ldx = ldx,
+                       .panels = panels,
+                       .bias = bias,
+                       .accumulate = accumulate,
+                       .y = y,
                        .ldy = ldy};
     float *packed = NULL;
 
@@ -209,8 +222,8 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
     }
     if (m > table->tile_rows) {
         int64_t groups = rlhf__ceil_div(m, table->tile_rows);
-        RLHF__TRY(rlhf__arena_alloc(scratch, groups * table->tile_rows * k, sizeof *packed,
-                                    &packed));
+        RLHF__TRY(rlhf__arena_alloc(scratch, groups * table->tile_rows * k,
+                                    sizeof *packed, &packed));
         pack(ctx, x, ldx, true, k, m, table->tile_rows, packed);
         job.x = packed;
         job.packed = true;
@@ -221,9 +234,10 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
     return RLHF_OK;
 }
 
-rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
-                                     int64_t lddy, const float *x, int64_t ldx, int64_t m,
-                                     int64_t n, int64_t k, float *dw, int64_t lddw)
+rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
+                                     const float *dy, int64_t lddy, const float *x,
+                                     int64_t ldx, int64_t m, int64_t n, int64_t k,
+                                     float *dw, int64_t lddw)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
@@ -231,20 +245,30 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch, co
 
     if (m <= 0)
         return RLHF_OK;
-    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__ceil_div(n, table->tile_rows) *
-                                             table->tile_rows * m, sizeof *left, &left));
-    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__panels_size(ctx, m, k), sizeof *right, &right));
+    RLHF__TRY(rlhf__arena_alloc(
+        scratch, rlhf__ceil_div(n, table->tile_rows) * table->tile_rows * m, sizeof *left,
+        &left));
+    RLHF__TRY(
+        rlhf__arena_alloc(scratch, rlhf__panels_size(ctx, m, k), sizeof *right, &right));
     pack(ctx, dy, lddy, false, m, n, table->tile_rows, left);
     pack(ctx, x, ldx, false, m, k, table->panel, right);
-    product_job job = {.table = table, .blis = ctx->blis, .m = n, .k = m, .n = k,
-                       .x = left, .packed = true, .panels = right, .accumulate = true,
-                       .y = dw, .ldy = lddw};
+    product_job job = {.table = table,
+                       .blis = ctx->blis,
+                       .m = n,
+                       .k = m,
+                       .n = k,
+                       .x = left,
+                       .packed = true,
+                       .panels = right,
+                       .accumulate = true,
+                       .y = dw,
+                       .ldy = lddw};
     run_product(ctx, &job);
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }
 
-/* --- column sums -------------------------------------------------------------------------- */
+/* --- column sums -------------------------------------------------------------------- */
 
 typedef struct sums_job {
     const rlhf__kernels *table;

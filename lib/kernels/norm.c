@@ -25,8 +25,8 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
         if (job->rms)
             job->table->rmsnorm(x, job->width, job->weight, job->eps, y, &rstd);
         else
-            job->table->layernorm(x, job->width, job->weight, job->bias, job->eps, y, &mean,
-                                  &rstd);
+            job->table->layernorm(x, job->width, job->weight, job->bias, job->eps, y,
+                                  &mean, &rstd);
         if (job->mean)
             job->mean[i] = mean;
         if (job->rstd)
@@ -35,11 +35,18 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
 }
 
 void rlhf__layernorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t width,
-                     const float *weight, const float *bias, float eps, float *y, float *mean,
-                     float *rstd)
+                     const float *weight, const float *bias, float eps, float *y,
+                     float *mean, float *rstd)
 {
-    norm_job job = {.table = rlhf__table(ctx), .x = x, .weight = weight, .bias = bias,
-                    .width = width, .eps = eps, .y = y, .mean = mean, .rstd = rstd};
+    norm_job job = {.table = rlhf__table(ctx),
+                    .x = x,
+                    .weight = weight,
+                    .bias = bias,
+                    .width = width,
+                    .eps = eps,
+                    .y = y,
+                    .mean = mean,
+                    .rstd = rstd};
 
     rlhf__for_rows(ctx, rows, width, forward_rows, &job);
 }
@@ -47,8 +54,14 @@ void rlhf__layernorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t wi
 void rlhf__rmsnorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t width,
                    const float *weight, float eps, float *y, float *rstd)
 {
-    norm_job job = {.table = rlhf__table(ctx), .rms = true, .x = x, .weight = weight,
-                    .width = width, .eps = eps, .y = y, .rstd = rstd};
+    norm_job job = {.table = rlhf__table(ctx),
+                    .rms = true,
+                    .x = x,
+                    .weight = weight,
+                    .width = width,
+                    .eps = eps,
+                    .y = y,
+                    .rstd = rstd};
 
     rlhf__for_rows(ctx, rows, width, forward_rows, &job);
 }
@@ -94,13 +107,22 @@ static rlhf_status backward(rlhf_context *ctx, rlhf__arena *scratch, norm_job *j
 
 rlhf_status rlhf__layernorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                                  const float *x, const float *weight, const float *mean,
-                                 const float *rstd, int64_t rows, int64_t width, float *dx,
-                                 float *dweight, float *dbias)
+                                 const float *rstd, int64_t rows, int64_t width,
+                                 float *dx, float *dweight, float *dbias)
 {
-    norm_job job = {.table = rlhf__table(ctx), .dy = dy, .x = x, .weight = weight,
-                    .mean_in = mean, .rstd_in = rstd, .rows = rows, .width = width, .dx = dx,
-                    .want_weight = dweight != NULL, .want_bias = dbias != NULL,
-                    .dweight = dweight, .dbias = dbias};
+    norm_job job = {.table = rlhf__table(ctx),
+                    .dy = dy,
+                    .x = x,
+                    .weight = weight,
+                    .mean_in = mean,
+                    .rstd_in = rstd,
+                    .rows = rows,
+                    .width = width,
+                    .dx = dx,
+                    .want_weight = dweight != NULL,
+                    .want_bias = dbias != NULL,
+                    .dweight = dweight,
+                    .dbias = dbias};
 
     return backward(ctx, scratch, &job);
 }
@@ -109,9 +131,17 @@ rlhf_status rlhf__rmsnorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const fl
                                const float *x, const float *weight, const float *rstd,
                                int64_t rows, int64_t width, float *dx, float *dweight)
 {
-    norm_job job = {.table = rlhf__table(ctx), .rms = true, .dy = dy, .x = x, .weight = weight,
-                    .rstd_in = rstd, .rows = rows, .width = width, .dx = dx,
-                    .want_weight = dweight != NULL, .dweight = dweight};
+    norm_job job = {.table = rlhf__table(ctx),
+                    .rms = true,
+                    .dy = dy,
+                    .x = x,
+                    .weight = weight,
+                    .rstd_in = rstd,
+                    .rows = rows,
+                    .width = width,
+                    .dx = dx,
+                    .want_weight = dweight != NULL,
+                    .dweight = dweight};
 
     return backward(ctx, scratch, &job);
 }

@@ -1,8 +1,9 @@
-/* Matrix products of a level: accumulators in registers, one chain of v_fma over k, vectors across
- * columns. Included by level.h only. TILE_ROWS and PANEL_VECTORS are the level's. */
+/* Matrix products of a level: accumulators in registers, one chain of v_fma over k,
+ * vectors across columns. Included by level.h only. TILE_ROWS and PANEL_VECTORS are
+ * the level's. */
 
 #define INLINE static inline __attribute__((always_inline))
-#define PANEL (PANEL_VECTORS * LANES)
+#define PANEL  (PANEL_VECTORS * LANES)
 
 /* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call. */
 INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_row,
@@ -43,9 +44,9 @@ INLINE void tile_rows(int64_t m, const int N, int64_t k, const float *a, int64_t
                       int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
                       bool accumulate)
 {
-#define TILE_CASE(M)                                                                        \
-    case M:                                                                                 \
-        tile(M, N, k, a, a_row, a_step, b, ldb, c, ldc, accumulate);                        \
+#define TILE_CASE(M)                                                                     \
+    case M:                                                                              \
+        tile(M, N, k, a, a_row, a_step, b, ldb, c, ldc, accumulate);                     \
         break
     switch (m) {
         TILE_CASE(1);
@@ -66,7 +67,8 @@ INLINE void tile_rows(int64_t m, const int N, int64_t k, const float *a, int64_t
 #undef TILE_CASE
 }
 
-/* a_row == 1 (columns of a lie together) or a_step == 1 (rows do): constants for the compiler. */
+/* a_row == 1 (columns of a lie together) or a_step == 1 (rows do): constants for the
+ * compiler. */
 static void tile_any(int64_t m, bool two, int64_t k, const float *a, int64_t a_row,
                      int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
                      bool accumulate)
@@ -103,16 +105,18 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
             for (; j + 4 * LANES <= n; j += 4 * LANES)
                 tile(1, 4, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate);
         for (; j + 2 * LANES <= n; j += 2 * LANES)
-            tile_any(rows, true, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc, accumulate);
+            tile_any(rows, true, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc,
+                     accumulate);
         for (; j < n; j += LANES)
-            tile_any(rows, false, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc, accumulate);
+            tile_any(rows, false, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc,
+                     accumulate);
     }
 }
 
-/* M rows against four panels at once: enough independent chains to hide the latency of fma, and
- * four streams of memory. */
-INLINE void skinny_four(const int M, int64_t k, const float *x, int64_t ldx, const float *b,
-                        int64_t stride, float *c, int64_t ldc)
+/* M rows against four panels at once: enough independent chains to hide the latency of
+ * fma, and four streams of memory. */
+INLINE void skinny_four(const int M, int64_t k, const float *x, int64_t ldx,
+                        const float *b, int64_t stride, float *c, int64_t ldc)
 {
     for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += 256) {
         int64_t k1 = k - k0 < 256 ? k : k0 + 256;

@@ -1,10 +1,11 @@
-/* Rotary positions: pairs (i, i + head_dim / 2) are turned by position * theta^(-2i/head_dim). */
+/* Rotary positions: pairs (i, i + head_dim / 2) are turned by position *
+ * theta^(-2i/head_dim). */
 #include <math.h>
 
 #include "kernels/rows.h"
 
-void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta, float *cos_table,
-                      float *sin_table)
+void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta,
+                      float *cos_table, float *sin_table)
 {
     int64_t half = head_dim / 2;
 
@@ -48,8 +49,8 @@ void rlhf__rope(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows, int64_t 
                 int64_t head_dim, const int32_t *positions, const float *cos_table,
                 const float *sin_table, bool inverse)
 {
-    rope_job job = {x, ldx, heads, head_dim, positions, cos_table, sin_table,
-                    inverse ? -1.0f : 1.0f};
+    rope_job job = {x,         ldx,       heads,     head_dim,
+                    positions, cos_table, sin_table, inverse ? -1.0f : 1.0f};
 
     rlhf__for_rows(ctx, rows, 2 * heads * head_dim, turn_rows, &job);
 }

@@ -16,7 +16,8 @@ static void run_chunk(void *arg, int64_t tile, int32_t thread)
     job->fn(job->arg, first, rlhf__min_i64(first + job->chunk, job->rows));
 }
 
-void rlhf__for_rows(rlhf_context *ctx, int64_t rows, int64_t width, rlhf__rows_fn fn, void *arg)
+void rlhf__for_rows(rlhf_context *ctx, int64_t rows, int64_t width, rlhf__rows_fn fn,
+                    void *arg)
 {
     rows_job job = {fn, arg, rows, rlhf__row_chunk(width)};
 

@@ -17,6 +17,7 @@ static inline int64_t rlhf__row_chunk(int64_t width)
 }
 
 /* Calls fn on all chunks of `rows` rows; small work on the calling thread. */
-void rlhf__for_rows(rlhf_context *ctx, int64_t rows, int64_t width, rlhf__rows_fn fn, void *arg);
+void rlhf__for_rows(rlhf_context *ctx, int64_t rows, int64_t width, rlhf__rows_fn fn,
+                    void *arg);
 
 #endif

@@ -1,6 +1,6 @@
-/* Vectors of LANES floats for the level that is being compiled: GCC's vector types, and the few
- * operations that they lack. The including file defines LANES (4, 8 or 16). Without FMA hardware
- * v_fma is a multiplication and an addition. */
+/* Vectors of LANES floats for the level that is being compiled: GCC's vector types,
+ * and the few operations that they lack. The including file defines LANES (4, 8 or
+ * 16). Without FMA hardware v_fma is a multiplication and an addition. */
 #ifndef RLHF_KERNELS_SIMD_H
 #define RLHF_KERNELS_SIMD_H
 
@@ -130,10 +130,10 @@ static inline float v_max_lane(vf x)
     return lanes[0];
 }
 
-/* --- functions -------------------------------------------------------------------------- */
+/* --- functions ---------------------------------------------------------------------- */
 
-/* e^x: x = n ln2 + r, a polynomial of degree 6 in r (minimax on +-ln2/2, as in Cephes' expf), times
- * 2^n. 0 below -87.33 (the result would be denormal), inf above 88.72. */
+/* e^x: x = n ln2 + r, a polynomial of degree 6 in r (minimax on +-ln2/2, as in Cephes'
+ * expf), times 2^n. 0 below -87.33 (the result would be denormal), inf above 88.72. */
 static inline vf v_exp(vf x)
 {
     vf limited = v_min(v_max(x, v_set(-87.33f)), v_set(88.72f));
@@ -157,7 +157,8 @@ static inline vf v_exp(vf x)
     return v_select(x != x, x, y);
 }
 
-/* tanh x = 1 - 2 / (e^2x + 1); Cephes' odd polynomial below 0.625, where that would cancel. */
+/* tanh x = 1 - 2 / (e^2x + 1); Cephes' odd polynomial below 0.625, where that would
+ * cancel. */
 static inline vf v_tanh(vf x)
 {
     vf a = v_abs(x), s = x * x, p = v_set(-5.70498872745e-3f);
@@ -171,7 +172,8 @@ static inline vf v_tanh(vf x)
     return v_select(a < v_set(0.625f), small, large);
 }
 
-/* erf, after N. Juffa's two minimax polynomials: in x^2 below 0.92, in the exponent above. */
+/* erf, after N. Juffa's two minimax polynomials: in x^2 below 0.92, in the exponent
+ * above. */
 static inline vf v_erf(vf x)
 {
     vf t = v_abs(x), s = x * x;

@@ -1,13 +1,14 @@
-/* Softmax rows over the vocabulary: log-probability, entropy, gradient, sampling weights. */
+/* Softmax rows over the vocabulary: log-probability, entropy, gradient, sampling
+ * weights. */
 #include <math.h>
 #include <string.h>
 
 #include "kernels/attention.h"
 #include "kernels/rows.h"
 
-/* ln x for x >= 1 (a sum of exponentials whose largest is 1): 2 atanh((m-1)/(m+1)) + e ln2 in
- * double, the series to the 19th power, exact to far below float. Our own, so that no libm
- * decides bits. */
+/* ln x for x >= 1 (a sum of exponentials whose largest is 1): 2 atanh((m-1)/(m+1)) + e
+ * ln2 in double, the series to the 19th power, exact to far below float. Our own, so
+ * that no libm decides bits. */
 static double log_of_sum(double x)
 {
     uint64_t bits;
@@ -62,9 +63,15 @@ void rlhf__logprob(rlhf_context *ctx, const float *logits, int64_t ld, int64_t r
                    int64_t vocab, const int32_t *targets, float inv_tau, float *logprob,
                    float *entropy, float *lse)
 {
-    softmax_job job = {.table = rlhf__table(ctx), .logits = logits, .ld = ld, .vocab = vocab,
-                       .targets = targets, .inv_tau = inv_tau, .logprob = logprob,
-                       .entropy = entropy, .lse = lse};
+    softmax_job job = {.table = rlhf__table(ctx),
+                       .logits = logits,
+                       .ld = ld,
+                       .vocab = vocab,
+                       .targets = targets,
+                       .inv_tau = inv_tau,
+                       .logprob = logprob,
+                       .entropy = entropy,
+                       .lse = lse};
 
     rlhf__for_rows(ctx, rows, 4 * vocab, logprob_rows, &job);
 }
@@ -87,15 +94,22 @@ void rlhf__logprob_grad(rlhf_context *ctx, float *logits, int64_t ld, int64_t ro
                         const float *lse, const float *entropy, const float *dlogprob,
                         const float *dentropy)
 {
-    softmax_job job = {.table = rlhf__table(ctx), .grads = logits, .ld = ld, .vocab = vocab,
-                       .targets = targets, .inv_tau = inv_tau, .lse_in = lse,
-                       .entropy_in = entropy, .dlogprob = dlogprob, .dentropy = dentropy};
+    softmax_job job = {.table = rlhf__table(ctx),
+                       .grads = logits,
+                       .ld = ld,
+                       .vocab = vocab,
+                       .targets = targets,
+                       .inv_tau = inv_tau,
+                       .lse_in = lse,
+                       .entropy_in = entropy,
+                       .dlogprob = dlogprob,
+                       .dentropy = dentropy};
 
     rlhf__for_rows(ctx, rows, 4 * vocab, grad_rows, &job);
 }
 
-void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab, float inv_tau,
-                       float *probs)
+void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab,
+                       float inv_tau, float *probs)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
     float top = table->row_max(logits, vocab) * inv_tau, sum, weighted;

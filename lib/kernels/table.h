@@ -1,5 +1,6 @@
-/* One table of single-threaded functions a CPU level. The threaded kernels of kernels.h cut work
- * into tiles and call these. Every level compiles level.h with its own simd.h choices and flags. */
+/* One table of single-threaded functions a CPU level. The threaded kernels of
+ * kernels.h cut work into tiles and call these. Every level compiles level.h with its
+ * own simd.h choices and flags. */
 #ifndef RLHF_KERNELS_TABLE_H
 #define RLHF_KERNELS_TABLE_H
 
@@ -16,48 +17,54 @@ typedef struct rlhf__kernels {
      * a[k][tile_rows], b[k][panel]. */
     void (*microkernel)(int64_t m, int64_t k, const float *a, const float *b, float *c,
                         int64_t ldc, bool accumulate);
-    /* The same for any m, n a multiple of lanes; a[i][p] is a[i * a_row + p * a_step], where
-     * a_row or a_step is 1. */
+    /* The same for any m, n a multiple of lanes; a[i][p] is a[i * a_row + p * a_step],
+     * where a_row or a_step is 1. */
     void (*product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
                     int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
                     bool accumulate);
-    /* m <= 3 rows against `panels` panels that lie panel_stride floats apart, all of k, in blocks
-     * of 256 whose sums are added in order. c rows have ldc floats, all panels wide. */
+    /* m <= 3 rows against `panels` panels that lie panel_stride floats apart, all of
+     * k, in blocks of 256 whose sums are added in order. c rows have ldc floats, all
+     * panels wide. */
     void (*skinny)(int64_t m, int64_t panels, int64_t k, const float *x, int64_t ldx,
                    const float *b, int64_t panel_stride, float *c, int64_t ldc);
 
-    void (*layernorm)(const float *x, int64_t width, const float *weight, const float *bias,
-                      float eps, float *y, float *mean, float *rstd);
+    void (*layernorm)(const float *x, int64_t width, const float *weight,
+                      const float *bias, float eps, float *y, float *mean, float *rstd);
     void (*layernorm_dx)(const float *dy, const float *x, const float *weight, float mean,
                          float rstd, int64_t width, float *dx);
     /* dweight += dy * (x - mean) * rstd; dbias += dy (may be NULL). */
-    void (*norm_dw)(const float *dy, const float *x, float mean, float rstd, int64_t width,
-                    float *dweight, float *dbias);
-    void (*rmsnorm)(const float *x, int64_t width, const float *weight, float eps, float *y,
-                    float *rstd);
+    void (*norm_dw)(const float *dy, const float *x, float mean, float rstd,
+                    int64_t width, float *dweight, float *dbias);
+    void (*rmsnorm)(const float *x, int64_t width, const float *weight, float eps,
+                    float *y, float *rstd);
     void (*rmsnorm_dx)(const float *dy, const float *x, const float *weight, float rstd,
                        int64_t width, float *dx);
 
     void (*gelu)(bool exact, const float *x, int64_t count, float *y);
-    void (*gelu_grad)(bool exact, const float *dy, const float *x, int64_t count, float *dx);
+    void (*gelu_grad)(bool exact, const float *dy, const float *x, int64_t count,
+                      float *dx);
     void (*swiglu)(const float *gate, const float *up, int64_t count, float *y);
-    void (*swiglu_grad)(const float *dy, const float *gate, const float *up, int64_t count,
-                        float *dgate, float *dup);
+    void (*swiglu_grad)(const float *dy, const float *gate, const float *up,
+                        int64_t count, float *dgate, float *dup);
 
-    /* One block of the online softmax: s[first, last) of 64 scores (already scaled) become
-     * weights exp(s - m), 0 elsewhere; *m and *l move on; returns what to scale the sums by. */
+    /* One block of the online softmax: s[first, last) of 64 scores (already scaled)
+     * become weights exp(s - m), 0 elsewhere; *m and *l move on; returns what to scale
+     * the sums by. */
     float (*softmax_block)(float *s, int64_t first, int64_t last, float *m, float *l);
     /* p[j] = exp(s[j] * scale - lse) on [first, last), 0 elsewhere, 64 in all. */
     void (*softmax_again)(float *s, int64_t first, int64_t last, float scale, float lse);
     /* ds[j] = p[j] * (dp[j] - d) * scale, 64 in all. */
-    void (*softmax_block_grad)(const float *p, const float *dp, float d, float scale, float *ds);
+    void (*softmax_block_grad)(const float *p, const float *dp, float d, float scale,
+                               float *ds);
     float (*dot)(const float *a, const float *b, int64_t count);
 
-    /* Row reductions of softmax(z * inv_tau): sum of exp(z - max), sum of exp(z - max)(z - max). */
+    /* Row reductions of softmax(z * inv_tau): sum of exp(z - max), sum of exp(z -
+     * max)(z - max). */
     float (*row_max)(const float *z, int64_t count);
     void (*row_sums)(const float *z, int64_t count, float inv_tau, float top, float *sum,
                      float *weighted);
-    /* z -> ((-dlogprob - dentropy (z' - lse + entropy)) softmax) * inv_tau, z' = z * inv_tau. */
+    /* z -> ((-dlogprob - dentropy (z' - lse + entropy)) softmax) * inv_tau, z' = z *
+     * inv_tau. */
     void (*row_grad)(float *z, int64_t count, float inv_tau, float lse, float entropy,
                      float dlogprob, float dentropy);
     /* probs = exp(z * inv_tau - top) * factor */
@@ -66,10 +73,11 @@ typedef struct rlhf__kernels {
 
     void (*add)(const float *a, const float *b, int64_t count, float *y);
     void (*scale)(float factor, int64_t count, float *y);
-    void (*scale_add)(float factor, const float *x, int64_t count, float *y); /* y = y f + x */
+    void (*scale_add)(float factor, const float *x, int64_t count, float *y); /* y = y f +
+                                                                                 x */
     double (*sum_squares)(const float *x, int64_t count);
-    void (*adamw)(const rlhf__adamw_args *args, int64_t count, const float *grad, float *param,
-                  float *m, float *v);
+    void (*adamw)(const rlhf__adamw_args *args, int64_t count, const float *grad,
+                  float *param, float *m, float *v);
     float (*exp_one)(float x);
 } rlhf__kernels;
 

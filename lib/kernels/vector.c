@@ -71,16 +71,16 @@ static void squares_chunk(void *arg, int64_t tile, int32_t thread)
     const vector_job *job = arg;
 
     (void)thread;
-    job->sums[tile] = job->table->sum_squares(job->a + tile * job->chunk,
-                                              chunk_count(job, tile));
+    job->sums[tile] =
+        job->table->sum_squares(job->a + tile * job->chunk, chunk_count(job, tile));
 }
 
 double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count)
 {
     double sums[MAX_PARTS] = {0}, total = 0.0;
     int64_t part = rlhf__ceil_div(rlhf__ceil_div(count, MAX_PARTS), 16) * 16;
-    vector_job job = {.a = x, .count = count, .chunk = rlhf__max_i64(part, 4096),
-                      .sums = sums};
+    vector_job job = {
+        .a = x, .count = count, .chunk = rlhf__max_i64(part, 4096), .sums = sums};
 
     run(ctx, &job, squares_chunk);
     for (int i = 0; i < MAX_PARTS; i++)
@@ -105,9 +105,10 @@ static void adamw_chunk(void *arg, int64_t tile, int32_t thread)
 }
 
 void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
-                 const float *grad, float *param, float *m, float *v)
+                        const float *grad, float *param, float *m, float *v)
 {
-    vector_job job = {.a = grad, .y = param, .m = m, .v = v, .count = count, .adamw = args};
+    vector_job job = {
+        .a = grad, .y = param, .m = m, .v = v, .count = count, .adamw = args};
 
     run(ctx, &job, adamw_chunk);
 }

@@ -22,7 +22,8 @@ static int64_t past_length(const rlhf__batch *batch, int64_t seq)
 
 rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch *batch)
 {
-    const int32_t vocab = model->config.vocab_size, context = model->config.context_length;
+    const int32_t vocab = model->config.vocab_size,
+                  context = model->config.context_length;
 
     for (int64_t s = 0; s < batch->num_seqs; s++) {
         const int64_t length = batch->cu_seqlens[s + 1] - batch->cu_seqlens[s];
@@ -30,30 +31,33 @@ rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch 
         if (length < 0)
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
                               "cu_seqlens must ascend, sequence %" PRId64
-                              " has length %" PRId64, s, length);
+                              " has length %" PRId64,
+                              s, length);
         if (total > context)
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
                               "sequence %" PRId64 " has %" PRId64
-                              " tokens, more than context_length %" PRId32, s, total, context);
+                              " tokens, more than context_length %" PRId32,
+                              s, total, context);
     }
     for (int64_t i = 0; i < batch->cu_seqlens[batch->num_seqs]; i++)
         if (batch->tokens[i] < 0 || batch->tokens[i] >= vocab)
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                              "tokens[%" PRId64 "] must be in [0, %" PRId32 "), got %" PRId32,
+                              "tokens[%" PRId64 "] must be in [0, %" PRId32
+                              "), got %" PRId32,
                               i, vocab, batch->tokens[i]);
     return RLHF_OK;
 }
 
-static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape, const rlhf__batch *batch,
-                         pass *out)
+static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
+                         const rlhf__batch *batch, pass *out)
 {
     rlhf__arena *arena = tape->arena;
     int32_t *positions = NULL;
     int64_t *past = NULL;
 
     *out = (pass){.model = model, .tape = tape, .batch = batch};
-    RLHF__TRY(rlhf__arena_alloc(arena, batch->cu_seqlens[batch->num_seqs], sizeof *positions,
-                                &positions));
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->cu_seqlens[batch->num_seqs],
+                                sizeof *positions, &positions));
     for (int64_t s = 0; s < batch->num_seqs; s++) {
         const int64_t first = batch->cu_seqlens[s], before = past_length(batch, s);
         for (int64_t i = first; i < batch->cu_seqlens[s + 1]; i++)
@@ -63,7 +67,8 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape, const rlhf_
     if (!batch->caches || batch->num_seqs == 0)
         return RLHF_OK;
     RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *past, &past));
-    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *out->caches, &out->caches));
+    RLHF__TRY(
+        rlhf__arena_alloc(arena, batch->num_seqs, sizeof *out->caches, &out->caches));
     for (int64_t s = 0; s < batch->num_seqs; s++)
         past[s] = batch->caches[s]->length;
     out->past = past;
@@ -71,12 +76,13 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape, const rlhf_
     return RLHF_OK;
 }
 
-static rlhf_status norm(const pass *p, int32_t kind, double eps, int32_t weight, int32_t bias,
-                        rlhf__var *x, rlhf__var **out)
+static rlhf_status norm(const pass *p, int32_t kind, double eps, int32_t weight,
+                        int32_t bias, rlhf__var *x, rlhf__var **out)
 {
     if (kind == RLHF_NORM_RMSNORM)
         return rlhf__op_rmsnorm(p->tape, &p->model->params, weight, (float)eps, x, out);
-    return rlhf__op_layernorm(p->tape, &p->model->params, weight, bias, (float)eps, x, out);
+    return rlhf__op_layernorm(p->tape, &p->model->params, weight, bias, (float)eps, x,
+                              out);
 }
 
 /* y = W_out attention(rope(W_qkv norm1(x))) */
@@ -112,9 +118,12 @@ static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *x, rlhf__v
 static rlhf__activation activation_kind(int32_t activation)
 {
     switch (activation) {
-    case RLHF_ACTIVATION_GELU_ERF: return RLHF__GELU_ERF;
-    case RLHF_ACTIVATION_SWIGLU: return RLHF__SWIGLU;
-    default: return RLHF__GELU_TANH;
+    case RLHF_ACTIVATION_GELU_ERF:
+        return RLHF__GELU_ERF;
+    case RLHF_ACTIVATION_SWIGLU:
+        return RLHF__SWIGLU;
+    default:
+        return RLHF__GELU_TANH;
     }
 }
 
@@ -128,15 +137,16 @@ static rlhf_status mlp(const pass *p, int32_t layer, rlhf__var *x, rlhf__var **o
 
     RLHF__TRY(norm(p, l->norm, l->norm_eps, b->norm2_weight, b->norm2_bias, x, &h));
     RLHF__TRY(rlhf__op_linear(p->tape, params, b->up_weight, b->up_bias, h, &up));
-    RLHF__TRY(rlhf__op_activation(p->tape, activation_kind(p->model->config.activation), up,
-                                  &active));
+    RLHF__TRY(rlhf__op_activation(p->tape, activation_kind(p->model->config.activation),
+                                  up, &active));
     return rlhf__op_linear(p->tape, params, b->down_weight, b->down_bias, active, out);
 }
 
-typedef rlhf_status (*branch_fn)(const pass *p, int32_t layer, rlhf__var *x, rlhf__var **out);
+typedef rlhf_status (*branch_fn)(const pass *p, int32_t layer, rlhf__var *x,
+                                 rlhf__var **out);
 
-/* x + branch(x). Where nothing is recorded the sum is formed in x's own memory and all else
- * that the branch took is given back at once. */
+/* x + branch(x). Where nothing is recorded the sum is formed in x's own memory and all
+ * else that the branch took is given back at once. */
 static rlhf_status residual(const pass *p, int32_t layer, branch_fn branch, rlhf__var **x)
 {
     const rlhf__arena_mark mark = rlhf__arena_get_mark(p->tape->arena);
@@ -168,8 +178,8 @@ rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape
         RLHF__TRY(residual(&p, layer, attention, &x));
         RLHF__TRY(residual(&p, layer, mlp, &x));
     }
-    RLHF__TRY(norm(&p, c->norm, c->norm_eps, model->final_norm_weight, model->final_norm_bias,
-                   x, out_hidden));
+    RLHF__TRY(norm(&p, c->norm, c->norm_eps, model->final_norm_weight,
+                   model->final_norm_bias, x, out_hidden));
     for (int64_t s = 0; batch->caches && s < batch->num_seqs; s++)
         batch->caches[s]->length += batch->cu_seqlens[s + 1] - batch->cu_seqlens[s];
     return RLHF_OK;
@@ -179,7 +189,7 @@ rlhf_status rlhf__transformer_head(rlhf__transformer *model, rlhf__tape *tape,
                                    rlhf__var *hidden, rlhf__var **out)
 {
     if (model->score_weight >= 0)
-        return rlhf__op_linear(tape, &model->params, model->score_weight, model->score_bias,
-                               hidden, out);
+        return rlhf__op_linear(tape, &model->params, model->score_weight,
+                               model->score_bias, hidden, out);
     return rlhf__op_linear(tape, &model->params, model->head_weight, -1, hidden, out);
 }

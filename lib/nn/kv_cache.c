@@ -17,9 +17,10 @@ float *rlhf__kv_cache_layer(const rlhf__kv_cache *cache, const rlhf__transformer
     return cache->data + layer * layer_size(model, cache->capacity);
 }
 
-/* A head's keys, then its values: both grow at their ends, so each is copied to its new place. */
-static void move_layer(const rlhf__transformer *model, const float *from, int64_t from_capacity,
-                       float *to, int64_t to_capacity)
+/* A head's keys, then its values: both grow at their ends, so each is copied to its
+ * new place. */
+static void move_layer(const rlhf__transformer *model, const float *from,
+                       int64_t from_capacity, float *to, int64_t to_capacity)
 {
     const int64_t key_width = model->config.head_dim;
     const int64_t width = rlhf__kv_size(1, 1, key_width); /* of a key and a value */
@@ -42,7 +43,8 @@ rlhf_status rlhf__kv_cache_reserve(rlhf__kv_cache *cache, const rlhf__transforme
 
     if (rounded <= cache->capacity)
         return RLHF_OK;
-    RLHF__TRY(rlhf__alloc(model->context, model->config.num_layers * layer_size(model, rounded),
+    RLHF__TRY(rlhf__alloc(model->context,
+                          model->config.num_layers * layer_size(model, rounded),
                           sizeof *grown.data, RLHF_MEMORY_KV_CACHE, &grown.data));
     for (int32_t layer = 0; cache->data && layer < model->config.num_layers; layer++)
         move_layer(model, rlhf__kv_cache_layer(cache, model, layer), cache->capacity,

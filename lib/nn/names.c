@@ -6,7 +6,8 @@
 
 bool rlhf__uses_gpt2_names(const rlhf_model_config *config)
 {
-    if (config->position != RLHF_POSITION_LEARNED || config->norm != RLHF_NORM_LAYERNORM ||
+    if (config->position != RLHF_POSITION_LEARNED ||
+        config->norm != RLHF_NORM_LAYERNORM ||
         config->activation == RLHF_ACTIVATION_SWIGLU ||
         config->num_kv_heads != config->num_heads)
         return false;
@@ -43,13 +44,16 @@ static rlhf_status name_slab(rlhf__transformer *model, int32_t slab, int32_t lay
 static rlhf_status name_gpt2_block(rlhf__transformer *model, int32_t layer)
 {
     const rlhf__block_slabs *b = &model->blocks[layer];
-    const struct { int32_t slab; const char *name; } table[] = {
-        {b->norm1_weight, "ln_1.weight"},       {b->norm1_bias, "ln_1.bias"},
-        {b->qkv_weight, "attn.c_attn.weight"},  {b->qkv_bias, "attn.c_attn.bias"},
-        {b->out_weight, "attn.c_proj.weight"},  {b->out_bias, "attn.c_proj.bias"},
-        {b->norm2_weight, "ln_2.weight"},       {b->norm2_bias, "ln_2.bias"},
-        {b->up_weight, "mlp.c_fc.weight"},      {b->up_bias, "mlp.c_fc.bias"},
-        {b->down_weight, "mlp.c_proj.weight"},  {b->down_bias, "mlp.c_proj.bias"},
+    const struct {
+        int32_t slab;
+        const char *name;
+    } table[] = {
+        {b->norm1_weight, "ln_1.weight"},      {b->norm1_bias, "ln_1.bias"},
+        {b->qkv_weight, "attn.c_attn.weight"}, {b->qkv_bias, "attn.c_attn.bias"},
+        {b->out_weight, "attn.c_proj.weight"}, {b->out_bias, "attn.c_proj.bias"},
+        {b->norm2_weight, "ln_2.weight"},      {b->norm2_bias, "ln_2.bias"},
+        {b->up_weight, "mlp.c_fc.weight"},     {b->up_bias, "mlp.c_fc.bias"},
+        {b->down_weight, "mlp.c_proj.weight"}, {b->down_bias, "mlp.c_proj.bias"},
     };
 
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
@@ -82,11 +86,10 @@ static rlhf_status name_up(rlhf__transformer *model, int32_t slab, int32_t layer
 
 static rlhf_status name_llama_block(rlhf__transformer *model, int32_t layer)
 {
-    static const char *const qkv_weights[] = {"self_attn.q_proj.weight",
-                                              "self_attn.k_proj.weight",
-                                              "self_attn.v_proj.weight"};
-    static const char *const qkv_biases[] = {"self_attn.q_proj.bias", "self_attn.k_proj.bias",
-                                             "self_attn.v_proj.bias"};
+    static const char *const qkv_weights[] = {
+        "self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"};
+    static const char *const qkv_biases[] = {
+        "self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"};
     const rlhf__block_slabs *b = &model->blocks[layer];
 
     RLHF__TRY(name_slab(model, b->norm1_weight, layer, "input_layernorm.weight"));
@@ -95,11 +98,13 @@ static rlhf_status name_llama_block(rlhf__transformer *model, int32_t layer)
     RLHF__TRY(name_qkv(model, b->qkv_bias, layer, qkv_biases));
     RLHF__TRY(name_slab(model, b->out_weight, layer, "self_attn.o_proj.weight"));
     RLHF__TRY(name_slab(model, b->out_bias, layer, "self_attn.o_proj.bias"));
-    RLHF__TRY(name_slab(model, b->norm2_weight, layer, "post_attention_layernorm.weight"));
+    RLHF__TRY(
+        name_slab(model, b->norm2_weight, layer, "post_attention_layernorm.weight"));
     RLHF__TRY(name_slab(model, b->norm2_bias, layer, "post_attention_layernorm.bias"));
     RLHF__TRY(name_up(model, b->up_weight, layer, "mlp.gate_proj.weight",
                       "mlp.up_proj.weight"));
-    RLHF__TRY(name_up(model, b->up_bias, layer, "mlp.gate_proj.bias", "mlp.up_proj.bias"));
+    RLHF__TRY(
+        name_up(model, b->up_bias, layer, "mlp.gate_proj.bias", "mlp.up_proj.bias"));
     RLHF__TRY(name_slab(model, b->down_weight, layer, "mlp.down_proj.weight"));
     return name_slab(model, b->down_bias, layer, "mlp.down_proj.bias");
 }
@@ -110,8 +115,9 @@ rlhf_status rlhf__add_names(rlhf__transformer *model)
 
     RLHF__TRY(name_slab(model, model->token_table, -1,
                         gpt2 ? "transformer.wte.weight" : "model.embed_tokens.weight"));
-    RLHF__TRY(name_slab(model, model->position_table, -1,
-                        gpt2 ? "transformer.wpe.weight" : "model.embed_positions.weight"));
+    RLHF__TRY(
+        name_slab(model, model->position_table, -1,
+                  gpt2 ? "transformer.wpe.weight" : "model.embed_positions.weight"));
     for (int32_t layer = 0; layer < model->config.num_layers; layer++)
         RLHF__TRY(gpt2 ? name_gpt2_block(model, layer) : name_llama_block(model, layer));
     RLHF__TRY(name_slab(model, model->final_norm_weight, -1,
@@ -124,8 +130,8 @@ rlhf_status rlhf__add_names(rlhf__transformer *model)
     return name_slab(model, model->score_bias, -1, "score.bias");
 }
 
-void rlhf__named_shape(const rlhf__params *params, const rlhf__named *named, int64_t *out_rows,
-                       int64_t *out_cols)
+void rlhf__named_shape(const rlhf__params *params, const rlhf__named *named,
+                       int64_t *out_rows, int64_t *out_cols)
 {
     const rlhf__slab *slab = &params->slabs[named->slab];
     const bool vector = !slab->decay;

@@ -12,7 +12,7 @@
 #include "nn/model_config.h"
 #include "nn/names.h"
 
-/* --- layout -------------------------------------------------------------------------------- */
+/* --- layout ------------------------------------------------------------------------- */
 
 /* A norm's weight, and its bias where it is a LayerNorm. */
 static rlhf_status add_norm(rlhf__transformer *model, int32_t norm, int32_t *out_weight,
@@ -26,10 +26,11 @@ static rlhf_status add_norm(rlhf__transformer *model, int32_t norm, int32_t *out
     return RLHF_OK;
 }
 
-/* A weight [out][in] and, if asked for, its bias: a column, so that q, k and v of a fused one are
- * ranges of its rows. */
-static rlhf_status add_linear(rlhf__transformer *model, int64_t width_out, int64_t width_in,
-                              bool bias, int32_t *out_weight, int32_t *out_bias)
+/* A weight [out][in] and, if asked for, its bias: a column, so that q, k and v of a
+ * fused one are ranges of its rows. */
+static rlhf_status add_linear(rlhf__transformer *model, int64_t width_out,
+                              int64_t width_in, bool bias, int32_t *out_weight,
+                              int32_t *out_bias)
 {
     RLHF__TRY(
         rlhf__params_add_slab(&model->params, width_out, width_in, true, out_weight));
@@ -72,16 +73,18 @@ static rlhf_status add_slabs(rlhf__transformer *model, rlhf__head head)
                                         &model->position_table));
     for (int32_t layer = 0; layer < c->num_layers; layer++)
         RLHF__TRY(add_block(model, layer));
-    RLHF__TRY(add_norm(model, c->norm, &model->final_norm_weight, &model->final_norm_bias));
+    RLHF__TRY(
+        add_norm(model, c->norm, &model->final_norm_weight, &model->final_norm_bias));
     if (head == RLHF__HEAD_SCORE)
         return add_linear(model, 1, d, true, &model->score_weight, &model->score_bias);
     model->head_weight = model->token_table;
     if (!c->tie_embeddings)
-        RLHF__TRY(rlhf__params_add_slab(params, c->vocab_size, d, true, &model->head_weight));
+        RLHF__TRY(
+            rlhf__params_add_slab(params, c->vocab_size, d, true, &model->head_weight));
     return RLHF_OK;
 }
 
-/* --- rotary tables ------------------------------------------------------------------------- */
+/* --- rotary tables ------------------------------------------------------------------ */
 
 /* Index of the first rotary layer with this layer's theta: layers alike share a table. */
 static int32_t theta_owner(const rlhf__transformer *model, int32_t layer)
@@ -118,7 +121,8 @@ static rlhf_status make_rope_tables(rlhf__transformer *model)
         const int32_t owner = theta_owner(model, i);
         if (owner == i) {
             rlhf__rope_table(c->context_length, c->head_dim, model->layers[i].rope_theta,
-                             model->rope_cos + next * table, model->rope_sin + next * table);
+                             model->rope_cos + next * table,
+                             model->rope_sin + next * table);
             model->layer_cos[i] = model->rope_cos + next * table;
             model->layer_sin[i] = model->rope_sin + next * table;
             next++;
@@ -130,7 +134,7 @@ static rlhf_status make_rope_tables(rlhf__transformer *model)
     return RLHF_OK;
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------- */
 
 static rlhf_status build(rlhf__transformer *model, const rlhf_model_config *config,
                          rlhf__head head)
@@ -146,8 +150,9 @@ static rlhf_status build(rlhf__transformer *model, const rlhf_model_config *conf
     return make_rope_tables(model);
 }
 
-rlhf_status rlhf__transformer_create(rlhf_context *context, const rlhf_model_config *config,
-                                     rlhf__head head, rlhf__transformer **out)
+rlhf_status rlhf__transformer_create(rlhf_context *context,
+                                     const rlhf_model_config *config, rlhf__head head,
+                                     rlhf__transformer **out)
 {
     rlhf__transformer *model = NULL;
     rlhf_status status;
@@ -178,11 +183,12 @@ void rlhf__transformer_free(rlhf__transformer *model)
     rlhf__free(model);
 }
 
-/* Floats before the heads' own slabs: the trunk, laid out alike in every model of a config. */
+/* Floats before the heads' own slabs: the trunk, laid out alike in every model of a
+ * config. */
 static int64_t trunk_count(const rlhf__transformer *model)
 {
-    const int32_t last = model->final_norm_bias >= 0 ? model->final_norm_bias
-                                                     : model->final_norm_weight;
+    const int32_t last =
+        model->final_norm_bias >= 0 ? model->final_norm_bias : model->final_norm_weight;
 
     return last + 1 < model->params.num_slabs ? model->params.slabs[last + 1].offset
                                               : model->params.count;
@@ -198,7 +204,8 @@ static rlhf_status copy_trunk(const rlhf__transformer *model, rlhf__head head,
     return RLHF_OK;
 }
 
-rlhf_status rlhf__transformer_clone(const rlhf__transformer *model, rlhf__transformer **out)
+rlhf_status rlhf__transformer_clone(const rlhf__transformer *model,
+                                    rlhf__transformer **out)
 {
     const rlhf__head head = model->score_weight >= 0 ? RLHF__HEAD_SCORE : RLHF__HEAD_LM;
     const int64_t trunk = trunk_count(model);
@@ -211,7 +218,7 @@ rlhf_status rlhf__transformer_clone(const rlhf__transformer *model, rlhf__transf
     return RLHF_OK;
 }
 
-/* --- initialisation ------------------------------------------------------------------------ */
+/* --- initialisation ----------------------------------------------------------------- */
 
 #define TILE 4096 /* numbers a tile */
 
@@ -229,7 +236,8 @@ static void normal_tile(void *arg, int64_t tile, int32_t thread)
 
     (void)thread;
     for (int64_t i = tile * TILE; i < end; i++)
-        f->values[i] = (float)(f->std * rlhf__rng_normal(f->seed, f->stream, (uint64_t)i));
+        f->values[i] =
+            (float)(f->std * rlhf__rng_normal(f->seed, f->stream, (uint64_t)i));
 }
 
 /* A slab ~ N(0, std), its stream its own index. */
@@ -240,7 +248,8 @@ static void fill_normal(rlhf__transformer *model, int32_t slab, enum rlhf__rng_u
     normal_fill fill = {model->params.values + s->offset, s->rows * s->cols, seed,
                         rlhf__rng_stream(use, (uint64_t)slab), std};
 
-    rlhf__pool_run(model->context->pool, rlhf__ceil_div(fill.count, TILE), normal_tile, &fill);
+    rlhf__pool_run(model->context->pool, rlhf__ceil_div(fill.count, TILE), normal_tile,
+                   &fill);
 }
 
 static void fill_ones(rlhf__transformer *model, int32_t slab)

@@ -37,10 +37,12 @@ rlhf_status rlhf__grad_norm(rlhf_context *context, const float *grads, int64_t c
     if (!isfinite(norm)) {
         for (int64_t i = 0; i < count; i++)
             if (!isfinite(grads[i]))
-                return rlhf__fail(RLHF_ERR_NUMERIC, "%s is not finite: element %" PRId64
-                                  " is %g", what, i, (double)grads[i]);
-        return rlhf__fail(RLHF_ERR_NUMERIC, "the norm of %s is not finite (its scale is %g)",
-                          what, grad_scale);
+                return rlhf__fail(RLHF_ERR_NUMERIC,
+                                  "%s is not finite: element %" PRId64 " is %g", what, i,
+                                  (double)grads[i]);
+        return rlhf__fail(RLHF_ERR_NUMERIC,
+                          "the norm of %s is not finite (its scale is %g)", what,
+                          grad_scale);
     }
     *out_norm = norm;
     return RLHF_OK;
@@ -51,8 +53,9 @@ double rlhf__clip_factor(double norm, double max_norm)
     return max_norm > 0.0 ? fmin(1.0, max_norm / (norm + 1e-6)) : 1.0;
 }
 
-/* What the kernel multiplies and adds, in the optimizer's form, for step k. The bias correction
- * takes the betas as the kernel has them, rounded to fp32, so that it corrects them exactly. */
+/* What the kernel multiplies and adds, in the optimizer's form, for step k. The bias
+ * correction takes the betas as the kernel has them, rounded to fp32, so that it
+ * corrects them exactly. */
 static rlhf__adamw_args kernel_args(const rlhf__adamw_settings *s, int64_t k,
                                     double learning_rate, double grad_scale)
 {
@@ -90,8 +93,8 @@ void rlhf__adamw_apply(rlhf__adamw *adamw, rlhf__params *params, const float *gr
         const int64_t end =
             next < params->num_slabs ? params->slabs[next].offset : params->count;
         args.lr_decay = params->slabs[first].decay ? decay : 0.0f;
-        rlhf__adamw_update(params->context, &args, end - begin, grads + begin, values + begin,
-                    adamw->m + begin, adamw->v + begin);
+        rlhf__adamw_update(params->context, &args, end - begin, grads + begin,
+                           values + begin, adamw->m + begin, adamw->v + begin);
     }
     rlhf__params_end_write(params);
     adamw->step++;

@@ -1,9 +1,11 @@
-/* AdamW (Loshchilov and Hutter 2019) over a network's flat parameters, and the global norm of
- * its gradient. A step is norm (which fails on a gradient that is not finite, before any weight
- * changes), clip factor, apply (which cannot fail); rlhf__adamw_step does all three.
+/* AdamW (Loshchilov and Hutter 2019) over a network's flat parameters, and the global
+ * norm of its gradient. A step is norm (which fails on a gradient that is not finite,
+ * before any weight changes), clip factor, apply (which cannot fail); rlhf__adamw_step
+ * does all three.
  *
- * grads is laid out as params->values. grad_scale multiplies it first: gradients are summed over
- * all micro-batches of a step and scaled once, by 1 / (tokens of the whole step). */
+ * grads is laid out as params->values. grad_scale multiplies it first: gradients are
+ * summed over all micro-batches of a step and scaled once, by 1 / (tokens of the whole
+ * step). */
 #ifndef RLHF_OPTIM_ADAMW_H
 #define RLHF_OPTIM_ADAMW_H
 
@@ -32,13 +34,14 @@ rlhf_status rlhf__adamw_init(rlhf__adamw *adamw, const rlhf__params *params,
                              const rlhf__adamw_settings *settings);
 void rlhf__adamw_free(rlhf__adamw *adamw); /* accepts a zeroed struct */
 
-/* Euclidean norm of grad_scale * grads[count]. NUMERIC, naming `what`, if a gradient or the
- * norm is not finite. */
+/* Euclidean norm of grad_scale * grads[count]. NUMERIC, naming `what`, if a gradient
+ * or the norm is not finite. */
 rlhf_status rlhf__grad_norm(rlhf_context *context, const float *grads, int64_t count,
                             double grad_scale, const char *what, double *out_norm);
 /* min(1, max_norm / (norm + 1e-6)), torch's form; 1 where max_norm is 0. */
 double rlhf__clip_factor(double norm, double max_norm);
-/* One update by grad_scale * grads, which must be finite. Bumps the parameters' version. */
+/* One update by grad_scale * grads, which must be finite. Bumps the parameters'
+ * version. */
 void rlhf__adamw_apply(rlhf__adamw *adamw, rlhf__params *params, const float *grads,
                        double learning_rate, double grad_scale);
 /* Norm, clip (max_norm 0: off), apply. On failure nothing changed. */

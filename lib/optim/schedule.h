@@ -6,8 +6,8 @@
 
 #include <rlhf/lm.h>
 
-/* The rate of the step that has `step` steps before it, as Hugging Face's schedulers count:
- * peak * step / warmup_steps during warm-up; then, with
+/* The rate of the step that has `step` steps before it, as Hugging Face's schedulers
+ * count: peak * step / warmup_steps during warm-up; then, with
  * p = (step - warmup_steps) / (total_steps - warmup_steps) within [0, 1],
  *   linear: peak * (1 - (1 - final_ratio) * p)
  *   cosine: peak * (final_ratio + (1 - final_ratio) * (1 + cos(pi p)) / 2). */

@@ -18,7 +18,8 @@ rlhf_status rlhf__params_init(rlhf__params *params, rlhf_context *context)
 }
 
 /* Room for one more element; arrays grow by doubling at powers of two. */
-static rlhf_status make_room(rlhf_context *context, void *array, int32_t count, size_t size)
+static rlhf_status make_room(rlhf_context *context, void *array, int32_t count,
+                             size_t size)
 {
     int64_t capacity = 0;
 
@@ -28,20 +29,21 @@ static rlhf_status make_room(rlhf_context *context, void *array, int32_t count, 
     return rlhf__grow(context, array, &capacity, (int64_t)count + 1, size);
 }
 
-rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t cols, bool decay,
-                                  int32_t *out_slab)
+rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t cols,
+                                  bool decay, int32_t *out_slab)
 {
     size_t size = 0;
 
     if (rows < 1 || cols < 1 || !rlhf__size_mul((size_t)rows, (size_t)cols, &size) ||
         size > ((size_t)1 << 40) || params->count > (int64_t)1 << 40)
-        return rlhf__fail(RLHF_ERR_LIMIT, "a parameter of %" PRId64 " x %" PRId64
-                          " is too large", rows, cols);
+        return rlhf__fail(RLHF_ERR_LIMIT,
+                          "a parameter of %" PRId64 " x %" PRId64 " is too large", rows,
+                          cols);
     RLHF__TRY(make_room(params->context, &params->slabs, params->num_slabs,
                         sizeof *params->slabs));
     *out_slab = params->num_slabs;
-    params->slabs[params->num_slabs++] = (rlhf__slab){
-        .offset = params->count, .rows = rows, .cols = cols, .decay = decay};
+    params->slabs[params->num_slabs++] =
+        (rlhf__slab){.offset = params->count, .rows = rows, .cols = cols, .decay = decay};
     params->count += rlhf__ceil_div((int64_t)size, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
     return RLHF_OK;
 }

@@ -15,10 +15,10 @@
  * multiple of 16. Linear weights are [out][in]. */
 typedef struct rlhf__slab {
     int64_t offset, rows, cols;
-    bool decay;              /* weight decay applies (matrices; not norms and biases) */
+    bool decay; /* weight decay applies (matrices; not norms and biases) */
     /* Packed copies, made when first asked for and remade when `version` moved on. */
-    float *forward_panels;   /* for y = x W^T */
-    float *backward_panels;  /* for dx = dy W */
+    float *forward_panels;  /* for y = x W^T */
+    float *backward_panels; /* for dx = dy W */
     uint64_t forward_version, backward_version;
 } rlhf__slab;
 
@@ -31,19 +31,19 @@ typedef struct rlhf__named {
 
 typedef struct rlhf__params {
     rlhf_context *context;
-    float *values;          /* [count], padding between slabs is 0 */
+    float *values; /* [count], padding between slabs is 0 */
     int64_t count;
     rlhf__slab *slabs;
     int32_t num_slabs;
     rlhf__named *named;
     int32_t num_named;
-    uint64_t version;       /* bumped by every write */
+    uint64_t version; /* bumped by every write */
 } rlhf__params;
 
 /* Building: add slabs and names in order, then allocate once. */
 rlhf_status rlhf__params_init(rlhf__params *params, rlhf_context *context);
-rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t cols, bool decay,
-                                  int32_t *out_slab);
+rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t cols,
+                                  bool decay, int32_t *out_slab);
 rlhf_status rlhf__params_add_name(rlhf__params *params, const char *name, int32_t slab,
                                   int64_t first_row, int64_t rows);
 rlhf_status rlhf__params_allocate(rlhf__params *params);
@@ -55,7 +55,8 @@ static inline float *rlhf__slab_values(const rlhf__params *params, int32_t slab)
 {
     return params->values + params->slabs[slab].offset;
 }
-/* Every write to values goes between these: begin hands out the array, end bumps the version. */
+/* Every write to values goes between these: begin hands out the array, end bumps the
+ * version. */
 float *rlhf__params_begin_write(rlhf__params *params);
 void rlhf__params_end_write(rlhf__params *params);
 

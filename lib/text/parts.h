@@ -81,8 +81,7 @@ struct rlhf__tokenizer {
 
     rlhf__merge *merges; /* [num_merge_slots], a power of two */
     int64_t num_merge_slots;
-    int32_t
-        byte_id[256]; /* byte-level: of each byte; else of each ASCII character; or -1 */
+    int32_t byte_id[256]; /* byte-level: of each byte; else of each ASCII one; or -1 */
     int32_t fallback_id[256]; /* of "<0x00>"…, or -1 */
     rlhf__strmap whole;       /* pieces known to be one token -> id */
     int32_t model_unk_id;     /* stands for unknown characters; -1: they are dropped */
@@ -100,8 +99,8 @@ struct rlhf__tokenizer {
     /* Decoding: the tokens' bytes end to end, with a blank between them or less at the
      * start. */
     bool join_blank;
-    bool first_loses_blanks; /* Metaspace: the first token's blanks go, wherever they are
-                              */
+    bool first_loses_blanks; /* Metaspace: the first token's blanks go, wherever they
+                                are */
     char strip[4];           /* character taken from the text's start … */
     int32_t strip_size, strip_count; /* … at most this often */
 

@@ -1,13 +1,14 @@
-/* Schulman et al. 2016, "High-dimensional continuous control using generalized advantage
- * estimation", eqs. 11-16. Sums are in double: returns of long sequences keep their digits. */
+/* Schulman et al. 2016, "High-dimensional continuous control using generalized
+ * advantage estimation", eqs. 11-16. Sums are in double: returns of long sequences
+ * keep their digits. */
 #include "train/gae.h"
 
 #include <math.h>
 
 #include <rlhf/ppo.h>
 
-void rlhf__gae(const float *rewards, const float *values, int64_t n, double gamma, double lam,
-               float *advantages, float *returns)
+void rlhf__gae(const float *rewards, const float *values, int64_t n, double gamma,
+               double lam, float *advantages, float *returns)
 {
     double next_value = 0.0, advantage = 0.0;
 

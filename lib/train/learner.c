@@ -13,8 +13,9 @@
 rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
                                const rlhf__learner_settings *settings)
 {
-    const rlhf__adamw_settings adamw = {settings->beta1, settings->beta2, settings->epsilon,
-                                        settings->weight_decay, settings->adam_form};
+    const rlhf__adamw_settings adamw = {settings->beta1, settings->beta2,
+                                        settings->epsilon, settings->weight_decay,
+                                        settings->adam_form};
 
     memset(l, 0, sizeof *l);
     l->context = net->context;
@@ -40,10 +41,12 @@ void rlhf__learner_zero_grads(rlhf__learner *l)
 rlhf_status rlhf__learner_norm(const rlhf__learner *l, double scale, const char *what,
                                double *out_norm)
 {
-    return rlhf__grad_norm(l->context, l->grads, l->net->params.count, scale, what, out_norm);
+    return rlhf__grad_norm(l->context, l->grads, l->net->params.count, scale, what,
+                           out_norm);
 }
 
-void rlhf__learner_apply(rlhf__learner *l, double learning_rate, double scale, double norm)
+void rlhf__learner_apply(rlhf__learner *l, double learning_rate, double scale,
+                         double norm)
 {
     rlhf__adamw_apply(&l->adamw, &l->net->params, l->grads, learning_rate,
                       scale * rlhf__clip_factor(norm, l->max_grad_norm));
@@ -68,7 +71,8 @@ rlhf_status rlhf__learner_gradient(const rlhf__learner *l, const char *name, dou
     return RLHF_OK;
 }
 
-/* --- saved state: PREFIX.weights/…, PREFIX.adam_m/…, PREFIX.adam_v/…, PREFIX.adam_step ------ */
+/* --- saved state: PREFIX.weights/…, PREFIX.adam_m/…, PREFIX.adam_v/…,
+ * PREFIX.adam_step */
 
 enum { NAME_SIZE = 64 };
 
@@ -86,11 +90,14 @@ rlhf_status rlhf__learner_put(const rlhf__learner *l, const char *prefix,
 
     RLHF__TRY(rlhf__state_put_i64(writer, join(name, prefix, "parameters"),
                                   rlhf__params_num(params)));
-    RLHF__TRY(rlhf__state_put_i64(writer, join(name, prefix, "adam_step"), l->adamw.step));
+    RLHF__TRY(
+        rlhf__state_put_i64(writer, join(name, prefix, "adam_step"), l->adamw.step));
     RLHF__TRY(rlhf__state_put_params(writer, join(name, prefix, "weights"), params,
                                      params->values));
-    RLHF__TRY(rlhf__state_put_params(writer, join(name, prefix, "adam_m"), params, l->adamw.m));
-    return rlhf__state_put_params(writer, join(name, prefix, "adam_v"), params, l->adamw.v);
+    RLHF__TRY(
+        rlhf__state_put_params(writer, join(name, prefix, "adam_m"), params, l->adamw.m));
+    return rlhf__state_put_params(writer, join(name, prefix, "adam_v"), params,
+                                  l->adamw.v);
 }
 
 rlhf_status rlhf__learner_check(const rlhf__learner *l, const char *prefix,
@@ -103,13 +110,17 @@ rlhf_status rlhf__learner_check(const rlhf__learner *l, const char *prefix,
     RLHF__TRY(rlhf__state_get_i64(reader, join(name, prefix, "parameters"), &saved));
     if (saved != rlhf__params_num(params))
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "the state is of a %s of %" PRId64 " parameters, this one has %" PRId64,
+                          "the state is of a %s of %" PRId64
+                          " parameters, this one has %" PRId64,
                           prefix, saved, rlhf__params_num(params));
+    RLHF__TRY(rlhf__state_get_range(reader, join(name, prefix, "adam_step"), 0, INT64_MAX,
+                                    &step));
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true,
+                                     NULL));
     RLHF__TRY(
-        rlhf__state_get_range(reader, join(name, prefix, "adam_step"), 0, INT64_MAX, &step));
-    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true, NULL));
-    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params, true, NULL));
-    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params, true, NULL);
+        rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params, true, NULL));
+    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params, true,
+                                  NULL);
 }
 
 rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
@@ -119,7 +130,8 @@ rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
     char name[NAME_SIZE];
     rlhf_status status;
 
-    RLHF__TRY(rlhf__state_get_i64(reader, join(name, prefix, "adam_step"), &l->adamw.step));
+    RLHF__TRY(
+        rlhf__state_get_i64(reader, join(name, prefix, "adam_step"), &l->adamw.step));
     status = rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true,
                                     rlhf__params_begin_write(params));
     rlhf__params_end_write(params);

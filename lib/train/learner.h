@@ -1,5 +1,5 @@
-/* A network being trained: its accumulated gradient and its optimizer. The trainers have one
- * (lm, reward) or two (PPO's policy and critic). */
+/* A network being trained: its accumulated gradient and its optimizer. The trainers
+ * have one (lm, reward) or two (PPO's policy and critic). */
 #ifndef RLHF_TRAIN_LEARNER_H
 #define RLHF_TRAIN_LEARNER_H
 
@@ -29,9 +29,10 @@ rlhf_status rlhf__learner_init(rlhf__learner *learner, rlhf__transformer *net,
 void rlhf__learner_free(rlhf__learner *learner); /* accepts a zeroed struct */
 void rlhf__learner_zero_grads(rlhf__learner *learner);
 /* Norm of scale * gradient; NUMERIC (naming `what`) unless it is finite. */
-rlhf_status rlhf__learner_norm(const rlhf__learner *learner, double scale, const char *what,
-                               double *out_norm);
-/* One optimizer step on scale * gradient, clipped; `norm` is of that gradient. Cannot fail. */
+rlhf_status rlhf__learner_norm(const rlhf__learner *learner, double scale,
+                               const char *what, double *out_norm);
+/* One optimizer step on scale * gradient, clipped; `norm` is of that gradient. Cannot
+ * fail. */
 void rlhf__learner_apply(rlhf__learner *learner, double learning_rate, double scale,
                          double norm);
 /* scale * gradient of a parameter; as rlhf_lm_trainer_gradient. */

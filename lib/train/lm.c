@@ -1,6 +1,6 @@
-/* L = -sum_j w_j log p(x_j | x_<j) / sum_j w_j with w = 1 on the targets: every token but the
- * first of a text, the completion's tokens (EOS among them) of a prompt + completion. The sum is
- * over the whole step, whatever its micro-batches (docs/lm.md). */
+/* L = -sum_j w_j log p(x_j | x_<j) / sum_j w_j with w = 1 on the targets: every token
+ * but the first of a text, the completion's tokens (EOS among them) of a prompt +
+ * completion. The sum is over the whole step, whatever its micro-batches (docs/lm.md). */
 #include "train/lm.h"
 
 #include <inttypes.h>
@@ -10,7 +10,8 @@
 #include "base/alloc.h"
 #include "base/size.h"
 
-/* Inputs of a micro-batch: each row without its last token, which is no input to anything. */
+/* Inputs of a micro-batch: each row without its last token, which is no input to
+ * anything. */
 typedef struct inputs {
     rlhf__batch batch;
     int64_t *rows;    /* [num_targets] hidden row that predicts each target */
@@ -48,7 +49,8 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
     return RLHF_OK;
 }
 
-/* The step's loss is a plain sum: d loss / d logprob = -1; apply divides by the targets. */
+/* The step's loss is a plain sum: d loss / d logprob = -1; apply divides by the
+ * targets. */
 static rlhf_status sum_loss(void *arg, int64_t first, int64_t count, const float *logprob,
                             const float *entropy, float *dlogprob, float *dentropy)
 {
@@ -73,13 +75,15 @@ static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
     RLHF__TRY(build_inputs(tape->arena, rows, &in));
     if (in.num_targets == 0)
         return RLHF_OK;
-    RLHF__TRY(rlhf__arena_alloc(tape->arena, in.num_targets, sizeof *logprobs, &logprobs));
+    RLHF__TRY(
+        rlhf__arena_alloc(tape->arena, in.num_targets, sizeof *logprobs, &logprobs));
     RLHF__TRY(rlhf__batch_check(t->net, &in.batch));
     RLHF__TRY(rlhf__transformer_forward(t->net, tape, &in.batch, &hidden));
     if (in.num_targets < hidden->rows) /* else every row is asked for, in its order */
         RLHF__TRY(rlhf__op_gather_rows(tape, hidden, in.rows, in.num_targets, &hidden));
     RLHF__TRY(rlhf__op_linear_logprob(tape, &t->net->params, t->net->head_weight, hidden,
-                                      in.targets, NULL, 1.0f, logprobs, NULL, sum_loss, NULL));
+                                      in.targets, NULL, 1.0f, logprobs, NULL, sum_loss,
+                                      NULL));
     if (tape->record)
         RLHF__TRY(rlhf__tape_backward(tape));
     for (int64_t i = 0; i < in.num_targets; i++)
@@ -100,8 +104,8 @@ rlhf_status rlhf__lm_trainer_create(rlhf__transformer *net, rlhf__dataset *datas
                                     rlhf__lm_trainer **out_trainer)
 {
     const rlhf__stepper_settings settings = {
-        .learner = {options->beta1, options->beta2, options->epsilon, options->weight_decay,
-                    options->max_grad_norm, options->adam_form},
+        .learner = {options->beta1, options->beta2, options->epsilon,
+                    options->weight_decay, options->max_grad_norm, options->adam_form},
         .learning_rate = options->learning_rate,
         .final_lr_ratio = options->final_lr_ratio,
         .total_steps = options->total_steps,
@@ -115,12 +119,14 @@ rlhf_status rlhf__lm_trainer_create(rlhf__transformer *net, rlhf__dataset *datas
 
     *out_trainer = NULL;
     if (dataset->kind != RLHF_DATASET_TEXT && dataset->kind != RLHF_DATASET_COMPLETION)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "the dataset must hold texts or completions, its kind is %" PRId32,
-                          dataset->kind);
+        return rlhf__fail(
+            RLHF_ERR_INVALID_ARG,
+            "the dataset must hold texts or completions, its kind is %" PRId32,
+            dataset->kind);
     RLHF__TRY(rlhf__alloc(net->context, 1, sizeof *t, RLHF_MEMORY_GENERAL, &t));
     t->net = net;
-    status = rlhf__stepper_init(&t->stepper, net, dataset, &settings, lm_micro, lm_clear, t);
+    status =
+        rlhf__stepper_init(&t->stepper, net, dataset, &settings, lm_micro, lm_clear, t);
     if (status != RLHF_OK) {
         rlhf__lm_trainer_free(t);
         return status;
@@ -173,7 +179,8 @@ rlhf_status rlhf__lm_trainer_evaluate(rlhf__lm_trainer *t, rlhf__dataset *datase
     t->sums = (rlhf__lm_sums){0};
     status = rlhf__stepper_evaluate(&t->stepper, dataset, max_rows);
     if (status == RLHF_OK && t->sums.num_targets == 0)
-        status = rlhf__fail(RLHF_ERR_INVALID_ARG, "the dataset has no target to evaluate");
+        status =
+            rlhf__fail(RLHF_ERR_INVALID_ARG, "the dataset has no target to evaluate");
     if (status == RLHF_OK)
         *out_loss = t->sums.loss * mean_scale(t);
     t->sums = step;

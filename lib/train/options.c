@@ -12,15 +12,17 @@ const rlhf__enum_name rlhf__schedule_names[] = {{"constant", RLHF_SCHEDULE_CONST
 const rlhf__enum_name rlhf__adam_form_names[] = {
     {"torch", RLHF_ADAM_TORCH}, {"tf", RLHF_ADAM_TF}, {NULL, 0}};
 static const rlhf__enum_name append_eos_names[] = {
-    {"never", RLHF_APPEND_EOS_NEVER}, {"if_missing", RLHF_APPEND_EOS_IF_MISSING}, {NULL, 0}};
+    {"never", RLHF_APPEND_EOS_NEVER},
+    {"if_missing", RLHF_APPEND_EOS_IF_MISSING},
+    {NULL, 0}};
 
 #define FIELD(member) #member, .offset = offsetof(rlhf_lm_options, member)
 static const rlhf__field lm_fields[] = {
     {FIELD(learning_rate), .type = RLHF__FIELD_F64, .default_value = 3e-4, .min = 0,
      .max = HUGE_VAL, .min_exclusive = true, .max_exclusive = true,
      .help = "at the end of warm-up"},
-    {FIELD(final_lr_ratio), .type = RLHF__FIELD_F64, .default_value = 0.1, .min = 0, .max = 1,
-     .help = "of learning_rate at total_steps"},
+    {FIELD(final_lr_ratio), .type = RLHF__FIELD_F64, .default_value = 0.1, .min = 0,
+     .max = 1, .help = "of learning_rate at total_steps"},
     {FIELD(beta1), .type = RLHF__FIELD_F64, .default_value = 0.9, .min = 0, .max = 1,
      .max_exclusive = true, .help = "Adam's"},
     {FIELD(beta2), .type = RLHF__FIELD_F64, .default_value = 0.95, .min = 0, .max = 1,
@@ -31,10 +33,10 @@ static const rlhf__field lm_fields[] = {
      .max = HUGE_VAL, .max_exclusive = true, .help = "on matrices only"},
     {FIELD(max_grad_norm), .type = RLHF__FIELD_F64, .default_value = 1, .min = 0,
      .max = HUGE_VAL, .max_exclusive = true, .help = "global-norm clipping; 0: off"},
-    {FIELD(total_steps), .type = RLHF__FIELD_I64, .default_value = 1000, .min = 1, .max = 9e18,
-     .help = "of the schedule"},
-    {FIELD(warmup_steps), .type = RLHF__FIELD_I64, .default_value = 50, .min = 0, .max = 9e18,
-     .help = "linear from 0"},
+    {FIELD(total_steps), .type = RLHF__FIELD_I64, .default_value = 1000, .min = 1,
+     .max = 9e18, .help = "of the schedule"},
+    {FIELD(warmup_steps), .type = RLHF__FIELD_I64, .default_value = 50, .min = 0,
+     .max = 9e18, .help = "linear from 0"},
     {FIELD(schedule), .type = RLHF__FIELD_ENUM, .default_value = RLHF_SCHEDULE_COSINE,
      .names = rlhf__schedule_names, .help = "of the learning rate"},
     {FIELD(adam_form), .type = RLHF__FIELD_ENUM, .default_value = RLHF_ADAM_TORCH,
@@ -55,8 +57,8 @@ static const rlhf__field reward_fields[] = {
     {FIELD(learning_rate), .type = RLHF__FIELD_F64, .default_value = 1e-5, .min = 0,
      .max = HUGE_VAL, .min_exclusive = true, .max_exclusive = true,
      .help = "at the end of warm-up"},
-    {FIELD(final_lr_ratio), .type = RLHF__FIELD_F64, .default_value = 0.1, .min = 0, .max = 1,
-     .help = "of learning_rate at total_steps"},
+    {FIELD(final_lr_ratio), .type = RLHF__FIELD_F64, .default_value = 0.1, .min = 0,
+     .max = 1, .help = "of learning_rate at total_steps"},
     {FIELD(beta1), .type = RLHF__FIELD_F64, .default_value = 0.9, .min = 0, .max = 1,
      .max_exclusive = true, .help = "Adam's"},
     {FIELD(beta2), .type = RLHF__FIELD_F64, .default_value = 0.999, .min = 0, .max = 1,
@@ -67,10 +69,10 @@ static const rlhf__field reward_fields[] = {
      .max = HUGE_VAL, .max_exclusive = true, .help = "on matrices only"},
     {FIELD(max_grad_norm), .type = RLHF__FIELD_F64, .default_value = 1, .min = 0,
      .max = HUGE_VAL, .max_exclusive = true, .help = "global-norm clipping; 0: off"},
-    {FIELD(total_steps), .type = RLHF__FIELD_I64, .default_value = 1000, .min = 1, .max = 9e18,
-     .help = "of the schedule"},
-    {FIELD(warmup_steps), .type = RLHF__FIELD_I64, .default_value = 0, .min = 0, .max = 9e18,
-     .help = "linear from 0"},
+    {FIELD(total_steps), .type = RLHF__FIELD_I64, .default_value = 1000, .min = 1,
+     .max = 9e18, .help = "of the schedule"},
+    {FIELD(warmup_steps), .type = RLHF__FIELD_I64, .default_value = 0, .min = 0,
+     .max = 9e18, .help = "linear from 0"},
     {FIELD(schedule), .type = RLHF__FIELD_ENUM, .default_value = RLHF_SCHEDULE_COSINE,
      .names = rlhf__schedule_names, .help = "of the learning rate"},
     {FIELD(adam_form), .type = RLHF__FIELD_ENUM, .default_value = RLHF_ADAM_TORCH,
@@ -94,8 +96,9 @@ const rlhf__struct_desc rlhf__reward_options_desc = {
 #define FIELD(member) #member, .offset = offsetof(rlhf_reward_model_options, member)
 static const rlhf__field reward_model_fields[] = {
     {FIELD(seed), .type = RLHF__FIELD_U64, .help = "of the head, N(0, 1/sqrt(d + 1))"},
-    {FIELD(append_eos), .type = RLHF__FIELD_ENUM, .default_value = RLHF_APPEND_EOS_IF_MISSING,
-     .names = append_eos_names, .help = "one rule for training, scoring and PPO"},
+    {FIELD(append_eos), .type = RLHF__FIELD_ENUM,
+     .default_value = RLHF_APPEND_EOS_IF_MISSING, .names = append_eos_names,
+     .help = "one rule for training, scoring and PPO"},
     {FIELD(eos_token_id), .type = RLHF__FIELD_I32, .default_value = -1, .min = -1,
      .max = INT32_MAX, .help = "the token appended; -1: the model's"},
 };

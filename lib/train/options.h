@@ -1,4 +1,5 @@
-/* Option tables of the trainers that draw from a dataset, and enum names that PPO shares. */
+/* Option tables of the trainers that draw from a dataset, and enum names that PPO
+ * shares. */
 #ifndef RLHF_TRAIN_OPTIONS_H
 #define RLHF_TRAIN_OPTIONS_H
 

@@ -1,4 +1,5 @@
-/* The PPO trainer's life: models checked against each other, learners, the default sampler. */
+/* The PPO trainer's life: models checked against each other, learners, the default
+ * sampler. */
 #include "train/ppo.h"
 
 #include <inttypes.h>
@@ -14,16 +15,19 @@ static rlhf_status check_alike(const char *what, const rlhf__transformer *net,
     const rlhf_model_config *a = &net->config, *b = &policy->config;
 
     if (net->context != policy->context)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "the %s belongs to another context than the "
-                          "policy", what);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "the %s belongs to another context than the "
+                          "policy",
+                          what);
     if (a->vocab_size != b->vocab_size)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "the %s has a vocabulary of %" PRId32 ", the policy of %" PRId32,
+                          "the %s has a vocabulary of %" PRId32
+                          ", the policy of %" PRId32,
                           what, a->vocab_size, b->vocab_size);
     if (a->context_length < b->context_length)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "the %s has a context of %" PRId32 ", the policy of %" PRId32, what,
-                          a->context_length, b->context_length);
+                          "the %s has a context of %" PRId32 ", the policy of %" PRId32,
+                          what, a->context_length, b->context_length);
     return RLHF_OK;
 }
 
@@ -48,7 +52,8 @@ static rlhf_status resolve_stop_token(const rlhf__transformer *policy,
         options->stop_token_id = -1;
     if (options->stop_token_id >= policy->config.vocab_size)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "stop_token_id must be in the vocabulary of %" PRId32 ", got %" PRId32,
+                          "stop_token_id must be in the vocabulary of %" PRId32
+                          ", got %" PRId32,
                           policy->config.vocab_size, options->stop_token_id);
     return RLHF_OK;
 }
@@ -56,8 +61,8 @@ static rlhf_status resolve_stop_token(const rlhf__transformer *policy,
 static rlhf_status init_learners(rlhf__ppo_trainer *t)
 {
     const rlhf_ppo_options *o = &t->options;
-    rlhf__learner_settings settings = {o->beta1, o->beta2, o->epsilon, o->weight_decay,
-                                       o->max_grad_norm, o->adam_form};
+    rlhf__learner_settings settings = {o->beta1,        o->beta2,         o->epsilon,
+                                       o->weight_decay, o->max_grad_norm, o->adam_form};
 
     RLHF__TRY(rlhf__learner_init(&t->policy_learner, t->policy, &settings));
     settings.max_grad_norm = o->value_max_grad_norm;
@@ -87,7 +92,8 @@ rlhf_status rlhf__ppo_trainer_create(const rlhf__ppo_models *models,
     RLHF__TRY(rlhf__ppo_options_check(&own));
     RLHF__TRY(check_models(models));
     RLHF__TRY(resolve_stop_token(models->policy, &own));
-    RLHF__TRY(rlhf__alloc(models->policy->context, 1, sizeof *t, RLHF_MEMORY_GENERAL, &t));
+    RLHF__TRY(
+        rlhf__alloc(models->policy->context, 1, sizeof *t, RLHF_MEMORY_GENERAL, &t));
     t->context = models->policy->context;
     t->options = own;
     t->policy = models->policy;

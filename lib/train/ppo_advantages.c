@@ -1,5 +1,6 @@
-/* From answers and scores to what the update needs: reference log-probs, values, per-token
- * rewards, advantages and returns (docs/ppo.md, "Advantages"). Nothing of the trainer changes. */
+/* From answers and scores to what the update needs: reference log-probs, values,
+ * per-token rewards, advantages and returns (docs/ppo.md, "Advantages"). Nothing of
+ * the trainer changes. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "train/kl.h"
 #include "train/ppo.h"
 
-/* --- networks ------------------------------------------------------------------------------ */
+/* --- networks ----------------------------------------------------------------------- */
 
 static rlhf_status check_sequences(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {
@@ -32,8 +33,8 @@ static rlhf_status fill_logprobs(rlhf__ppo_trainer *t, rlhf__rollout *r)
     float *entropies = NULL;
     rlhf_status status;
 
-    RLHF__TRY(
-        rlhf__alloc(t->context, r->num_episodes, sizeof *wanted, RLHF_MEMORY_GENERAL, &wanted));
+    RLHF__TRY(rlhf__alloc(t->context, r->num_episodes, sizeof *wanted,
+                          RLHF_MEMORY_GENERAL, &wanted));
     for (int64_t e = 0; e < r->num_episodes; e++)
         any |= wanted[e] = !r->episodes[e].has_logprobs || r->episodes[e].own_logprobs;
     status = any ? rlhf__alloc(t->context, r->num_tokens, sizeof *entropies,
@@ -56,8 +57,8 @@ static rlhf_status fill_logprobs(rlhf__ppo_trainer *t, rlhf__rollout *r)
 }
 
 /* One micro-batch of values, without a tape. */
-static rlhf_status values_micro(rlhf__ppo_trainer *t, rlhf__rollout *r, const int64_t *episodes,
-                                int64_t count)
+static rlhf_status values_micro(rlhf__ppo_trainer *t, rlhf__rollout *r,
+                                const int64_t *episodes, int64_t count)
 {
     rlhf__ppo_rows rows;
     rlhf__var *hidden = NULL, *values = NULL;
@@ -95,7 +96,7 @@ static rlhf_status fill_values(rlhf__ppo_trainer *t, rlhf__rollout *r)
     return status;
 }
 
-/* --- scores -------------------------------------------------------------------------------- */
+/* --- scores ------------------------------------------------------------------------- */
 
 double rlhf__ppo_given_score(const rlhf__rollout *r, const rlhf__episode *e)
 {
@@ -130,7 +131,8 @@ rlhf__running rlhf__ppo_running_with(const rlhf__ppo_trainer *t, const rlhf__rol
     if (b.count == 0.0)
         return a;
     return (rlhf__running){count, a.mean + delta * b.count / count,
-                           a.squares + b.squares + delta * delta * a.count * b.count / count};
+                           a.squares + b.squares +
+                               delta * delta * a.count * b.count / count};
 }
 
 /* A score's way into the reward: normalise, clip, missing EOS, length. The values of
@@ -155,7 +157,7 @@ static double shape_score(const rlhf_ppo_options *o, const rlhf__running *figure
     return score - o->length_penalty * (double)e->num_actions;
 }
 
-/* --- rewards, advantages ------------------------------------------------------------------- */
+/* --- rewards, advantages ------------------------------------------------------------ */
 
 void rlhf__ppo_sum_kl(rlhf__rollout *r, const float *ref_logprobs)
 {
@@ -193,7 +195,8 @@ static void fill_rewards(const rlhf__ppo_trainer *t, rlhf__rollout *r)
                 continue;
             const double delta =
                 (double)r->logprobs[j] - (double)r->estimates.ref_logprobs[j];
-            double reward = -t->kl_coef * rlhf__kl_estimate(o->kl_estimator, delta, o->kl_clamp);
+            double reward =
+                -t->kl_coef * rlhf__kl_estimate(o->kl_estimator, delta, o->kl_clamp);
             if (e->has_token_scores)
                 reward += (double)r->token_scores[j];
             if (!e->has_after && j == e->first + e->last_action)
@@ -204,7 +207,8 @@ static void fill_rewards(const rlhf__ppo_trainer *t, rlhf__rollout *r)
     }
 }
 
-/* Copies a figure of every slot, in order, to or from a compact array; returns the slots. */
+/* Copies a figure of every slot, in order, to or from a compact array; returns the
+ * slots. */
 static int64_t compact(rlhf__rollout *r, float *figures, bool rewards_too, bool back,
                        float *slots)
 {
@@ -230,13 +234,14 @@ static int64_t compact(rlhf__rollout *r, float *figures, bool rewards_too, bool 
     return n;
 }
 
-/* GAE over the actions of an episode one after the other: tokens between two spans are no steps
- * of the policy, so neither gamma nor lambda counts them. */
-static void estimate_episode(const rlhf_ppo_options *o, rlhf__rollout *r, rlhf__episode *e,
-                             float *scratch)
+/* GAE over the actions of an episode one after the other: tokens between two spans are
+ * no steps of the policy, so neither gamma nor lambda counts them. */
+static void estimate_episode(const rlhf_ppo_options *o, rlhf__rollout *r,
+                             rlhf__episode *e, float *scratch)
 {
     float *rewards = scratch, *values = rewards + e->num_actions + 1;
-    float *advantages = values + e->num_actions + 1, *returns = advantages + e->num_actions + 1;
+    float *advantages = values + e->num_actions + 1,
+          *returns = advantages + e->num_actions + 1;
     int64_t n = 0;
 
     for (int64_t j = e->first; j < e->first + e->num_tokens; j++)
@@ -306,7 +311,8 @@ rlhf_status rlhf__ppo_advantages(rlhf__ppo_trainer *t, rlhf__rollout *r)
                                    r->episodes[i].num_actions < t->options.max_new_tokens;
     status = fill_logprobs(t, r);
     if (status == RLHF_OK)
-        status = rlhf__ppo_logprobs(t, t->reference, r, NULL, r->estimates.ref_logprobs, NULL);
+        status =
+            rlhf__ppo_logprobs(t, t->reference, r, NULL, r->estimates.ref_logprobs, NULL);
     if (status == RLHF_OK)
         status = fill_values(t, r);
     if (status == RLHF_OK)

@@ -1,5 +1,6 @@
-/* Schulman et al. 2017, "Proximal policy optimization algorithms"; the dual clip is Ye et al.
- * 2020, "Mastering complex control in MOBA games", eq. 5. docs/ppo.md has the derivation. */
+/* Schulman et al. 2017, "Proximal policy optimization algorithms"; the dual clip is Ye
+ * et al. 2020, "Mastering complex control in MOBA games", eq. 5. docs/ppo.md has the
+ * derivation. */
 #include "train/ppo_loss.h"
 
 #include <math.h>

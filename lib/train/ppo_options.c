@@ -1,4 +1,5 @@
-/* The table that drives defaults, range checks, YAML and the bindings, and the presets. */
+/* The table that drives defaults, range checks, YAML and the bindings, and the
+ * presets. */
 #include "train/ppo_options.h"
 
 #include <inttypes.h>
@@ -12,28 +13,18 @@ static const rlhf__enum_name missing_eos_names[] = {
     {"replace", RLHF_MISSING_EOS_REPLACE},
     {"subtract", RLHF_MISSING_EOS_SUBTRACT},
     {NULL, 0}};
-static const rlhf__enum_name score_normalize_names[] = {
-    {"raw", RLHF_SCORE_RAW},
-    {"whiten", RLHF_SCORE_WHITEN},
-    {"running", RLHF_SCORE_RUNNING},
-    {NULL, 0}};
+static const rlhf__enum_name score_normalize_names[] = {{"raw", RLHF_SCORE_RAW},
+                                                        {"whiten", RLHF_SCORE_WHITEN},
+                                                        {"running", RLHF_SCORE_RUNNING},
+                                                        {NULL, 0}};
 static const rlhf__enum_name kl_estimator_names[] = {
-    {"k1", RLHF_KL_K1},
-    {"k2", RLHF_KL_K2},
-    {"k3", RLHF_KL_K3},
-    {NULL, 0}};
+    {"k1", RLHF_KL_K1}, {"k2", RLHF_KL_K2}, {"k3", RLHF_KL_K3}, {NULL, 0}};
 static const rlhf__enum_name score_slot_names[] = {
-    {"at_last", RLHF_SCORE_AT_LAST},
-    {"after_last", RLHF_SCORE_AFTER_LAST},
-    {NULL, 0}};
+    {"at_last", RLHF_SCORE_AT_LAST}, {"after_last", RLHF_SCORE_AFTER_LAST}, {NULL, 0}};
 static const rlhf__enum_name variance_names[] = {
-    {"biased", RLHF_VARIANCE_BIASED},
-    {"unbiased", RLHF_VARIANCE_UNBIASED},
-    {NULL, 0}};
+    {"biased", RLHF_VARIANCE_BIASED}, {"unbiased", RLHF_VARIANCE_UNBIASED}, {NULL, 0}};
 static const rlhf__enum_name whiten_scope_names[] = {
-    {"rollout", RLHF_WHITEN_ROLLOUT},
-    {"minibatch", RLHF_WHITEN_MINIBATCH},
-    {NULL, 0}};
+    {"rollout", RLHF_WHITEN_ROLLOUT}, {"minibatch", RLHF_WHITEN_MINIBATCH}, {NULL, 0}};
 static const rlhf__enum_name aggregation_names[] = {
     {"step_tokens", RLHF_AGGREGATE_STEP_TOKENS},
     {"micro_mean", RLHF_AGGREGATE_MICRO_MEAN},
@@ -68,8 +59,8 @@ static const rlhf__field ppo_fields[] = {
     {FIELD(score_normalize), .type = RLHF__FIELD_ENUM, .default_value = RLHF_SCORE_RAW,
      .names = score_normalize_names,
      .help = "scores as they are, or whitened over the rollout or all rollouts"},
-    {FIELD(missing_eos_value), .type = RLHF__FIELD_F64, .min = -HUGE_VAL,
-     .max = HUGE_VAL, .min_exclusive = true, .max_exclusive = true,
+    {FIELD(missing_eos_value), .type = RLHF__FIELD_F64, .min = -HUGE_VAL, .max = HUGE_VAL,
+     .min_exclusive = true, .max_exclusive = true,
      .help = "the score, or what is subtracted from it, without the stop token"},
     {FIELD(score_clip), .type = RLHF__FIELD_F64, .min = 0, .max = HUGE_VAL,
      .max_exclusive = true, .help = "|score| at most this, after normalising; 0: off"},
@@ -102,9 +93,8 @@ static const rlhf__field ppo_fields[] = {
     {FIELD(whiten_variance), .type = RLHF__FIELD_ENUM,
      .default_value = RLHF_VARIANCE_BIASED, .names = variance_names,
      .help = "divide by n or n - 1"},
-    {FIELD(whiten_scope), .type = RLHF__FIELD_ENUM,
-     .default_value = RLHF_WHITEN_ROLLOUT, .names = whiten_scope_names,
-     .help = "set over which advantages are whitened"},
+    {FIELD(whiten_scope), .type = RLHF__FIELD_ENUM, .default_value = RLHF_WHITEN_ROLLOUT,
+     .names = whiten_scope_names, .help = "set over which advantages are whitened"},
     {FIELD(gamma), .type = RLHF__FIELD_F64, .default_value = 1, .min = 0, .max = 1,
      .help = "discount"},
     {FIELD(lam), .type = RLHF__FIELD_F64, .default_value = 0.95, .min = 0, .max = 1,
@@ -114,8 +104,8 @@ static const rlhf__field ppo_fields[] = {
      .max = INT32_MAX, .help = "passes over each rollout"},
     {FIELD(num_minibatches), .type = RLHF__FIELD_I32, .default_value = 1, .min = 1,
      .max = INT32_MAX, .help = "optimizer steps an epoch"},
-    {FIELD(micro_batch_tokens), .type = RLHF__FIELD_I32, .default_value = 2048,
-     .min = 1, .max = INT32_MAX, .help = "most tokens in one forward and backward pass"},
+    {FIELD(micro_batch_tokens), .type = RLHF__FIELD_I32, .default_value = 2048, .min = 1,
+     .max = INT32_MAX, .help = "most tokens in one forward and backward pass"},
     {FIELD(aggregation), .type = RLHF__FIELD_ENUM,
      .default_value = RLHF_AGGREGATE_STEP_TOKENS, .names = aggregation_names,
      .help = "how token losses become a step's loss"},
@@ -135,8 +125,7 @@ static const rlhf__field ppo_fields[] = {
      .max = HUGE_VAL, .max_exclusive = true,
      .help = "epsilon_v of the value clip; 0: off"},
     {FIELD(value_coef), .type = RLHF__FIELD_F64, .default_value = 0.1, .min = 0,
-     .max = HUGE_VAL, .max_exclusive = true,
-     .help = "c_v: scales the critic's gradient"},
+     .max = HUGE_VAL, .max_exclusive = true, .help = "c_v: scales the critic's gradient"},
     {FIELD(entropy_coef), .type = RLHF__FIELD_F64, .min = 0, .max = HUGE_VAL,
      .max_exclusive = true, .help = "weight of the entropy bonus"},
     {FIELD(target_approxkl), .type = RLHF__FIELD_F64, .min = 0, .max = HUGE_VAL,
@@ -166,8 +155,8 @@ static const rlhf__field ppo_fields[] = {
     {FIELD(total_iterations), .type = RLHF__FIELD_I64, .default_value = 1000, .min = 1,
      .max = 9e18, .help = "of the schedules"},
     /* Critic optimizer */
-    {FIELD(value_learning_rate), .type = RLHF__FIELD_F64, .default_value = 1e-5,
-     .min = 0, .max = HUGE_VAL, .max_exclusive = true,
+    {FIELD(value_learning_rate), .type = RLHF__FIELD_F64, .default_value = 1e-5, .min = 0,
+     .max = HUGE_VAL, .max_exclusive = true,
      .help = "of the critic, at the end of warm-up"},
     {FIELD(value_final_lr_ratio), .type = RLHF__FIELD_F64, .default_value = 1, .min = 0,
      .max = 1, .help = "of value_learning_rate at total_iterations"},
@@ -188,10 +177,11 @@ const rlhf__struct_desc rlhf__ppo_options_desc = {
     "rlhf_ppo_options", sizeof(rlhf_ppo_options), sizeof(rlhf_ppo_options), ppo_fields,
     sizeof ppo_fields / sizeof ppo_fields[0]};
 
-/* Columns: openai-2019 (the books runs of openai/lm-human-preferences), instructgpt (Ouyang et
- * al. 2022, without ptx and EMA), trl, openrlhf. A value that no source states is marked
- * "assumed"; docs/ppo.md has the sources. */
-static const char *const preset_names[] = {"openai-2019", "instructgpt", "trl", "openrlhf"};
+/* Columns: openai-2019 (the books runs of openai/lm-human-preferences), instructgpt
+ * (Ouyang et al. 2022, without ptx and EMA), trl, openrlhf. A value that no source
+ * states is marked "assumed"; docs/ppo.md has the sources. */
+static const char *const preset_names[] = {"openai-2019", "instructgpt", "trl",
+                                           "openrlhf"};
 enum { NUM_PRESETS = 4 };
 
 static const struct {
@@ -200,18 +190,18 @@ static const struct {
 } preset_values[] = {
     {"temperature", {0.7, 1, 0.7, 1}},
     {"max_new_tokens", {24, 256, 53, 256}}, /* assumed: instructgpt, openrlhf */
-    {"min_new_tokens", {16, 0, 0, 0}}, /* assumed: instructgpt */
+    {"min_new_tokens", {16, 0, 0, 0}},      /* assumed: instructgpt */
     {"stop_token_id", {-1, -1, -1, -1}},
     {"train_past_stop", {1, 0, 0, 0}},
     {"allow_biased_rollout", {0, 0, 0, 0}},
     {"rollout_batch", {64, 64, 64, 64}}, /* assumed */
     {"seed", {0, 0, 0, 0}},
     {"missing_eos",
-     {RLHF_MISSING_EOS_REPLACE, RLHF_MISSING_EOS_IGNORE,
-      RLHF_MISSING_EOS_SUBTRACT, RLHF_MISSING_EOS_IGNORE}}, /* assumed: instructgpt */
+     {RLHF_MISSING_EOS_REPLACE, RLHF_MISSING_EOS_IGNORE, RLHF_MISSING_EOS_SUBTRACT,
+      RLHF_MISSING_EOS_IGNORE}}, /* assumed: instructgpt */
     {"score_normalize", {RLHF_SCORE_RAW, RLHF_SCORE_RAW, RLHF_SCORE_RAW, RLHF_SCORE_RAW}},
     {"missing_eos_value", {-1, 0, 1, 0}}, /* assumed: instructgpt */
-    {"score_clip", {0, 0, 0, 10}}, /* assumed: instructgpt */
+    {"score_clip", {0, 0, 0, 10}},        /* assumed: instructgpt */
     {"length_penalty", {0, 0, 0, 0}},
     {"kl_coef", {0.15, 0.02, 0.05, 0.01}},
     {"kl_target", {6, 0, 0, 0}},
@@ -221,40 +211,40 @@ static const struct {
     {"max_rollout_kl", {0, 0, 0, 0}},
     {"kl_estimator", {RLHF_KL_K1, RLHF_KL_K1, RLHF_KL_K1, RLHF_KL_K1}},
     {"score_slot",
-     {RLHF_SCORE_AT_LAST, RLHF_SCORE_AT_LAST,
-      RLHF_SCORE_AFTER_LAST, RLHF_SCORE_AT_LAST}}, /* assumed: instructgpt */
-    {"whiten_rewards", {1, 0, 0, 0}}, /* assumed: instructgpt */
+     {RLHF_SCORE_AT_LAST, RLHF_SCORE_AT_LAST, RLHF_SCORE_AFTER_LAST,
+      RLHF_SCORE_AT_LAST}},              /* assumed: instructgpt */
+    {"whiten_rewards", {1, 0, 0, 0}},    /* assumed: instructgpt */
     {"whiten_advantages", {1, 1, 1, 1}}, /* assumed: instructgpt */
     {"whiten_variance",
-     {RLHF_VARIANCE_BIASED, RLHF_VARIANCE_BIASED,
-      RLHF_VARIANCE_UNBIASED, RLHF_VARIANCE_BIASED}}, /* assumed: instructgpt */
+     {RLHF_VARIANCE_BIASED, RLHF_VARIANCE_BIASED, RLHF_VARIANCE_UNBIASED,
+      RLHF_VARIANCE_BIASED}}, /* assumed: instructgpt */
     {"whiten_scope",
-     {RLHF_WHITEN_MINIBATCH, RLHF_WHITEN_ROLLOUT,
-      RLHF_WHITEN_ROLLOUT, RLHF_WHITEN_ROLLOUT}}, /* assumed: instructgpt */
+     {RLHF_WHITEN_MINIBATCH, RLHF_WHITEN_ROLLOUT, RLHF_WHITEN_ROLLOUT,
+      RLHF_WHITEN_ROLLOUT}}, /* assumed: instructgpt */
     {"gamma", {1, 1, 1, 1}},
     {"lam", {0.95, 0.95, 0.95, 1}}, /* assumed: instructgpt */
     {"num_epochs", {4, 1, 4, 1}},
     {"num_minibatches", {1, 8, 1, 8}},
     {"micro_batch_tokens", {2048, 2048, 2048, 2048}}, /* assumed */
     {"aggregation",
-     {RLHF_AGGREGATE_STEP_TOKENS, RLHF_AGGREGATE_STEP_TOKENS,
-      RLHF_AGGREGATE_MICRO_MEAN, RLHF_AGGREGATE_STEP_TOKENS}}, /* assumed: instructgpt */
+     {RLHF_AGGREGATE_STEP_TOKENS, RLHF_AGGREGATE_STEP_TOKENS, RLHF_AGGREGATE_MICRO_MEAN,
+      RLHF_AGGREGATE_STEP_TOKENS}}, /* assumed: instructgpt */
     {"clip_range", {0.2, 0.2, 0.2, 0.2}},
     {"clip_range_high", {0, 0, 0, 0}},
     {"dual_clip", {0, 0, 0, 0}},
-    {"log_ratio_clamp", {0, 0, 0, 20}}, /* assumed: instructgpt */
-    {"max_mean_ratio", {0, 0, 0, 0}}, /* assumed: instructgpt */
+    {"log_ratio_clamp", {0, 0, 0, 20}},         /* assumed: instructgpt */
+    {"max_mean_ratio", {0, 0, 0, 0}},           /* assumed: instructgpt */
     {"value_clip_range", {0.2, 0.2, 0.2, 0.5}}, /* assumed: instructgpt */
-    {"value_coef", {0.1, 0.1, 0.1, 1}}, /* assumed: instructgpt, openrlhf */
+    {"value_coef", {0.1, 0.1, 0.1, 1}},         /* assumed: instructgpt, openrlhf */
     {"entropy_coef", {0, 0, 0, 0}},
     {"target_approxkl", {0, 0, 0, 0}}, /* assumed: instructgpt */
-    {"critic_warmup", {0, 0, 0, 0}}, /* assumed: instructgpt */
+    {"critic_warmup", {0, 0, 0, 0}},   /* assumed: instructgpt */
     /* assumed: instructgpt */
     {"adam_form", {RLHF_ADAM_TF, RLHF_ADAM_TORCH, RLHF_ADAM_TORCH, RLHF_ADAM_TORCH}},
     {"learning_rate", {1e-5, 8e-6, 3e-6, 1e-6}}, /* assumed: instructgpt */
     {"final_lr_ratio", {0, 1, 0, 0.1}},
     {"max_grad_norm", {0, 1, 0, 1}}, /* assumed: instructgpt */
-    {"weight_decay", {0, 0, 0, 0}}, /* assumed: instructgpt */
+    {"weight_decay", {0, 0, 0, 0}},  /* assumed: instructgpt */
     {"beta1", {0.9, 0.9, 0.9, 0.9}},
     {"beta2", {0.999, 0.95, 0.999, 0.95}},
     {"epsilon", {1e-5, 1e-8, 1e-8, 1e-8}}, /* assumed: instructgpt */
@@ -262,14 +252,14 @@ static const struct {
     {"total_iterations", {1954, 500, 1954, 1000}}, /* assumed: openrlhf */
     {"value_learning_rate", {1e-5, 9e-6, 3e-6, 9e-6}},
     {"value_final_lr_ratio", {0, 1, 0, 0.1}},
-    {"value_max_grad_norm", {0, 1, 0, 1}}, /* assumed: instructgpt */
+    {"value_max_grad_norm", {0, 1, 0, 1}},       /* assumed: instructgpt */
     {"value_warmup_iterations", {0, 10, 0, 30}}, /* assumed: instructgpt */
     {"schedule",
-     {RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_CONSTANT,
-      RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_COSINE}},
+     {RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_CONSTANT, RLHF_SCHEDULE_LINEAR,
+      RLHF_SCHEDULE_COSINE}},
     {"value_schedule",
-     {RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_CONSTANT,
-      RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_COSINE}}, /* assumed: instructgpt */
+     {RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_CONSTANT, RLHF_SCHEDULE_LINEAR,
+      RLHF_SCHEDULE_COSINE}}, /* assumed: instructgpt */
 };
 
 static void set_field(const rlhf__field *field, double value, rlhf_ppo_options *options)
@@ -297,10 +287,11 @@ rlhf_status rlhf__ppo_options_preset(const char *name, rlhf_ppo_options *out)
         if (strcmp(name, preset_names[i]) == 0)
             preset = i;
     if (preset < 0)
-        return rlhf__fail(RLHF_ERR_NOT_FOUND,
-                          "no preset \"%.64s\"; there are default, openai-2019, instructgpt, "
-                          "trl and openrlhf",
-                          name);
+        return rlhf__fail(
+            RLHF_ERR_NOT_FOUND,
+            "no preset \"%.64s\"; there are default, openai-2019, instructgpt, "
+            "trl and openrlhf",
+            name);
     for (size_t i = 0; i < sizeof preset_values / sizeof preset_values[0]; i++) {
         const rlhf__field *field =
             rlhf__struct_find(&rlhf__ppo_options_desc, preset_values[i].field);
@@ -317,7 +308,8 @@ rlhf_status rlhf__ppo_options_check(const rlhf_ppo_options *options)
     if (options->min_new_tokens > options->max_new_tokens)
         return rlhf__fail_field(
             rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "min_new_tokens must be <= max_new_tokens (%" PRId32 "), got %" PRId32,
+                       "min_new_tokens must be <= max_new_tokens (%" PRId32
+                       "), got %" PRId32,
                        options->max_new_tokens, options->min_new_tokens),
             "min_new_tokens");
     if (options->dual_clip != 0.0 && !(options->dual_clip > 1.0))

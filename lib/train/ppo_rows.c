@@ -1,16 +1,16 @@
 /* Network inputs of a rollout's episodes, and forward passes over them.
  *
- * The action at token j is predicted by hidden row j - 1, which also gives V before it is seen;
- * a network never reads a token after the last that it has to predict from. */
+ * The action at token j is predicted by hidden row j - 1, which also gives V before it
+ * is seen; a network never reads a token after the last that it has to predict from. */
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/context.h"
 #include "train/ppo.h"
 
-static rlhf_status reserve(rlhf__arena *arena, const rlhf__rollout *r, const int64_t *episodes,
-                           int64_t count, rlhf__ppo_rows *out, int32_t **out_tokens,
-                           int64_t **out_cu)
+static rlhf_status reserve(rlhf__arena *arena, const rlhf__rollout *r,
+                           const int64_t *episodes, int64_t count, rlhf__ppo_rows *out,
+                           int32_t **out_tokens, int64_t **out_cu)
 {
     int64_t tokens = 0, rows = 0;
 
@@ -30,10 +30,10 @@ static rlhf_status reserve(rlhf__arena *arena, const rlhf__rollout *r, const int
     return RLHF_OK;
 }
 
-/* Tokens [0, last action) of an episode (that one included if the slot after it is wanted), and
- * its slots. */
-static void add_episode(const rlhf__rollout *r, int64_t index, bool after, int32_t *tokens,
-                        int64_t *cu, rlhf__ppo_rows *out)
+/* Tokens [0, last action) of an episode (that one included if the slot after it is
+ * wanted), and its slots. */
+static void add_episode(const rlhf__rollout *r, int64_t index, bool after,
+                        int32_t *tokens, int64_t *cu, rlhf__ppo_rows *out)
 {
     const rlhf__episode *e = &r->episodes[index];
     const int64_t length = e->last_action + (after ? 1 : 0);
@@ -56,8 +56,8 @@ static void add_episode(const rlhf__rollout *r, int64_t index, bool after, int32
     cu[++out->batch.num_seqs] = base + length;
 }
 
-/* The stop token is masked before the first min_new_tokens actions, unless a host's sample took
- * it all the same. */
+/* The stop token is masked before the first min_new_tokens actions, unless a host's
+ * sample took it all the same. */
 static void mask_stop_token(const rlhf_ppo_options *options, rlhf__ppo_rows *out)
 {
     int64_t action = 0;
@@ -68,16 +68,16 @@ static void mask_stop_token(const rlhf_ppo_options *options, rlhf__ppo_rows *out
     }
     for (int64_t i = 0; i < out->num_rows; i++) {
         action = i > 0 && out->episodes[i] == out->episodes[i - 1] ? action + 1 : 0;
-        out->masked[i] = action < options->min_new_tokens &&
-                                 out->targets[i] != options->stop_token_id
-                             ? options->stop_token_id
-                             : -1;
+        out->masked[i] =
+            action < options->min_new_tokens && out->targets[i] != options->stop_token_id
+                ? options->stop_token_id
+                : -1;
     }
 }
 
 rlhf_status rlhf__ppo_policy_rows(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
-                                  const int64_t *episodes, int64_t count, rlhf__arena *arena,
-                                  rlhf__ppo_rows *out)
+                                  const int64_t *episodes, int64_t count,
+                                  rlhf__arena *arena, rlhf__ppo_rows *out)
 {
     int32_t *tokens = NULL;
     int64_t *cu = NULL;
@@ -129,7 +129,8 @@ rlhf_status rlhf__ppo_hidden(rlhf__ppo_trainer *t, rlhf__transformer *net,
 /* One micro-batch of rlhf__ppo_logprobs. */
 static rlhf_status logprobs_micro(rlhf__ppo_trainer *t, rlhf__transformer *net,
                                   const rlhf__rollout *r, const int64_t *episodes,
-                                  int64_t count, float *out_logprobs, float *out_entropies)
+                                  int64_t count, float *out_logprobs,
+                                  float *out_entropies)
 {
     rlhf__arena *arena = t->tape->arena;
     rlhf__ppo_rows rows;
@@ -142,10 +143,9 @@ static rlhf_status logprobs_micro(rlhf__ppo_trainer *t, rlhf__transformer *net,
     if (out_entropies)
         RLHF__TRY(rlhf__arena_alloc(arena, rows.num_rows, sizeof *entropies, &entropies));
     RLHF__TRY(rlhf__ppo_hidden(t, net, &rows, &hidden));
-    RLHF__TRY(rlhf__op_linear_logprob(t->tape, &net->params, net->head_weight, hidden,
-                                      rows.targets, rows.masked,
-                                      (float)(1.0 / t->options.temperature), logprobs,
-                                      entropies, NULL, NULL));
+    RLHF__TRY(rlhf__op_linear_logprob(
+        t->tape, &net->params, net->head_weight, hidden, rows.targets, rows.masked,
+        (float)(1.0 / t->options.temperature), logprobs, entropies, NULL, NULL));
     for (int64_t i = 0; i < rows.num_rows; i++) {
         out_logprobs[rows.places[i]] = logprobs[i];
         if (out_entropies)
@@ -171,8 +171,8 @@ rlhf_status rlhf__ppo_logprobs(rlhf__ppo_trainer *t, rlhf__transformer *net,
         const int64_t end = rlhf__ppo_micro_end(t, r, episodes, first, count);
         status = rlhf__progress(t->context, "score", first, count);
         if (status == RLHF_OK)
-            status = logprobs_micro(t, net, r, episodes + first, end - first, out_logprobs,
-                                    out_entropies);
+            status = logprobs_micro(t, net, r, episodes + first, end - first,
+                                    out_logprobs, out_entropies);
         first = end;
     }
     rlhf__free(episodes);

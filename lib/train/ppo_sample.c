@@ -17,7 +17,8 @@ static rlhf_status check_room(const rlhf__ppo_trainer *t, const int64_t *cu_seql
         const int64_t length = cu_seqlens[s + 1] - cu_seqlens[s];
         if (length + t->options.max_new_tokens > context)
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                              "prompt %" PRId64 " has %" PRId64 " tokens: with max_new_tokens "
+                              "prompt %" PRId64 " has %" PRId64
+                              " tokens: with max_new_tokens "
                               "%" PRId32 " it exceeds the context of %" PRId64,
                               s, length, t->options.max_new_tokens, context);
     }
@@ -27,19 +28,20 @@ static rlhf_status check_room(const rlhf__ppo_trainer *t, const int64_t *cu_seql
 static rlhf_status make_generator(rlhf__ppo_trainer *t)
 {
     const rlhf_ppo_options *o = &t->options;
-    const rlhf__generator_settings settings = {
-        .max_new_tokens = o->max_new_tokens,
-        .min_new_tokens = o->min_new_tokens,
-        .stop_tokens = &o->stop_token_id,
-        .num_stop_tokens = o->stop_token_id >= 0 ? 1 : 0,
-        .ends_at_stop = !o->train_past_stop,
-        .max_active = o->rollout_batch,
-        .seed = o->seed,
-        .temperature = o->temperature};
+    const rlhf__generator_settings settings = {.max_new_tokens = o->max_new_tokens,
+                                               .min_new_tokens = o->min_new_tokens,
+                                               .stop_tokens = &o->stop_token_id,
+                                               .num_stop_tokens =
+                                                   o->stop_token_id >= 0 ? 1 : 0,
+                                               .ends_at_stop = !o->train_past_stop,
+                                               .max_active = o->rollout_batch,
+                                               .seed = o->seed,
+                                               .temperature = o->temperature};
 
     if (t->generator)
         return RLHF_OK;
-    return rlhf__generator_create(t->policy, t->sampler, &settings, t->tape, &t->generator);
+    return rlhf__generator_create(t->policy, t->sampler, &settings, t->tape,
+                                  &t->generator);
 }
 
 /* The answers under way are to these prompts, by these weights. */
@@ -54,8 +56,8 @@ static bool goes_on(const rlhf__ppo_trainer *t, const int32_t *tokens,
     for (int64_t s = 0; s < num_seqs; s++) {
         const rlhf__answer *a = &t->generator->answers[s];
         const int64_t length = cu_seqlens[s + 1] - cu_seqlens[s];
-        if (a->num_prompt != length ||
-            memcmp(a->tokens, tokens + cu_seqlens[s], (size_t)length * sizeof *tokens) != 0)
+        if (a->num_prompt != length || memcmp(a->tokens, tokens + cu_seqlens[s],
+                                              (size_t)length * sizeof *tokens) != 0)
             return false;
     }
     return true;
@@ -69,7 +71,8 @@ static rlhf_status begin(rlhf__ppo_trainer *t, const int32_t *tokens,
     rlhf_status status;
 
     t->generating = false;
-    RLHF__TRY(rlhf__alloc_raw(t->context, num_seqs, sizeof *ids, RLHF_MEMORY_GENERAL, &ids));
+    RLHF__TRY(
+        rlhf__alloc_raw(t->context, num_seqs, sizeof *ids, RLHF_MEMORY_GENERAL, &ids));
     for (int64_t s = 0; s < num_seqs; s++)
         ids[s] = first_id + s;
     t->generator->settings.seed = seed;
@@ -84,10 +87,11 @@ static rlhf_status begin(rlhf__ppo_trainer *t, const int32_t *tokens,
     return RLHF_OK;
 }
 
-/* An answer as a sequence of the rollout. Trained past its stop token, the score reads up to that
- * token only. */
+/* An answer as a sequence of the rollout. Trained past its stop token, the score reads
+ * up to that token only. */
 static rlhf_status take_answer(const rlhf__ppo_trainer *t, const rlhf__answer *a,
-                               uint8_t *action_mask, float *logprobs, rlhf__rollout *rollout)
+                               uint8_t *action_mask, float *logprobs,
+                               rlhf__rollout *rollout)
 {
     const int32_t stop = t->options.stop_token_id;
     int64_t scored = a->num_tokens;
@@ -129,8 +133,8 @@ static rlhf_status take_answers(const rlhf__ppo_trainer *t, rlhf__rollout *rollo
             longest = g->answers[i].num_tokens;
     status = rlhf__alloc_raw(t->context, longest, 1, RLHF_MEMORY_GENERAL, &action_mask);
     if (status == RLHF_OK)
-        status = rlhf__alloc_raw(t->context, longest, sizeof *logprobs, RLHF_MEMORY_GENERAL,
-                                 &logprobs);
+        status = rlhf__alloc_raw(t->context, longest, sizeof *logprobs,
+                                 RLHF_MEMORY_GENERAL, &logprobs);
     for (int64_t i = 0; i < g->num_answers && status == RLHF_OK; i++)
         status = take_answer(t, &g->answers[i], action_mask, logprobs, rollout);
     rlhf__free(action_mask);
@@ -139,8 +143,8 @@ static rlhf_status take_answers(const rlhf__ppo_trainer *t, rlhf__rollout *rollo
 }
 
 rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
-                               const int64_t *cu_seqlens, int64_t num_seqs, int64_t first_id,
-                               uint64_t seed, rlhf__rollout *rollout)
+                               const int64_t *cu_seqlens, int64_t num_seqs,
+                               int64_t first_id, uint64_t seed, rlhf__rollout *rollout)
 {
     int64_t left = num_seqs;
 
@@ -172,8 +176,8 @@ rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
                           "the trainer has no reward model: set the rollout's scores");
     if (r->in_update)
         return rlhf__fail(RLHF_ERR_STATE, "the rollout is in the middle of an update");
-    status = rlhf__alloc_raw(t->context, r->num_episodes, sizeof *spans, RLHF_MEMORY_GENERAL,
-                             &spans);
+    status = rlhf__alloc_raw(t->context, r->num_episodes, sizeof *spans,
+                             RLHF_MEMORY_GENERAL, &spans);
     if (status == RLHF_OK)
         status = rlhf__alloc_raw(t->context, r->num_episodes, sizeof *scores,
                                  RLHF_MEMORY_GENERAL, &scores);
@@ -198,13 +202,14 @@ static uint64_t evaluation_seed(const rlhf__ppo_trainer *t)
 }
 
 rlhf_status rlhf__ppo_evaluate(rlhf__ppo_trainer *t, const int32_t *tokens,
-                               const int64_t *cu_seqlens, int64_t num_seqs, rlhf__rollout *r,
-                               rlhf_ppo_stats *out_stats)
+                               const int64_t *cu_seqlens, int64_t num_seqs,
+                               rlhf__rollout *r, rlhf_ppo_stats *out_stats)
 {
     float *ref_logprobs = NULL;
     rlhf_status status;
 
-    RLHF__TRY(rlhf__ppo_generate(t, tokens, cu_seqlens, num_seqs, 0, evaluation_seed(t), r));
+    RLHF__TRY(
+        rlhf__ppo_generate(t, tokens, cu_seqlens, num_seqs, 0, evaluation_seed(t), r));
     if (t->reward)
         RLHF__TRY(rlhf__ppo_score(t, r));
     RLHF__TRY(rlhf__alloc(t->context, r->num_tokens, sizeof *ref_logprobs,

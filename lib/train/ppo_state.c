@@ -1,6 +1,7 @@
-/* A PPO trainer's saved state: both learners, counters, and the rollout in hand with its place
- * in the iteration (docs/formats.md). A rollout is read back through rlhf__rollout_append, so
- * that what a file says is checked as a host's own samples are. */
+/* A PPO trainer's saved state: both learners, counters, and the rollout in hand with
+ * its place in the iteration (docs/formats.md). A rollout is read back through
+ * rlhf__rollout_append, so that what a file says is checked as a host's own samples
+ * are. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -12,15 +13,11 @@
 enum { INT_ID, INT_NUM_TOKENS, INT_SCORED, INT_FINISH, INT_FLAGS, NUM_INTS };
 enum { REAL_SCORE, REAL_KL, REAL_ENTROPY, NUM_REALS };
 enum { AFTER_VALUE, AFTER_REWARD, AFTER_RETURN, NUM_AFTER };
-enum {
-    FLAG_LOGPROBS = 1,
-    FLAG_TOKEN_SCORES = 2,
-    FLAG_OWN_LOGPROBS = 4,
-    FLAG_AFTER = 8
-};
+enum { FLAG_LOGPROBS = 1, FLAG_TOKEN_SCORES = 2, FLAG_OWN_LOGPROBS = 4, FLAG_AFTER = 8 };
 #define TALLY_COUNT ((int64_t)(sizeof(rlhf__ppo_tally) / sizeof(double)))
 
-/* Doubles are kept as the 64-bit integers of their bits: NaN, "not yet", is one of their values. */
+/* Doubles are kept as the 64-bit integers of their bits: NaN, "not yet", is one of
+ * their values. */
 static int64_t bits_of(double value)
 {
     int64_t bits;
@@ -37,7 +34,7 @@ static double real_of(int64_t bits)
     return value;
 }
 
-/* --- writing ------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------ */
 
 /* Arrays made for the file; the writer borrows them until it commits. */
 typedef struct packed {
@@ -57,12 +54,12 @@ static rlhf_status pack(const rlhf__rollout *r, packed *out)
 {
     const int64_t n = r->num_episodes;
 
-    RLHF__TRY(rlhf__alloc(r->context, n, NUM_INTS * sizeof *out->ints, RLHF_MEMORY_GENERAL,
-                          &out->ints));
-    RLHF__TRY(rlhf__alloc(r->context, n, NUM_REALS * sizeof *out->reals, RLHF_MEMORY_GENERAL,
-                          &out->reals));
-    RLHF__TRY(rlhf__alloc(r->context, n, NUM_AFTER * sizeof *out->after, RLHF_MEMORY_GENERAL,
-                          &out->after));
+    RLHF__TRY(rlhf__alloc(r->context, n, NUM_INTS * sizeof *out->ints,
+                          RLHF_MEMORY_GENERAL, &out->ints));
+    RLHF__TRY(rlhf__alloc(r->context, n, NUM_REALS * sizeof *out->reals,
+                          RLHF_MEMORY_GENERAL, &out->reals));
+    RLHF__TRY(rlhf__alloc(r->context, n, NUM_AFTER * sizeof *out->after,
+                          RLHF_MEMORY_GENERAL, &out->after));
     for (int64_t i = 0; i < n; i++) {
         const rlhf__episode *e = &r->episodes[i];
         int64_t *ints = out->ints + i * NUM_INTS;
@@ -91,28 +88,31 @@ static rlhf_status put_rollout(const rlhf__rollout *r, packed *p, rlhf__state_wr
     const int64_t n = r->num_episodes, tokens = r->num_tokens;
 
     RLHF__TRY(pack(r, p));
-    RLHF__TRY(rlhf__state_put_array(w, "rollout.ints", RLHF__STATE_I64, p->ints,
-                                    n * NUM_INTS));
+    RLHF__TRY(
+        rlhf__state_put_array(w, "rollout.ints", RLHF__STATE_I64, p->ints, n * NUM_INTS));
     RLHF__TRY(rlhf__state_put_array(w, "rollout.reals", RLHF__STATE_I64, p->reals,
                                     n * NUM_REALS));
     RLHF__TRY(rlhf__state_put_array(w, "rollout.after", RLHF__STATE_F32, p->after,
                                     n * NUM_AFTER));
-    RLHF__TRY(rlhf__state_put_array(w, "rollout.tokens", RLHF__STATE_I32, r->tokens, tokens));
-    RLHF__TRY(rlhf__state_put_array(w, "rollout.action_mask", RLHF__STATE_U8, r->action_mask,
-                                    tokens));
     RLHF__TRY(
-        rlhf__state_put_array(w, "rollout.logprobs", RLHF__STATE_F32, r->logprobs, tokens));
+        rlhf__state_put_array(w, "rollout.tokens", RLHF__STATE_I32, r->tokens, tokens));
+    RLHF__TRY(rlhf__state_put_array(w, "rollout.action_mask", RLHF__STATE_U8,
+                                    r->action_mask, tokens));
+    RLHF__TRY(rlhf__state_put_array(w, "rollout.logprobs", RLHF__STATE_F32, r->logprobs,
+                                    tokens));
     RLHF__TRY(rlhf__state_put_array(w, "rollout.token_scores", RLHF__STATE_F32,
                                     r->token_scores, tokens));
     if (!r->has_advantages)
         return RLHF_OK;
     RLHF__TRY(rlhf__state_put_f64(w, "rollout.advantage_mean", r->advantage_figures[0]));
-    RLHF__TRY(rlhf__state_put_f64(w, "rollout.advantage_variance", r->advantage_figures[1]));
-    return rlhf__state_put_array(w, "rollout.estimates", RLHF__STATE_F32, r->estimates_block,
-                                 5 * tokens);
+    RLHF__TRY(
+        rlhf__state_put_f64(w, "rollout.advantage_variance", r->advantage_figures[1]));
+    return rlhf__state_put_array(w, "rollout.estimates", RLHF__STATE_F32,
+                                 r->estimates_block, 5 * tokens);
 }
 
-static rlhf_status put_counters(const rlhf__ppo_trainer *t, packed *p, rlhf__state_writer *w)
+static rlhf_status put_counters(const rlhf__ppo_trainer *t, packed *p,
+                                rlhf__state_writer *w)
 {
     rlhf__ppo_tally tally = t->tally;
 
@@ -135,8 +135,8 @@ static rlhf_status put_counters(const rlhf__ppo_trainer *t, packed *p, rlhf__sta
     return rlhf__state_put_array(w, "tally", RLHF__STATE_I64, p->tally, TALLY_COUNT);
 }
 
-static rlhf_status put_all(const rlhf__ppo_trainer *t, const rlhf__rollout *rollout, packed *p,
-                           rlhf__state_writer *w)
+static rlhf_status put_all(const rlhf__ppo_trainer *t, const rlhf__rollout *rollout,
+                           packed *p, rlhf__state_writer *w)
 {
     RLHF__TRY(put_counters(t, p, w));
     RLHF__TRY(rlhf__learner_put(&t->policy_learner, "policy", w));
@@ -156,7 +156,8 @@ rlhf_status rlhf__ppo_save(rlhf__ppo_trainer *t, const rlhf__rollout *pending,
     rlhf_status status;
 
     if (t->accumulated)
-        return rlhf__fail(RLHF_ERR_STATE, "the minibatch's gradients are not applied yet");
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "the minibatch's gradients are not applied yet");
     RLHF__TRY(rlhf__state_writer_create(t->context, "ppo", &writer));
     status = put_all(t, rollout, &p, writer);
     if (status == RLHF_OK)
@@ -166,7 +167,7 @@ rlhf_status rlhf__ppo_save(rlhf__ppo_trainer *t, const rlhf__rollout *pending,
     return status;
 }
 
-/* --- reading ------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------ */
 
 /* Everything but the weights, read and checked before anything changes. */
 typedef struct counters {
@@ -177,22 +178,24 @@ typedef struct counters {
     rlhf__ppo_tally tally;
 } counters;
 
-static rlhf_status get_rate(const rlhf__state_reader *reader, const char *name, double *out)
+static rlhf_status get_rate(const rlhf__state_reader *reader, const char *name,
+                            double *out)
 {
     RLHF__TRY(rlhf__state_get_f64(reader, name, out));
     if (!isfinite(*out) || *out < 0.0)
-        return rlhf__fail(RLHF_ERR_FORMAT, "saved %s must be >= 0 and finite, got %g", name,
-                          *out);
+        return rlhf__fail(RLHF_ERR_FORMAT, "saved %s must be >= 0 and finite, got %g",
+                          name, *out);
     return RLHF_OK;
 }
 
-static rlhf_status get_counters(const rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
-                                counters *out)
+static rlhf_status get_counters(const rlhf__ppo_trainer *t,
+                                const rlhf__state_reader *reader, counters *out)
 {
     const void *tally = NULL;
 
     RLHF__TRY(rlhf__state_get_range(reader, "iteration", 0, INT64_MAX, &out->iteration));
-    RLHF__TRY(rlhf__state_get_range(reader, "num_episodes", 0, INT64_MAX, &out->num_episodes));
+    RLHF__TRY(
+        rlhf__state_get_range(reader, "num_episodes", 0, INT64_MAX, &out->num_episodes));
     RLHF__TRY(rlhf__state_get_range(reader, "next_sequence_id", 0, INT64_MAX,
                                     &out->next_sequence_id));
     RLHF__TRY(get_rate(reader, "kl_coef", &out->kl_coef));
@@ -202,14 +205,16 @@ static rlhf_status get_counters(const rlhf__ppo_trainer *t, const rlhf__state_re
     RLHF__TRY(rlhf__state_get_f64(reader, "running.mean", &out->running.mean));
     RLHF__TRY(get_rate(reader, "running.squares", &out->running.squares));
     RLHF__TRY(rlhf__state_get_range(reader, "in_update", 0, 1, &out->in_update));
-    RLHF__TRY(rlhf__state_get_range(reader, "policy_skipped", 0, 1, &out->policy_skipped));
-    RLHF__TRY(rlhf__state_get_range(reader, "epoch", 0,
-                                    out->in_update ? t->options.num_epochs - 1 : INT64_MAX,
-                                    &out->epoch));
-    RLHF__TRY(rlhf__state_get_range(reader, "minibatch", 0,
-                                    out->in_update ? t->options.num_minibatches - 1 : INT64_MAX,
-                                    &out->minibatch));
-    RLHF__TRY(rlhf__state_get_array(reader, "tally", RLHF__STATE_I64, TALLY_COUNT, &tally));
+    RLHF__TRY(
+        rlhf__state_get_range(reader, "policy_skipped", 0, 1, &out->policy_skipped));
+    RLHF__TRY(rlhf__state_get_range(
+        reader, "epoch", 0, out->in_update ? t->options.num_epochs - 1 : INT64_MAX,
+        &out->epoch));
+    RLHF__TRY(rlhf__state_get_range(
+        reader, "minibatch", 0,
+        out->in_update ? t->options.num_minibatches - 1 : INT64_MAX, &out->minibatch));
+    RLHF__TRY(
+        rlhf__state_get_array(reader, "tally", RLHF__STATE_I64, TALLY_COUNT, &tally));
     memcpy(&out->tally, tally, sizeof out->tally);
     return RLHF_OK;
 }
@@ -232,10 +237,11 @@ static rlhf_status get_arrays(const rlhf__state_reader *reader, saved_rollout *o
     RLHF__TRY(rlhf__state_array_count(reader, "rollout.tokens", RLHF__STATE_I32,
                                       &out->num_tokens));
     if (ints == 0 || ints % NUM_INTS != 0)
-        return rlhf__fail(RLHF_ERR_FORMAT, "saved rollout.ints has %" PRId64 " elements", ints);
+        return rlhf__fail(RLHF_ERR_FORMAT, "saved rollout.ints has %" PRId64 " elements",
+                          ints);
     out->num_episodes = ints / NUM_INTS;
-#define GET(name, type, count, member)                                                      \
-    RLHF__TRY(rlhf__state_get_array(reader, name, type, count, &data));                     \
+#define GET(name, type, count, member)                                                   \
+    RLHF__TRY(rlhf__state_get_array(reader, name, type, count, &data));                  \
     out->member = data
     GET("rollout.ints", RLHF__STATE_I64, ints, ints);
     GET("rollout.reals", RLHF__STATE_I64, out->num_episodes * NUM_REALS, reals);
@@ -258,8 +264,9 @@ static rlhf_status append_episode(const saved_rollout *s, int64_t i, int64_t fir
     const int64_t *reals = s->reals + i * NUM_REALS;
     const int64_t n = ints[INT_NUM_TOKENS], flags = ints[INT_FLAGS];
 
-    if (n < 2 || n > s->num_tokens - first || ints[INT_SCORED] < 1 || ints[INT_SCORED] > n ||
-        ints[INT_FINISH] < 0 || ints[INT_FINISH] > RLHF_FINISH_CALLBACK)
+    if (n < 2 || n > s->num_tokens - first || ints[INT_SCORED] < 1 ||
+        ints[INT_SCORED] > n || ints[INT_FINISH] < 0 ||
+        ints[INT_FINISH] > RLHF_FINISH_CALLBACK)
         return rlhf__fail(RLHF_ERR_FORMAT,
                           "saved sequence %" PRId64 " has %" PRId64 " tokens, %" PRId64
                           " scored, finish %" PRId64,
@@ -282,16 +289,16 @@ static rlhf_status append_episode(const saved_rollout *s, int64_t i, int64_t fir
 }
 
 /* What advantages had computed; appending has forgotten it. */
-static rlhf_status restore_estimates(const rlhf__state_reader *reader, const saved_rollout *s,
-                                     rlhf__rollout *r)
+static rlhf_status restore_estimates(const rlhf__state_reader *reader,
+                                     const saved_rollout *s, rlhf__rollout *r)
 {
     RLHF__TRY(rlhf__rollout_reserve_estimates(r));
     memcpy(r->estimates_block, s->estimates,
            (size_t)(5 * s->num_tokens) * sizeof *r->estimates_block);
     RLHF__TRY(
         rlhf__state_get_f64(reader, "rollout.advantage_mean", &r->advantage_figures[0]));
-    RLHF__TRY(
-        rlhf__state_get_f64(reader, "rollout.advantage_variance", &r->advantage_figures[1]));
+    RLHF__TRY(rlhf__state_get_f64(reader, "rollout.advantage_variance",
+                                  &r->advantage_figures[1]));
     for (int64_t i = 0; i < r->num_episodes; i++) {
         rlhf__episode *e = &r->episodes[i];
         e->kl = real_of(s->reals[i * NUM_REALS + REAL_KL]);
@@ -304,8 +311,8 @@ static rlhf_status restore_estimates(const rlhf__state_reader *reader, const sav
     return RLHF_OK;
 }
 
-static rlhf_status get_rollout(const rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
-                               rlhf__rollout *r)
+static rlhf_status get_rollout(const rlhf__ppo_trainer *t,
+                               const rlhf__state_reader *reader, rlhf__rollout *r)
 {
     saved_rollout s = {0};
     int64_t first = 0;
@@ -313,15 +320,17 @@ static rlhf_status get_rollout(const rlhf__ppo_trainer *t, const rlhf__state_rea
     RLHF__TRY(get_arrays(reader, &s));
     for (int64_t i = 0; i < s.num_tokens; i++)
         if (s.tokens[i] < 0 || s.tokens[i] >= t->policy->config.vocab_size)
-            return rlhf__fail(RLHF_ERR_FORMAT, "saved rollout.tokens[%" PRId64 "] is %" PRId32,
-                              i, s.tokens[i]);
+            return rlhf__fail(RLHF_ERR_FORMAT,
+                              "saved rollout.tokens[%" PRId64 "] is %" PRId32, i,
+                              s.tokens[i]);
     for (int64_t i = 0; i < s.num_episodes; i++) {
         RLHF__TRY(append_episode(&s, i, first, r));
         first += s.ints[i * NUM_INTS + INT_NUM_TOKENS];
     }
     if (first != s.num_tokens)
         return rlhf__fail(RLHF_ERR_FORMAT,
-                          "saved sequences have %" PRId64 " tokens, rollout.tokens %" PRId64,
+                          "saved sequences have %" PRId64
+                          " tokens, rollout.tokens %" PRId64,
                           first, s.num_tokens);
     return s.estimates ? restore_estimates(reader, &s, r) : RLHF_OK;
 }
@@ -332,8 +341,8 @@ static rlhf_status check(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
     RLHF__TRY(rlhf__learner_check(&t->policy_learner, "policy", reader));
     RLHF__TRY(rlhf__learner_check(&t->critic_learner, "critic", reader));
     if (t->owns_reference)
-        RLHF__TRY(rlhf__state_get_params(reader, "reference.weights", &t->reference->params,
-                                         true, NULL));
+        RLHF__TRY(rlhf__state_get_params(reader, "reference.weights",
+                                         &t->reference->params, true, NULL));
     RLHF__TRY(get_counters(t, reader, out));
     *out_found = rlhf__state_has(reader, "rollout.ints");
     if (*out_found)
@@ -382,8 +391,8 @@ static rlhf_status take_over(rlhf__ppo_trainer *t, const rlhf__state_reader *rea
     return rlhf__ppo_shuffle(t, rollout);
 }
 
-rlhf_status rlhf__ppo_resume(rlhf__ppo_trainer *t, const char *path, rlhf__rollout *rollout,
-                             bool *out_found)
+rlhf_status rlhf__ppo_resume(rlhf__ppo_trainer *t, const char *path,
+                             rlhf__rollout *rollout, bool *out_found)
 {
     rlhf__state_reader *reader = NULL;
     counters c = {0};

@@ -19,8 +19,8 @@ void rlhf__ppo_sample_stats(const rlhf__rollout *r, rlhf_ppo_stats *out)
     out->struct_size = sizeof *out;
     for (int64_t i = 0; i < r->num_episodes; i++) {
         const rlhf__episode *e = &r->episodes[i];
-        scores += isnan(e->score) && !e->has_token_scores ? NAN
-                                                          : rlhf__ppo_given_score(r, e);
+        scores +=
+            isnan(e->score) && !e->has_token_scores ? NAN : rlhf__ppo_given_score(r, e);
         kl += e->kl;
         entropy += e->entropy;
         stops += e->finish == RLHF_FINISH_STOP;
@@ -78,15 +78,16 @@ static double non_score_reward(const rlhf__ppo_trainer *t, const rlhf__rollout *
 
     for (int64_t j = 0; j < r->num_tokens; j++)
         if (r->action_mask[j])
-            sum -= t->kl_coef *
-                   rlhf__kl_estimate(o->kl_estimator,
-                                     (double)r->logprobs[j] -
-                                         (double)r->estimates.ref_logprobs[j],
-                                     o->kl_clamp);
+            sum -=
+                t->kl_coef * rlhf__kl_estimate(o->kl_estimator,
+                                               (double)r->logprobs[j] -
+                                                   (double)r->estimates.ref_logprobs[j],
+                                               o->kl_clamp);
     return ratio_of(sum, (double)r->num_episodes);
 }
 
-void rlhf__ppo_stats(const rlhf__ppo_trainer *t, const rlhf__rollout *r, rlhf_ppo_stats *out)
+void rlhf__ppo_stats(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                     rlhf_ppo_stats *out)
 {
     const rlhf__ppo_tally *s = &t->tally;
 
@@ -95,7 +96,8 @@ void rlhf__ppo_stats(const rlhf__ppo_trainer *t, const rlhf__rollout *r, rlhf_pp
     out->iteration = t->iteration;
     out->num_episodes = t->num_episodes;
     out->kl_coef = t->kl_coef;
-    if (isnan(out->entropy)) /* a host's samples: the policy's entropy as the update met it */
+    if (isnan(out->entropy)) /* a host's samples: the policy's entropy as the update met
+                                it */
         out->entropy = ratio_of(s->entropy, s->tokens);
     out->non_score_reward = non_score_reward(t, r);
     out->rlhf_reward = out->score + out->non_score_reward;
@@ -114,6 +116,7 @@ void rlhf__ppo_stats(const rlhf__ppo_trainer *t, const rlhf__rollout *r, rlhf_pp
     out->advantage_std = sqrt(r->advantage_figures[1]);
     out->num_steps = (int64_t)s->policy_steps;
     out->tokens_per_second = ratio_of((double)r->num_actions, s->seconds);
-    out->num_epochs = (int32_t)(t->rollout ? t->epoch + (t->minibatch > 0) : t->epoch + 1);
+    out->num_epochs =
+        (int32_t)(t->rollout ? t->epoch + (t->minibatch > 0) : t->epoch + 1);
     out->policy_skipped = t->policy_skipped;
 }

@@ -1,5 +1,6 @@
-/* Epochs of minibatches on a rollout. A minibatch's gradients come micro-batch by micro-batch,
- * first the policy's, then the critic's; nothing changes before both are there and finite. */
+/* Epochs of minibatches on a rollout. A minibatch's gradients come micro-batch by
+ * micro-batch, first the policy's, then the critic's; nothing changes before both are
+ * there and finite. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -28,7 +29,7 @@ static int64_t num_slots(const rlhf__episode *e)
     return e->num_actions + e->has_after;
 }
 
-/* --- weights of token losses --------------------------------------------------------------- */
+/* --- weights of token losses -------------------------------------------------------- */
 
 /* d (minibatch's loss) / d (loss of a slot): `mine` slots in its sequence, `micro` in its
  * micro-batch, `all` in the minibatch. */
@@ -47,7 +48,7 @@ static double slot_weight(const rlhf_ppo_options *o, const minibatch *mb, int64_
     }
 }
 
-/* --- policy -------------------------------------------------------------------------------- */
+/* --- policy ------------------------------------------------------------------------- */
 
 typedef struct policy_pass {
     rlhf__ppo_trainer *trainer;
@@ -56,9 +57,11 @@ typedef struct policy_pass {
     const rlhf__ppo_rows *rows;
 } policy_pass;
 
-/* Losses of a chunk of head rows: called by the head op with their log-probs and entropies. */
-static rlhf_status policy_loss(void *arg, int64_t first, int64_t count, const float *logprob,
-                               const float *entropy, float *dlogprob, float *dentropy)
+/* Losses of a chunk of head rows: called by the head op with their log-probs and
+ * entropies. */
+static rlhf_status policy_loss(void *arg, int64_t first, int64_t count,
+                               const float *logprob, const float *entropy,
+                               float *dlogprob, float *dentropy)
 {
     const policy_pass *pass = arg;
     const rlhf_ppo_options *o = &pass->trainer->options;
@@ -67,12 +70,13 @@ static rlhf_status policy_loss(void *arg, int64_t first, int64_t count, const fl
 
     for (int64_t i = 0; i < count; i++) {
         const int64_t place = pass->rows->places[first + i];
-        const rlhf__episode *e = &pass->rollout->episodes[pass->rows->episodes[first + i]];
-        const double weight = slot_weight(o, pass->mb, e->num_actions, pass->rows->num_rows,
-                                          pass->mb->num_actions);
-        const rlhf__policy_loss loss =
-            rlhf__ppo_policy_loss(o, (double)pass->mb->advantages[place], (double)logprob[i],
-                                  (double)pass->rollout->logprobs[place]);
+        const rlhf__episode *e =
+            &pass->rollout->episodes[pass->rows->episodes[first + i]];
+        const double weight = slot_weight(o, pass->mb, e->num_actions,
+                                          pass->rows->num_rows, pass->mb->num_actions);
+        const rlhf__policy_loss loss = rlhf__ppo_policy_loss(
+            o, (double)pass->mb->advantages[place], (double)logprob[i],
+            (double)pass->rollout->logprobs[place]);
         dlogprob[i] = (float)(weight * loss.gradient);
         if (o->entropy_coef > 0.0)
             dentropy[i] = (float)(-weight * o->entropy_coef);
@@ -90,7 +94,8 @@ static rlhf_status policy_loss(void *arg, int64_t first, int64_t count, const fl
 }
 
 static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
-                                const minibatch *mb, const int64_t *episodes, int64_t count)
+                                const minibatch *mb, const int64_t *episodes,
+                                int64_t count)
 {
     rlhf__arena *arena = t->tape->arena;
     rlhf__ppo_rows rows;
@@ -103,16 +108,18 @@ static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     RLHF__TRY(rlhf__arena_alloc(arena, rows.num_rows, sizeof *logprobs, &logprobs));
     RLHF__TRY(rlhf__arena_alloc(arena, rows.num_rows, sizeof *entropies, &entropies));
     RLHF__TRY(rlhf__ppo_hidden(t, t->policy, &rows, &hidden));
-    RLHF__TRY(rlhf__op_linear_logprob(
-        t->tape, &t->policy->params, t->policy->head_weight, hidden, rows.targets, rows.masked,
-        (float)(1.0 / t->options.temperature), logprobs, entropies, policy_loss, &pass));
+    RLHF__TRY(rlhf__op_linear_logprob(t->tape, &t->policy->params, t->policy->head_weight,
+                                      hidden, rows.targets, rows.masked,
+                                      (float)(1.0 / t->options.temperature), logprobs,
+                                      entropies, policy_loss, &pass));
     return rlhf__tape_backward(t->tape);
 }
 
-/* --- critic -------------------------------------------------------------------------------- */
+/* --- critic ------------------------------------------------------------------------- */
 
 static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
-                               const minibatch *mb, const int64_t *episodes, int64_t count)
+                               const minibatch *mb, const int64_t *episodes,
+                               int64_t count)
 {
     const rlhf_ppo_options *o = &t->options;
     rlhf__ppo_rows rows;
@@ -127,10 +134,10 @@ static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     for (int64_t i = 0; i < rows.num_rows; i++) {
         const rlhf__episode *e = &r->episodes[rows.episodes[i]];
         const int64_t place = rows.places[i];
-        const double old = place < 0 ? (double)e->after_value
-                                     : (double)r->estimates.values[place];
-        const double ret = place < 0 ? (double)e->after_return
-                                     : (double)r->estimates.returns[place];
+        const double old =
+            place < 0 ? (double)e->after_value : (double)r->estimates.values[place];
+        const double ret =
+            place < 0 ? (double)e->after_return : (double)r->estimates.returns[place];
         const double weight =
             slot_weight(o, mb, num_slots(e), rows.num_rows, mb->num_slots);
         const rlhf__value_loss loss =
@@ -143,7 +150,7 @@ static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     return rlhf__tape_backward(t->tape);
 }
 
-/* --- one minibatch ------------------------------------------------------------------------- */
+/* --- one minibatch ------------------------------------------------------------------ */
 
 /* Advantages whitened over the minibatch's own actions. */
 static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
@@ -152,10 +159,10 @@ static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r
     float *slots = NULL;
     int64_t n = 0;
 
-    RLHF__TRY(rlhf__grow(t->context, &t->advantages, &t->advantages_capacity, r->num_tokens,
-                         sizeof *t->advantages));
-    RLHF__TRY(rlhf__alloc_raw(t->context, mb->num_actions, sizeof *slots, RLHF_MEMORY_GENERAL,
-                              &slots));
+    RLHF__TRY(rlhf__grow(t->context, &t->advantages, &t->advantages_capacity,
+                         r->num_tokens, sizeof *t->advantages));
+    RLHF__TRY(rlhf__alloc_raw(t->context, mb->num_actions, sizeof *slots,
+                              RLHF_MEMORY_GENERAL, &slots));
     for (int pass = 0; pass < 2; pass++) {
         n = 0;
         for (int64_t i = 0; i < mb->count; i++) {
@@ -178,7 +185,8 @@ static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r
 }
 
 /* Sequences of minibatch m of k: sizes differ by one at most. */
-static rlhf_status take_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r, minibatch *out)
+static rlhf_status take_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                                  minibatch *out)
 {
     const int64_t k = t->options.num_minibatches, n = r->num_episodes;
     const int64_t first = n * t->minibatch / k;
@@ -218,8 +226,8 @@ static rlhf_status run_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r)
     RLHF__TRY(take_minibatch(t, r, &mb));
     for (int64_t first = 0; first < mb.count;) {
         const int64_t end = rlhf__ppo_micro_end(t, r, mb.episodes, first, mb.count);
-        RLHF__TRY(
-            rlhf__progress(t->context, "train", minibatches_done(t), minibatches_total(t)));
+        RLHF__TRY(rlhf__progress(t->context, "train", minibatches_done(t),
+                                 minibatches_total(t)));
         if (!t->policy_skipped)
             RLHF__TRY(policy_micro(t, r, &mb, mb.episodes + first, end - first));
         RLHF__TRY(value_micro(t, r, &mb, mb.episodes + first, end - first));
@@ -228,7 +236,7 @@ static rlhf_status run_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r)
     return RLHF_OK;
 }
 
-/* --- the update ---------------------------------------------------------------------------- */
+/* --- the update --------------------------------------------------------------------- */
 
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {
@@ -248,8 +256,9 @@ static rlhf_status begin_update(rlhf__ppo_trainer *t, rlhf__rollout *r)
     if (!r->has_advantages)
         return rlhf__fail(RLHF_ERR_STATE, "the rollout has no advantages yet");
     if (r->in_update)
-        return rlhf__fail(RLHF_ERR_STATE, "another trainer is in the middle of an update on "
-                                          "the rollout");
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "another trainer is in the middle of an update on "
+                          "the rollout");
     if (o->num_minibatches > r->num_episodes)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "num_minibatches must be at most the %" PRId64
@@ -275,7 +284,8 @@ rlhf_status rlhf__ppo_accumulate(rlhf__ppo_trainer *t, rlhf__rollout *r,
     if (t->rollout && t->rollout != r)
         return rlhf__fail(RLHF_ERR_STATE, "the update of another rollout is under way");
     if (t->accumulated)
-        return rlhf__fail(RLHF_ERR_STATE, "the minibatch's gradients are there: apply them");
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "the minibatch's gradients are there: apply them");
     if (!t->rollout)
         RLHF__TRY(begin_update(t, r));
     RLHF__TRY(run_minibatch(t, r));
@@ -306,18 +316,20 @@ static void count_minibatch(rlhf__ppo_trainer *t)
     sum->policy_minibatches += !t->policy_skipped;
 }
 
-/* The networks' steps. The norms come first: a gradient that is not finite changes nothing. */
+/* The networks' steps. The norms come first: a gradient that is not finite changes
+ * nothing. */
 static rlhf_status step_networks(rlhf__ppo_trainer *t)
 {
     const rlhf_ppo_options *o = &t->options;
-    const double mean_ratio = t->fresh.tokens > 0.0 ? t->fresh.ratio / t->fresh.tokens : 1.0;
+    const double mean_ratio =
+        t->fresh.tokens > 0.0 ? t->fresh.ratio / t->fresh.tokens : 1.0;
     double policy_norm = 0.0, value_norm = 0.0;
 
     if (!t->policy_skipped)
         RLHF__TRY(rlhf__learner_norm(&t->policy_learner, 1.0, "the policy's gradient",
                                      &policy_norm));
-    RLHF__TRY(
-        rlhf__learner_norm(&t->critic_learner, 1.0, "the critic's gradient", &value_norm));
+    RLHF__TRY(rlhf__learner_norm(&t->critic_learner, 1.0, "the critic's gradient",
+                                 &value_norm));
     t->tally.learning_rate =
         rlhf__schedule_rate(o->schedule, t->learning_rate, o->final_lr_ratio,
                             o->warmup_iterations, o->total_iterations, t->iteration);
@@ -331,7 +343,8 @@ static rlhf_status step_networks(rlhf__ppo_trainer *t)
         t->tally.policy_norm += policy_norm;
         t->tally.policy_steps += 1.0;
     }
-    rlhf__learner_apply(&t->critic_learner, t->tally.value_learning_rate, 1.0, value_norm);
+    rlhf__learner_apply(&t->critic_learner, t->tally.value_learning_rate, 1.0,
+                        value_norm);
     t->tally.value_norm += value_norm;
     t->tally.value_steps += 1.0;
     return RLHF_OK;
@@ -358,20 +371,23 @@ static void finish(rlhf__ppo_trainer *t, rlhf_ppo_stats *out_stats)
     t->num_episodes += r->num_episodes;
     rlhf__ppo_stats(t, r, out_stats);
     t->running = rlhf__ppo_running_with(t, r);
-    t->kl_coef = rlhf__kl_controller(t->kl_coef, rlhf__ppo_mean_kl(r), t->options.kl_target,
-                                     t->options.kl_horizon, r->num_episodes);
+    t->kl_coef =
+        rlhf__kl_controller(t->kl_coef, rlhf__ppo_mean_kl(r), t->options.kl_target,
+                            t->options.kl_horizon, r->num_episodes);
     t->iteration_started_ns = 0;
     r->in_update = false;
     t->rollout = NULL;
 }
 
-rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done, rlhf_ppo_stats *out_stats)
+rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done,
+                            rlhf_ppo_stats *out_stats)
 {
     rlhf_status status;
 
     if (!t->accumulated)
         return rlhf__fail(RLHF_ERR_STATE, "there are no gradients to apply");
-    /* Room for the next epoch's order is there since the first: nothing fails after the step. */
+    /* Room for the next epoch's order is there since the first: nothing fails after
+     * the step. */
     status = step_networks(t);
     t->accumulated = false;
     if (status != RLHF_OK)
@@ -393,7 +409,8 @@ rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done, rlhf_ppo_stats
     return status;
 }
 
-rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *t, rlhf__rollout *r, rlhf_ppo_stats *out_stats)
+rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *t, rlhf__rollout *r,
+                             rlhf_ppo_stats *out_stats)
 {
     int64_t remaining = 0;
     bool done = false;

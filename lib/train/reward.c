@@ -1,4 +1,5 @@
-/* Christiano et al. 2017, eq. 1, on one score for a prompt and its answer (Stiennon et al. 2020):
+/* Christiano et al. 2017, eq. 1, on one score for a prompt and its answer (Stiennon et
+ * al. 2020):
  *   L = -mean log sigmoid(r+ - r- - margin) + c mean (r+ + r-)^2
  * Both answers of a pair go through one forward pass (docs/reward.md). */
 #include "train/reward.h"
@@ -49,7 +50,8 @@ static rlhf_status reward_micro(void *arg, const rlhf__rows *rows)
     for (int64_t s = 0; s < rows->num_seqs; s++) {
         spans[s] = (rlhf__span){rows->tokens + rows->cu_seqlens[s],
                                 rows->cu_seqlens[s + 1] - rows->cu_seqlens[s]};
-        t->sums.num_tokens += spans[s].count + rlhf__reward_appends_eos(t->model, spans[s]);
+        t->sums.num_tokens +=
+            spans[s].count + rlhf__reward_appends_eos(t->model, spans[s]);
     }
     RLHF__TRY(rlhf__reward_forward(t->model, tape, spans, rows->num_seqs, &scores));
     if (tape->record)
@@ -58,7 +60,8 @@ static rlhf_status reward_micro(void *arg, const rlhf__rows *rows)
         const double chosen = (double)scores->data[2 * i];
         const double rejected = (double)scores->data[2 * i + 1];
         const rlhf__pair_loss pair = rlhf__reward_pair_loss(
-            chosen, rejected, t->use_margin ? rows->margins[i] : 0.0, t->center_coefficient);
+            chosen, rejected, t->use_margin ? rows->margins[i] : 0.0,
+            t->center_coefficient);
         add_pair(&t->sums, chosen, rejected, pair.loss);
         if (grads) {
             grads[2 * i] += (float)pair.dchosen;
@@ -80,8 +83,8 @@ rlhf_status rlhf__reward_trainer_create(rlhf__reward_model *model, rlhf__dataset
                                         rlhf__reward_trainer **out_trainer)
 {
     const rlhf__stepper_settings settings = {
-        .learner = {options->beta1, options->beta2, options->epsilon, options->weight_decay,
-                    options->max_grad_norm, options->adam_form},
+        .learner = {options->beta1, options->beta2, options->epsilon,
+                    options->weight_decay, options->max_grad_norm, options->adam_form},
         .learning_rate = options->learning_rate,
         .final_lr_ratio = options->final_lr_ratio,
         .total_steps = options->total_steps,
@@ -143,12 +146,14 @@ static rlhf_reward_stats stats_of(const rlhf__reward_sums *sums, double seconds)
         .tokens_per_second = seconds > 0.0 ? (double)sums->num_tokens / seconds : 0.0};
 }
 
-rlhf_status rlhf__reward_trainer_apply(rlhf__reward_trainer *t, rlhf_reward_stats *out_stats)
+rlhf_status rlhf__reward_trainer_apply(rlhf__reward_trainer *t,
+                                       rlhf_reward_stats *out_stats)
 {
     rlhf_reward_stats stats;
     double norm = 0.0, rate = 0.0, seconds = 0.0;
 
-    RLHF__TRY(rlhf__stepper_apply(&t->stepper, mean_scale(&t->sums), &norm, &rate, &seconds));
+    RLHF__TRY(
+        rlhf__stepper_apply(&t->stepper, mean_scale(&t->sums), &norm, &rate, &seconds));
     stats = stats_of(&t->sums, seconds);
     stats.step = t->stepper.step;
     stats.grad_norm = norm;
@@ -160,7 +165,8 @@ rlhf_status rlhf__reward_trainer_apply(rlhf__reward_trainer *t, rlhf_reward_stat
 rlhf_status rlhf__reward_trainer_gradient(const rlhf__reward_trainer *t, const char *name,
                                           float *out_values, int64_t count)
 {
-    return rlhf__stepper_gradient(&t->stepper, name, mean_scale(&t->sums), out_values, count);
+    return rlhf__stepper_gradient(&t->stepper, name, mean_scale(&t->sums), out_values,
+                                  count);
 }
 
 rlhf_status rlhf__reward_trainer_evaluate(rlhf__reward_trainer *t, rlhf__dataset *dataset,

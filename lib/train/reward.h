@@ -36,7 +36,8 @@ void rlhf__reward_trainer_free(rlhf__reward_trainer *trainer); /* NULL ok */
 rlhf_status rlhf__reward_trainer_apply(rlhf__reward_trainer *trainer,
                                        rlhf_reward_stats *out_stats);
 rlhf_status rlhf__reward_trainer_gradient(const rlhf__reward_trainer *trainer,
-                                          const char *name, float *out_values, int64_t count);
+                                          const char *name, float *out_values,
+                                          int64_t count);
 rlhf_status rlhf__reward_trainer_evaluate(rlhf__reward_trainer *trainer,
                                           rlhf__dataset *dataset, int64_t max_rows,
                                           rlhf_reward_stats *out_stats);

@@ -10,13 +10,14 @@
 typedef struct rlhf__reward_model {
     rlhf__transformer *net; /* owned; scalar head */
     double scale, offset;
-    int32_t append_eos;     /* an rlhf_append_eos */
-    int32_t eos_token_id;   /* the token appended; -1: none */
+    int32_t append_eos;   /* an rlhf_append_eos */
+    int32_t eos_token_id; /* the token appended; -1: none */
 } rlhf__reward_model;
 
 /* Takes `net` over on success; scale 1, offset 0. */
 rlhf_status rlhf__reward_model_create(rlhf__transformer *net, int32_t append_eos,
-                                      int32_t eos_token_id, rlhf__reward_model **out_model);
+                                      int32_t eos_token_id,
+                                      rlhf__reward_model **out_model);
 void rlhf__reward_model_free(rlhf__reward_model *model); /* NULL ok */
 rlhf_status rlhf__reward_model_clone(const rlhf__reward_model *model,
                                      rlhf__reward_model **out_model);

@@ -50,10 +50,11 @@ rlhf_status rlhf__rollout_reserve_estimates(rlhf__rollout *rollout)
     float *block = NULL;
 
     rlhf__rollout_forget(rollout);
-    RLHF__TRY(rlhf__alloc(rollout->context, n, 5 * sizeof *block, RLHF_MEMORY_GENERAL, &block));
+    RLHF__TRY(
+        rlhf__alloc(rollout->context, n, 5 * sizeof *block, RLHF_MEMORY_GENERAL, &block));
     rollout->estimates_block = block;
-    rollout->estimates = (rlhf__estimates){block, block + n, block + 2 * n, block + 3 * n,
-                                           block + 4 * n};
+    rollout->estimates =
+        (rlhf__estimates){block, block + n, block + 2 * n, block + 3 * n, block + 4 * n};
     return RLHF_OK;
 }
 
@@ -69,8 +70,8 @@ static rlhf_status check_figures(const char *name, const float *figures,
 {
     for (int64_t t = 0; figures && t < count; t++)
         if (action_mask[t] && !isfinite(figures[t]))
-            return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s of token %" PRId64 " is not finite",
-                              name, t);
+            return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                              "%s of token %" PRId64 " is not finite", name, t);
     return RLHF_OK;
 }
 
@@ -90,8 +91,8 @@ static rlhf_status check_input(const rlhf_rollout_input *input)
                               input->tokens[t]);
         if (input->action_mask[t] > 1)
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                              "action_mask of token %" PRId64 " must be 0 or 1, got %d", t,
-                              (int)input->action_mask[t]);
+                              "action_mask of token %" PRId64 " must be 0 or 1, got %d",
+                              t, (int)input->action_mask[t]);
         num_actions += input->action_mask[t];
     }
     if (input->action_mask[0])
@@ -102,10 +103,10 @@ static rlhf_status check_input(const rlhf_rollout_input *input)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "score must be finite or NaN, got %g",
                           input->score);
     if (input->finish < RLHF_FINISH_NONE || input->finish > RLHF_FINISH_CALLBACK)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "finish %" PRId32 " is not an rlhf_finish",
-                          input->finish);
-    RLHF__TRY(check_figures("logprob", input->logprobs, input->action_mask,
-                            input->num_tokens));
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "finish %" PRId32 " is not an rlhf_finish", input->finish);
+    RLHF__TRY(
+        check_figures("logprob", input->logprobs, input->action_mask, input->num_tokens));
     return check_figures("token score", input->token_scores, input->action_mask,
                          input->num_tokens);
 }
@@ -123,13 +124,15 @@ static rlhf_status reserve_tokens(rlhf__rollout *r, int64_t count)
 }
 
 /* Figures at the actions, 0 elsewhere; all 0 for NULL. */
-static void copy_masked(const float *from, const uint8_t *action_mask, int64_t count, float *to)
+static void copy_masked(const float *from, const uint8_t *action_mask, int64_t count,
+                        float *to)
 {
     for (int64_t t = 0; t < count; t++)
         to[t] = from && action_mask[t] ? from[t] : 0.0f;
 }
 
-rlhf_status rlhf__rollout_append(rlhf__rollout *r, const rlhf_rollout_input *input, int64_t id)
+rlhf_status rlhf__rollout_append(rlhf__rollout *r, const rlhf_rollout_input *input,
+                                 int64_t id)
 {
     const int64_t n = input->num_tokens, first = r->num_tokens;
     rlhf__episode episode = {.id = id,
@@ -146,8 +149,8 @@ rlhf_status rlhf__rollout_append(rlhf__rollout *r, const rlhf_rollout_input *inp
     RLHF__TRY(refuse_in_update(r));
     RLHF__TRY(check_input(input));
     RLHF__TRY(reserve_tokens(r, first + n));
-    RLHF__TRY(rlhf__grow(r->context, &r->episodes, &r->episodes_capacity, r->num_episodes + 1,
-                         sizeof *r->episodes));
+    RLHF__TRY(rlhf__grow(r->context, &r->episodes, &r->episodes_capacity,
+                         r->num_episodes + 1, sizeof *r->episodes));
     memcpy(r->tokens + first, input->tokens, (size_t)n * sizeof *r->tokens);
     memcpy(r->action_mask + first, input->action_mask, (size_t)n);
     copy_masked(input->logprobs, input->action_mask, n, r->logprobs + first);
@@ -170,7 +173,8 @@ rlhf_status rlhf__rollout_get(const rlhf__rollout *r, int64_t index,
                               rlhf_rollout_sequence *out_sequence)
 {
     if (index < 0 || index >= r->num_episodes)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "index must be in [0, %" PRId64 "), got %" PRId64,
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "index must be in [0, %" PRId64 "), got %" PRId64,
                           r->num_episodes, index);
     const rlhf__episode *e = &r->episodes[index];
     const bool there = r->has_advantages;
@@ -217,16 +221,19 @@ rlhf_status rlhf__rollout_set_token_scores(rlhf__rollout *r, int64_t index,
 {
     RLHF__TRY(refuse_in_update(r));
     if (index < 0 || index >= r->num_episodes)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "index must be in [0, %" PRId64 "), got %" PRId64,
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "index must be in [0, %" PRId64 "), got %" PRId64,
                           r->num_episodes, index);
     rlhf__episode *e = &r->episodes[index];
     if (count != e->num_tokens)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "count must be the sequence's %" PRId64 " tokens, got %" PRId64,
                           e->num_tokens, count);
-    RLHF__TRY(check_figures("token score", token_scores, r->action_mask + e->first, count));
+    RLHF__TRY(
+        check_figures("token score", token_scores, r->action_mask + e->first, count));
     rlhf__rollout_forget(r);
-    copy_masked(token_scores, r->action_mask + e->first, count, r->token_scores + e->first);
+    copy_masked(token_scores, r->action_mask + e->first, count,
+                r->token_scores + e->first);
     e->has_token_scores = true;
     return RLHF_OK;
 }

@@ -1,6 +1,6 @@
-/* A rollout: sequences, which of their tokens are actions, and what PPO computes for those.
- * Arrays run over the tokens of all sequences end to end; a figure of an action stands at the
- * action's own place. */
+/* A rollout: sequences, which of their tokens are actions, and what PPO computes for
+ * those. Arrays run over the tokens of all sequences end to end; a figure of an action
+ * stands at the action's own place. */
 #ifndef RLHF_TRAIN_ROLLOUT_H
 #define RLHF_TRAIN_ROLLOUT_H
 
@@ -14,18 +14,19 @@
 /* One sequence. */
 typedef struct rlhf__episode {
     int64_t id;
-    int64_t first;            /* its tokens are tokens[first .. first + num_tokens) */
+    int64_t first; /* its tokens are tokens[first .. first + num_tokens) */
     int64_t num_tokens;
-    int64_t num_prompt;       /* tokens before the first action */
+    int64_t num_prompt; /* tokens before the first action */
     int64_t num_actions;
-    int64_t last_action;      /* its place within the sequence */
-    int64_t scored_tokens;    /* leading tokens that the score reads (train_past_stop cuts) */
-    double score;             /* NaN before it is set */
-    double kl;                /* sum of Delta; NaN before _advantages */
-    double entropy;           /* summed over actions; NaN if unknown */
-    int32_t finish;           /* an rlhf_finish */
+    int64_t last_action;   /* its place within the sequence */
+    int64_t scored_tokens; /* leading tokens that the score reads (train_past_stop
+                              cuts) */
+    double score;          /* NaN before it is set */
+    double kl;             /* sum of Delta; NaN before _advantages */
+    double entropy;        /* summed over actions; NaN if unknown */
+    int32_t finish;        /* an rlhf_finish */
     bool has_logprobs, has_token_scores;
-    bool own_logprobs;        /* computed by a trainer, not recorded when it was sampled */
+    bool own_logprobs; /* computed by a trainer, not recorded when it was sampled */
     /* The slot after the last action (RLHF_SCORE_AFTER_LAST). */
     bool has_after;
     float after_value, after_reward, after_return;
@@ -46,11 +47,11 @@ typedef struct rlhf__rollout {
     float *logprobs;
     float *token_scores;
     int64_t tokens_capacity, mask_capacity, logprobs_capacity, scores_capacity;
-    float *estimates_block;   /* storage of `estimates`; NULL before _advantages */
+    float *estimates_block; /* storage of `estimates`; NULL before _advantages */
     rlhf__estimates estimates;
     double advantage_figures[2]; /* mean and biased variance, before whitening */
     bool has_advantages;
-    bool in_update;           /* a trainer is in the middle of its update: no changes */
+    bool in_update; /* a trainer is in the middle of its update: no changes */
 } rlhf__rollout;
 
 rlhf_status rlhf__rollout_create(rlhf_context *context, rlhf__rollout **out_rollout);
@@ -70,8 +71,8 @@ rlhf_status rlhf__rollout_reserve_estimates(rlhf__rollout *rollout);
 /* Forgets what _advantages computed. */
 void rlhf__rollout_forget(rlhf__rollout *rollout);
 
-/* One JSON line a sequence, appended to a file; `tokenizer` NULL: ids only. The lines of one call
- * are written by one write, so that a reader never sees half of one. */
+/* One JSON line a sequence, appended to a file; `tokenizer` NULL: ids only. The lines
+ * of one call are written by one write, so that a reader never sees half of one. */
 struct rlhf__tokenizer;
 rlhf_status rlhf__rollout_write_jsonl(const rlhf__rollout *rollout,
                                       const struct rlhf__tokenizer *tokenizer,

@@ -12,9 +12,11 @@
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
-static const char *const finish_names[] = {"none", "stop", "length", "context", "callback"};
+static const char *const finish_names[] = {"none", "stop", "length", "context",
+                                           "callback"};
 
-static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids, int64_t count)
+static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids,
+                           int64_t count)
 {
     rlhf__json *array = rlhf__json_new_array();
     rlhf_status status = array ? RLHF_OK : rlhf__fail_no_memory(0);
@@ -40,8 +42,8 @@ static rlhf_status set_text(rlhf__json *line, const char *key, rlhf_context *con
     if (status == RLHF_OK && bytes.size > 0)
         status = rlhf__utf8_repair(bytes.data, bytes.size, &text);
     if (status == RLHF_OK)
-        status = rlhf__json_set(line, key,
-                                rlhf__json_new_string(text.data ? text.data : "", text.size));
+        status = rlhf__json_set(
+            line, key, rlhf__json_new_string(text.data ? text.data : "", text.size));
     rlhf__buffer_free(&bytes);
     rlhf__buffer_free(&text);
     return status;
@@ -63,14 +65,16 @@ static rlhf_status fill_line(const rlhf__rollout *r, const rlhf__episode *e,
     RLHF__TRY(set_ids(line, "completion_ids", completion, length));
     if (tokenizer) {
         RLHF__TRY(set_text(line, "prompt", r->context, tokenizer, prompt, e->num_prompt));
-        RLHF__TRY(set_text(line, "completion", r->context, tokenizer, completion, length));
+        RLHF__TRY(
+            set_text(line, "completion", r->context, tokenizer, completion, length));
     }
     RLHF__TRY(rlhf__json_set(line, "score", number_or_null(e->score)));
     RLHF__TRY(rlhf__json_set(line, "kl", number_or_null(e->kl)));
     RLHF__TRY(rlhf__json_set(line, "length", rlhf__json_new_i64(e->num_actions)));
-    return rlhf__json_set(line, "finish",
-                          rlhf__json_new_string(finish_names[e->finish],
-                                                (int64_t)strlen(finish_names[e->finish])));
+    return rlhf__json_set(
+        line, "finish",
+        rlhf__json_new_string(finish_names[e->finish],
+                              (int64_t)strlen(finish_names[e->finish])));
 }
 
 static rlhf_status append_file(const char *path, const char *data, int64_t size)

@@ -73,7 +73,8 @@ rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
             tokens += sequences[end++].count + 1;
         RLHF__TRY(rlhf__progress(model->net->context, "score", first, n));
         rlhf__tape_reset(tape, false, NULL);
-        RLHF__TRY(rlhf__reward_forward(model, tape, sequences + first, end - first, &raw));
+        RLHF__TRY(
+            rlhf__reward_forward(model, tape, sequences + first, end - first, &raw));
         for (int64_t s = first; s < end; s++) {
             const double score =
                 model->scale * (double)raw->data[s - first] + model->offset;
@@ -110,11 +111,12 @@ rlhf_status rlhf__reward_normalize(rlhf__reward_model *model, rlhf__tape *tape,
             squares += ((double)scores[s] - mean) * ((double)scores[s] - mean);
         const double std = sqrt(squares / (double)n);
         /* Without unit_variance the scale stays; its sign too with it. */
-        const double scale =
-            unit_variance ? copysign(1.0 / std, old_scale) : old_scale;
+        const double scale = unit_variance ? copysign(1.0 / std, old_scale) : old_scale;
         if (!(std > 0.0) && unit_variance) {
-            status = rlhf__fail(RLHF_ERR_NUMERIC, "all %" PRId64 " sequences score %g: there "
-                                "is no variance to normalise", n, mean);
+            status = rlhf__fail(RLHF_ERR_NUMERIC,
+                                "all %" PRId64 " sequences score %g: there "
+                                "is no variance to normalise",
+                                n, mean);
         } else {
             model->scale = scale;
             model->offset = -scale * mean;

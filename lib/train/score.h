@@ -1,5 +1,5 @@
-/* What a reward model reads and how it scores it. Training, evaluation, scoring and PPO all come
- * through here, so that none of them can see another input than the rest. */
+/* What a reward model reads and how it scores it. Training, evaluation, scoring and
+ * PPO all come through here, so that none of them can see another input than the rest. */
 #ifndef RLHF_TRAIN_SCORE_H
 #define RLHF_TRAIN_SCORE_H
 
@@ -14,15 +14,15 @@ typedef struct rlhf__span {
     int64_t count;
 } rlhf__span;
 
-/* Whether the model reads an EOS after these tokens: if_missing, unless they end with it, there
- * is no EOS id, or the context is full. */
+/* Whether the model reads an EOS after these tokens: if_missing, unless they end with
+ * it, there is no EOS id, or the context is full. */
 bool rlhf__reward_appends_eos(const rlhf__reward_model *model, rlhf__span sequence);
-/* Raw scores (scale 1, offset 0) of n sequences in one forward, on the tape: [n][1]. Checks
- * tokens and lengths. */
+/* Raw scores (scale 1, offset 0) of n sequences in one forward, on the tape: [n][1].
+ * Checks tokens and lengths. */
 rlhf_status rlhf__reward_forward(rlhf__reward_model *model, rlhf__tape *tape,
                                  const rlhf__span *sequences, int64_t n, rlhf__var **out);
-/* Scores, scale and offset applied, in forwards of at most `budget` tokens; no tape is recorded.
- * Checks for cancellation and reports progress ("score"). */
+/* Scores, scale and offset applied, in forwards of at most `budget` tokens; no tape is
+ * recorded. Checks for cancellation and reports progress ("score"). */
 rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
                                 const rlhf__span *sequences, int64_t n, int64_t budget,
                                 float *out_scores);
@@ -30,7 +30,8 @@ rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
 rlhf_status rlhf__reward_normalize(rlhf__reward_model *model, rlhf__tape *tape,
                                    const rlhf__span *sequences, int64_t n, int64_t budget,
                                    bool unit_variance);
-/* Folds the affine into the head: w <- scale w, b <- scale b + offset; then scale 1, offset 0. */
+/* Folds the affine into the head: w <- scale w, b <- scale b + offset; then scale 1,
+ * offset 0. */
 void rlhf__reward_fold_affine(rlhf__reward_model *model);
 
 #endif

@@ -12,7 +12,8 @@
 #define EVALUATE_ROWS 64 /* held at once in an evaluation */
 
 rlhf_status rlhf__stepper_init(rlhf__stepper *s, rlhf__transformer *net,
-                               rlhf__dataset *dataset, const rlhf__stepper_settings *settings,
+                               rlhf__dataset *dataset,
+                               const rlhf__stepper_settings *settings,
                                rlhf__micro_fn micro, rlhf__clear_fn clear, void *trainer)
 {
     memset(s, 0, sizeof *s);
@@ -53,9 +54,8 @@ static rlhf_status prepare(rlhf__stepper *s)
     if (s->cut.num_micro > 0)
         return RLHF_OK;
     if (s->rows.num_rows == 0)
-        s->position_status = rlhf__dataset_save_position(s->dataset, s->position,
-                                                         sizeof s->position,
-                                                         &s->position_size);
+        s->position_status = rlhf__dataset_save_position(
+            s->dataset, s->position, sizeof s->position, &s->position_size);
     RLHF__TRY(rlhf__rows_draw(&s->rows, s->dataset, s->settings.batch_size));
     return rlhf__rows_cut(&s->rows, s->settings.micro_batch_tokens, false, &s->cut);
 }
@@ -116,8 +116,9 @@ rlhf_status rlhf__stepper_apply(rlhf__stepper *s, double scale, double *out_norm
         begin_anew(s);
         return status;
     }
-    *out_learning_rate = rlhf__schedule_rate(o->schedule, s->learning_rate, o->final_lr_ratio,
-                                             o->warmup_steps, o->total_steps, s->step);
+    *out_learning_rate =
+        rlhf__schedule_rate(o->schedule, s->learning_rate, o->final_lr_ratio,
+                            o->warmup_steps, o->total_steps, s->step);
     rlhf__learner_apply(&s->learner, *out_learning_rate, scale, *out_norm);
     *out_seconds = (double)(rlhf__now_ns() - s->started_ns) * 1e-9;
     s->step++;
@@ -142,9 +143,10 @@ rlhf_status rlhf__stepper_set_learning_rate(rlhf__stepper *s, double learning_ra
     return RLHF_OK;
 }
 
-/* --- evaluation ---------------------------------------------------------------------------- */
+/* --- evaluation --------------------------------------------------------------------- */
 
-static rlhf_status evaluate_rows(rlhf__stepper *s, const rlhf__rows *rows, rlhf__rows *part)
+static rlhf_status evaluate_rows(rlhf__stepper *s, const rlhf__rows *rows,
+                                 rlhf__rows *part)
 {
     rlhf__cut cut = {0};
     rlhf_status status =
@@ -160,8 +162,10 @@ static rlhf_status evaluate_rows(rlhf__stepper *s, const rlhf__rows *rows, rlhf_
     return status;
 }
 
-/* Row `index`: of a dataset in memory by its number, so that its stream stays where it is. */
-static rlhf_status evaluation_row(rlhf__dataset *dataset, int64_t index, rlhf_example *out)
+/* Row `index`: of a dataset in memory by its number, so that its stream stays where it
+ * is. */
+static rlhf_status evaluation_row(rlhf__dataset *dataset, int64_t index,
+                                  rlhf_example *out)
 {
     if (dataset->is_source)
         return rlhf__dataset_next(dataset, out);
@@ -170,7 +174,8 @@ static rlhf_status evaluation_row(rlhf__dataset *dataset, int64_t index, rlhf_ex
     return rlhf__dataset_get_row(dataset, index, out);
 }
 
-rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset, int64_t max_rows)
+rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset,
+                                   int64_t max_rows)
 {
     rlhf__rows rows, part;
     rlhf_status status = RLHF_OK;
@@ -205,15 +210,14 @@ rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset, int
     return status;
 }
 
-/* --- saved state --------------------------------------------------------------------------- */
+/* --- saved state -------------------------------------------------------------------- */
 
 /* The position from which the step that has not been applied drew its rows. */
 static rlhf_status current_position(rlhf__stepper *s)
 {
     if (s->rows.num_rows == 0)
-        s->position_status = rlhf__dataset_save_position(s->dataset, s->position,
-                                                         sizeof s->position,
-                                                         &s->position_size);
+        s->position_status = rlhf__dataset_save_position(
+            s->dataset, s->position, sizeof s->position, &s->position_size);
     else if (s->position_status != RLHF_OK)
         return rlhf__fail(s->position_status, "the dataset gave no position to save");
     return s->position_status;
@@ -262,7 +266,8 @@ rlhf_status rlhf__stepper_resume(rlhf__stepper *s, const char *path)
     if (status == RLHF_OK)
         status = rlhf__state_get_bytes(reader, "position", &position, &position_size);
     if (status == RLHF_OK)
-        status = rlhf__dataset_restore_position(s->dataset, position, (size_t)position_size);
+        status =
+            rlhf__dataset_restore_position(s->dataset, position, (size_t)position_size);
     if (status == RLHF_OK)
         status = rlhf__learner_get(&s->learner, "model", reader);
     if (status == RLHF_OK) {

@@ -1,6 +1,6 @@
 /* The step machine of the trainers that draw rows from a dataset: rows of a step, its
- * micro-batches, the optimizer step. A failed or cancelled micro-batch takes the step back to
- * its first one, with the same rows: no weight has changed by then. */
+ * micro-batches, the optimizer step. A failed or cancelled micro-batch takes the step
+ * back to its first one, with the same rows: no weight has changed by then. */
 #ifndef RLHF_TRAIN_STEPPER_H
 #define RLHF_TRAIN_STEPPER_H
 
@@ -26,7 +26,7 @@ typedef void (*rlhf__clear_fn)(void *trainer);
 
 struct rlhf__stepper {
     rlhf_context *context;
-    rlhf__dataset *dataset;   /* borrowed */
+    rlhf__dataset *dataset; /* borrowed */
     rlhf__stepper_settings settings;
     rlhf__micro_fn micro;
     rlhf__clear_fn clear;
@@ -34,33 +34,35 @@ struct rlhf__stepper {
     rlhf__tape *tape;
     rlhf__learner learner;
     rlhf__rows rows, micro_rows;
-    rlhf__cut cut;            /* of `rows`, while num_micro > 0 */
-    int64_t next_micro;       /* of the step under way; 0: no gradient yet */
+    rlhf__cut cut;      /* of `rows`, while num_micro > 0 */
+    int64_t next_micro; /* of the step under way; 0: no gradient yet */
     int64_t step;
-    int64_t num_tokens;       /* through the model in this step */
+    int64_t num_tokens; /* through the model in this step */
     int64_t started_ns;
     double learning_rate;
-    uint8_t position[RLHF_SOURCE_POSITION_MAX]; /* of the dataset before `rows` were drawn */
+    uint8_t position[RLHF_SOURCE_POSITION_MAX]; /* of the dataset before `rows` were
+                                                   drawn */
     size_t position_size;
     rlhf_status position_status;
 };
 
 rlhf_status rlhf__stepper_init(rlhf__stepper *stepper, rlhf__transformer *net,
-                               rlhf__dataset *dataset, const rlhf__stepper_settings *settings,
+                               rlhf__dataset *dataset,
+                               const rlhf__stepper_settings *settings,
                                rlhf__micro_fn micro, rlhf__clear_fn clear, void *trainer);
 void rlhf__stepper_free(rlhf__stepper *stepper); /* accepts a zeroed struct */
 rlhf_status rlhf__stepper_accumulate(rlhf__stepper *stepper, int64_t *out_remaining);
 /* What is left of the step's micro-batches. */
 rlhf_status rlhf__stepper_run(rlhf__stepper *stepper);
-/* STATE unless all micro-batches are there. `scale`: one over the step's targets or pairs. On
- * NUMERIC the step begins anew, the weights are as before. */
+/* STATE unless all micro-batches are there. `scale`: one over the step's targets or
+ * pairs. On NUMERIC the step begins anew, the weights are as before. */
 rlhf_status rlhf__stepper_apply(rlhf__stepper *stepper, double scale, double *out_norm,
                                 double *out_learning_rate, double *out_seconds);
 /* STATE when there is no gradient. */
 rlhf_status rlhf__stepper_gradient(const rlhf__stepper *stepper, const char *name,
                                    double scale, float *out_values, int64_t count);
-/* Runs `micro` without a tape over at most max_rows rows (0: all) of a finite dataset. The caller
- * puts its step's sums aside. */
+/* Runs `micro` without a tape over at most max_rows rows (0: all) of a finite dataset.
+ * The caller puts its step's sums aside. */
 rlhf_status rlhf__stepper_evaluate(rlhf__stepper *stepper, rlhf__dataset *dataset,
                                    int64_t max_rows);
 /* The schedule's peak rate, from the next step on. */

@@ -8,8 +8,8 @@
 
 #define MAX_SLABS 2
 #define SAMPLES                                                                          \
-    48 /* single elements tried; all of them together by a random direction              \
-        */
+    48 /* single elements tried; all of them together by a random direction
+          \ */
 #define VOCAB     11
 #define POSITIONS 19
 #define EPS       1e-3f

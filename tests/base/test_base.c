@@ -32,7 +32,8 @@ static void test_error_text_is_one_line_with_its_parts(void **state)
     assert_string_equal(info.field, "lr");
     assert_string_equal(info.file, "a b.yaml");
     assert_int_equal(rlhf__fail_errno(2, "x", "cannot open %s", "x"), RLHF_ERR_NOT_FOUND);
-    assert_string_equal(rlhf_last_error_message(), "cannot open x: No such file or directory");
+    assert_string_equal(rlhf_last_error_message(),
+                        "cannot open x: No such file or directory");
     assert_ok(rlhf_last_error_info(&info));
     assert_int_equal(info.system_errno, 2);
     assert_int_equal(info.line, 0);
@@ -49,7 +50,8 @@ static void test_error_text_is_cut_at_a_character(void **state)
     const char *text = rlhf_last_error_message();
     size_t size = strlen(text);
     assert_true(size > 900 && size < 1024);
-    assert_true((unsigned char)text[size - 1] == 0xa9 || (unsigned char)text[size - 1] < 0x80);
+    assert_true((unsigned char)text[size - 1] == 0xa9 ||
+                (unsigned char)text[size - 1] < 0x80);
     /* whole characters only: after the x, pairs of bytes */
     assert_int_equal((size - 1) % 2, 0);
 }
@@ -90,7 +92,8 @@ static void test_sizes_do_not_wrap(void **state)
     assert_fails(rlhf__alloc(NULL, INT64_MAX, 8, RLHF_MEMORY_GENERAL, &block),
                  RLHF_ERR_NO_MEMORY, "out of memory");
     assert_null(block);
-    assert_int_equal(rlhf__alloc(NULL, -1, 8, RLHF_MEMORY_GENERAL, &block), RLHF_ERR_NO_MEMORY);
+    assert_int_equal(rlhf__alloc(NULL, -1, 8, RLHF_MEMORY_GENERAL, &block),
+                     RLHF_ERR_NO_MEMORY);
 }
 
 static void test_memory_is_counted_by_kind_and_given_back(void **state)
@@ -180,10 +183,10 @@ static void test_philox_has_the_published_answers(void **state)
     (void)state;
     static const uint32_t vectors[3][10] = {
         {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
-        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d,
-         0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
-        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09,
-         0x94fdcceb, 0x5001e420, 0x24126ea1}};
+        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff,
+         0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
+        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0,
+         0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}};
     uint32_t out[4];
 
     for (int i = 0; i < 3; i++) {
@@ -322,17 +325,20 @@ static void test_context_options_are_checked(void **state)
                  "num_threads must be >= 0, got -3");
     assert_ok(rlhf_context_options_init(&options, sizeof options));
     options.cpu_level = 77;
-    assert_fails(rlhf_context_create(&options, &context), RLHF_ERR_INVALID_ARG, "cpu_level");
+    assert_fails(rlhf_context_create(&options, &context), RLHF_ERR_INVALID_ARG,
+                 "cpu_level");
     memset(&newer, 0, sizeof newer);
     assert_ok(rlhf_context_options_init(&newer.known, sizeof newer));
     assert_int_equal(newer.known.struct_size, sizeof newer);
     assert_ok(rlhf_context_create(&newer.known, &context));
     rlhf_context_free(context);
     newer.more = 1;
-    assert_fails(rlhf_context_create(&newer.known, &context), RLHF_ERR_UNSUPPORTED, "newer");
+    assert_fails(rlhf_context_create(&newer.known, &context), RLHF_ERR_UNSUPPORTED,
+                 "newer");
     assert_null(context);
     options.struct_size = 0;
-    assert_fails(rlhf_context_create(&options, &context), RLHF_ERR_INVALID_ARG, "struct_size");
+    assert_fails(rlhf_context_create(&options, &context), RLHF_ERR_INVALID_ARG,
+                 "struct_size");
     assert_fails(rlhf_context_options_init(NULL, 8), RLHF_ERR_INVALID_ARG, "NULL");
 }
 
@@ -344,15 +350,29 @@ typedef struct sample_options {
     int32_t flag;
 } sample_options;
 
-static const rlhf__field sample_fields[] = {
-    {.name = "rate", .type = RLHF__FIELD_F64, .offset = offsetof(sample_options, rate),
-     .default_value = 0.5, .min = 0, .max = 1, .min_exclusive = true, .help = "a rate"},
-    {.name = "steps", .type = RLHF__FIELD_I32, .offset = offsetof(sample_options, steps),
-     .default_value = 7, .min = 1, .max = 9, .help = "steps"},
-    {.name = "flag", .type = RLHF__FIELD_BOOL, .offset = offsetof(sample_options, flag),
-     .default_value = 1, .help = "a flag"}};
+static const rlhf__field sample_fields[] = {{.name = "rate",
+                                             .type = RLHF__FIELD_F64,
+                                             .offset = offsetof(sample_options, rate),
+                                             .default_value = 0.5,
+                                             .min = 0,
+                                             .max = 1,
+                                             .min_exclusive = true,
+                                             .help = "a rate"},
+                                            {.name = "steps",
+                                             .type = RLHF__FIELD_I32,
+                                             .offset = offsetof(sample_options, steps),
+                                             .default_value = 7,
+                                             .min = 1,
+                                             .max = 9,
+                                             .help = "steps"},
+                                            {.name = "flag",
+                                             .type = RLHF__FIELD_BOOL,
+                                             .offset = offsetof(sample_options, flag),
+                                             .default_value = 1,
+                                             .help = "a flag"}};
 static const rlhf__struct_desc sample_desc = {"sample_options", sizeof(sample_options),
-                                              offsetof(sample_options, steps), sample_fields, 3};
+                                              offsetof(sample_options, steps),
+                                              sample_fields, 3};
 
 static void test_versioned_structs_travel_in_time(void **state)
 {
@@ -372,7 +392,8 @@ static void test_versioned_structs_travel_in_time(void **state)
     assert_fails(rlhf__struct_read(&sample_desc, &today, &old), RLHF_ERR_INVALID_ARG,
                  "rate must be > 0, got 0");
     today.rate = NAN;
-    assert_fails(rlhf__struct_read(&sample_desc, &today, &old), RLHF_ERR_INVALID_ARG, "finite");
+    assert_fails(rlhf__struct_read(&sample_desc, &today, &old), RLHF_ERR_INVALID_ARG,
+                 "finite");
     today.rate = 1;
     today.steps = 10;
     assert_fails(rlhf__struct_read(&sample_desc, &today, &old), RLHF_ERR_INVALID_ARG,
@@ -410,7 +431,8 @@ static void test_output_structs_fit_older_and_newer_hosts(void **state)
 static void test_numbers_are_the_same_in_every_locale(void **state)
 {
     (void)state;
-    static const double values[] = {0, 0.1, -1.5, 1e300, 5e-324, 1.0 / 3, 123456789.0, 3e-5};
+    static const double values[] = {0,      0.1,     -1.5,        1e300,
+                                    5e-324, 1.0 / 3, 123456789.0, 3e-5};
     char text[32], *before = setlocale(LC_ALL, NULL);
     int64_t i64;
     uint64_t u64;
@@ -430,7 +452,8 @@ static void test_numbers_are_the_same_in_every_locale(void **state)
     assert_string_equal(text, "0.1");
     assert_true(rlhf__parse_f64("1.5e3", &f64) && f64 == 1500);
     setlocale(LC_ALL, saved);
-    static const char *const bad[] = {"", " 1", "1 ", "0x10", "inf", "nan", "1e999", "1,5", "--1"};
+    static const char *const bad[] = {"",    " 1",    "1 ",  "0x10", "inf",
+                                      "nan", "1e999", "1,5", "--1"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(rlhf__parse_f64(bad[i], &f64));
         assert_false(rlhf__parse_i64(bad[i], &i64));
@@ -500,8 +523,10 @@ static void test_json_round_trips(void **state)
     assert_ok(rlhf__json_set(object, "n", rlhf__json_new_i64(INT64_MAX)));
     assert_ok(rlhf__json_set(object, "s", rlhf__json_new_string("a\0b", 3)));
     assert_ok(rlhf__json_set(object, "list", rlhf__json_new_array()));
-    assert_ok(rlhf__json_append(rlhf__json_get(object, "list"), rlhf__json_new_bool(true)));
-    assert_int_equal(rlhf__json_set(object, "bad", rlhf__json_new_f64(NAN)), RLHF_ERR_NO_MEMORY);
+    assert_ok(
+        rlhf__json_append(rlhf__json_get(object, "list"), rlhf__json_new_bool(true)));
+    assert_int_equal(rlhf__json_set(object, "bad", rlhf__json_new_f64(NAN)),
+                     RLHF_ERR_NO_MEMORY);
     assert_ok(rlhf__json_dump(object, 0, &text));
     assert_ok(parse(text.data, &json));
     assert_true(rlhf__json_f64(rlhf__json_get(json, "x"), 0) == 0.1);

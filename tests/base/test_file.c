@@ -1,4 +1,5 @@
-/* Whole files and whole folders: read, written, replaced, and left alone when something fails. */
+/* Whole files and whole folders: read, written, replaced, and left alone when
+ * something fails. */
 #include "support.h"
 
 #include "test_files.h"
@@ -63,13 +64,15 @@ static void test_file_errors_name_the_path(void **state)
     test_folder_make(folder);
     const char *path = test_join(folder, "absent");
     assert_fails(rlhf__file_read(NULL, path, 10, &data, &size), RLHF_ERR_NOT_FOUND, path);
-    assert_fails(rlhf__file_read(NULL, folder, 10, &data, &size), RLHF_ERR_IO, "regular file");
+    assert_fails(rlhf__file_read(NULL, folder, 10, &data, &size), RLHF_ERR_IO,
+                 "regular file");
     assert_ok(rlhf__file_write(NULL, path, "0123456789x", 11));
     assert_fails(rlhf__file_read(NULL, path, 10, &data, &size), RLHF_ERR_LIMIT,
                  "11 bytes are more than the limit of 10");
     assert_fails(rlhf__file_write(NULL, folder, "x", 1), RLHF_ERR_IO, "directory");
     const char *nowhere = test_join(folder, "no/such/folder");
-    assert_fails(rlhf__file_write(NULL, nowhere, "x", 1), RLHF_ERR_NOT_FOUND, "no/such/folder");
+    assert_fails(rlhf__file_write(NULL, nowhere, "x", 1), RLHF_ERR_NOT_FOUND,
+                 "no/such/folder");
     assert_null(data);
     test_folder_remove(folder);
 }
@@ -92,7 +95,8 @@ static void test_file_survives_a_full_disk(void **state)
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &limit);
         rlhf_status first = rlhf__file_write(NULL, path, large, sizeof large);
-        rlhf_status second = rlhf__folder_begin(NULL, test_join(folder, "f"), false, &writing);
+        rlhf_status second =
+            rlhf__folder_begin(NULL, test_join(folder, "f"), false, &writing);
         if (second == RLHF_OK)
             second = rlhf__folder_write(writing, "x", large, sizeof large);
         rlhf__folder_abort(writing);
@@ -177,7 +181,8 @@ static void test_folder_abort_leaves_the_old_one(void **state)
     assert_fails(rlhf__folder_begin(NULL, test_join(folder, "file"), false, &writing),
                  RLHF_ERR_IO, "file");
     assert_null(writing);
-    assert_fails(rlhf__folder_begin(NULL, "", false, &writing), RLHF_ERR_INVALID_ARG, "empty");
+    assert_fails(rlhf__folder_begin(NULL, "", false, &writing), RLHF_ERR_INVALID_ARG,
+                 "empty");
     test_folder_remove(folder);
 }
 

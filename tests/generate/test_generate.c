@@ -1,5 +1,5 @@
-/* Generators and samplers through the API: the distributions drawn from, ends, masks, streams,
- * cancelling, and answers that depend on nothing but prompt, id and seed. */
+/* Generators and samplers through the API: the distributions drawn from, ends, masks,
+ * streams, cancelling, and answers that depend on nothing but prompt, id and seed. */
 #include "tiny.h"
 
 #include <math.h>
@@ -17,7 +17,8 @@ static rlhf_generator_options make_options(int32_t new_tokens)
     return o;
 }
 
-static rlhf_sampler *make_sampler(double temperature, int32_t top_k, double top_p, double min_p)
+static rlhf_sampler *make_sampler(double temperature, int32_t top_k, double top_p,
+                                  double min_p)
 {
     rlhf_sampler_options o;
     rlhf_sampler *sampler;
@@ -37,15 +38,18 @@ static rlhf_model *sharp_model(rlhf_context *context)
     rlhf_model *model = tiny_model(context, VOCAB, LENGTH, 2);
     float table[VOCAB * 16];
 
-    assert_ok(rlhf_model_parameter_read(model, "model.embed_tokens.weight", table, VOCAB * 16));
+    assert_ok(
+        rlhf_model_parameter_read(model, "model.embed_tokens.weight", table, VOCAB * 16));
     for (int i = 0; i < VOCAB * 16; i++)
         table[i] *= 20;
-    assert_ok(rlhf_model_parameter_write(model, "model.embed_tokens.weight", table, VOCAB * 16));
+    assert_ok(rlhf_model_parameter_write(model, "model.embed_tokens.weight", table,
+                                         VOCAB * 16));
     return model;
 }
 
 /* p[VOCAB] of the token after a prompt of one. */
-static void next_probabilities(rlhf_model *model, int32_t token, double temperature, double *p)
+static void next_probabilities(rlhf_model *model, int32_t token, double temperature,
+                               double *p)
 {
     const int64_t cu_seqlens[2] = {0, 1};
     float logits[VOCAB];
@@ -80,7 +84,8 @@ static void truncate_below(double *p, double threshold)
         p[v] /= sum;
 }
 
-/* Draws many first tokens; chi-square against p, 11 degrees of freedom at most: 40 is p < 1e-4. */
+/* Draws many first tokens; chi-square against p, 11 degrees of freedom at most: 40 is
+ * p < 1e-4. */
 static void check_distribution(rlhf_model *model, rlhf_sampler *sampler, const double *p,
                                const char *what)
 {
@@ -165,18 +170,20 @@ static void test_samplers_draw_from_their_distributions(void **state)
     rlhf_context_free(context);
 }
 
-/* --- what an answer depends on ------------------------------------------------------------- */
+/* --- what an answer depends on ------------------------------------------------------ */
 
 static const int32_t tokens[9] = {0, 2, 3, 0, 7, 0, 5, 6, 8};
 static const int64_t ends[4] = {0, 3, 5, 9};
 
-static void run(rlhf_generator *generator, const int64_t *ids, int64_t first, int64_t count)
+static void run(rlhf_generator *generator, const int64_t *ids, int64_t first,
+                int64_t count)
 {
     int64_t cu_seqlens[4];
 
     for (int64_t i = 0; i <= count; i++)
         cu_seqlens[i] = ends[first + i] - ends[first];
-    assert_ok(rlhf_generator_start(generator, tokens + ends[first], cu_seqlens, count, ids));
+    assert_ok(
+        rlhf_generator_start(generator, tokens + ends[first], cu_seqlens, count, ids));
     assert_ok(rlhf_generator_run(generator));
 }
 
@@ -200,12 +207,14 @@ static void test_answers_depend_on_prompt_id_and_seed_only(void **state)
             assert_int_equal(g.finish, RLHF_FINISH_LENGTH);
             const size_t n = (size_t)(g.num_tokens - g.num_prompt);
             if (threads > 1) {
-                assert_memory_equal(answers[i], g.tokens + g.num_prompt, n * sizeof(int32_t));
+                assert_memory_equal(answers[i], g.tokens + g.num_prompt,
+                                    n * sizeof(int32_t));
                 assert_memory_equal(logprobs[i], g.logprobs, n * sizeof(float));
             }
             memcpy(answers[i], g.tokens + g.num_prompt, n * sizeof(int32_t));
             memcpy(logprobs[i], g.logprobs, n * sizeof(float));
-            /* What was recorded is what the model gives for the whole sequence, bit for bit. */
+            /* What was recorded is what the model gives for the whole sequence, bit
+             * for bit. */
             const int64_t cu_seqlens[2] = {0, g.num_tokens};
             float whole[LENGTH];
             assert_ok(rlhf_model_logprobs(model, g.tokens, cu_seqlens, 1, 1.0, whole));
@@ -215,7 +224,8 @@ static void test_answers_depend_on_prompt_id_and_seed_only(void **state)
             rlhf_generation g = {.struct_size = sizeof g};
             run(generator, ids + i, i, 1);
             assert_ok(rlhf_generator_get(generator, 0, &g));
-            assert_memory_equal(answers[i], g.tokens + g.num_prompt, 12 * sizeof(int32_t));
+            assert_memory_equal(answers[i], g.tokens + g.num_prompt,
+                                12 * sizeof(int32_t));
         }
         rlhf_generator_free(generator);
         rlhf_model_free(model);
@@ -223,7 +233,7 @@ static void test_answers_depend_on_prompt_id_and_seed_only(void **state)
     }
 }
 
-/* --- ends and masks ------------------------------------------------------------------------ */
+/* --- ends and masks ----------------------------------------------------------------- */
 
 static void test_stop_tokens_minimum_and_context(void **state)
 {
@@ -272,48 +282,52 @@ static void test_wrong_prompts_and_options_are_refused(void **state)
     rlhf_model *model = tiny_model(context, VOCAB, LENGTH, 2);
     rlhf_generator_options options = make_options(4);
     const int32_t wrong[2] = {0, VOCAB}, stop = -7;
-    const int64_t two[2] = {0, 2}, empty[2] = {0, 0}, down[3] = {0, 2, 1}, one[2] = {1, 2};
+    const int64_t two[2] = {0, 2}, empty[2] = {0, 0}, down[3] = {0, 2, 1},
+                  one[2] = {1, 2};
     int32_t full[LENGTH] = {0};
     const int64_t whole[2] = {0, LENGTH};
     rlhf_generator *generator;
 
     (void)state;
     assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
-    assert_fails(rlhf_generator_start(generator, wrong, two, 1, NULL), RLHF_ERR_INVALID_ARG,
-                 "tokens[1] must be in [0, 12), got 12");
-    assert_fails(rlhf_generator_start(generator, wrong, empty, 1, NULL), RLHF_ERR_INVALID_ARG,
-                 "prompt 0 is empty");
-    assert_fails(rlhf_generator_start(generator, wrong, down, 2, NULL), RLHF_ERR_INVALID_ARG,
-                 "descend");
-    assert_fails(rlhf_generator_start(generator, wrong, one, 1, NULL), RLHF_ERR_INVALID_ARG,
-                 "cu_seqlens[0] must be 0");
-    assert_fails(rlhf_generator_start(generator, wrong, two, 0, NULL), RLHF_ERR_INVALID_ARG,
-                 "num_seqs");
-    assert_fails(rlhf_generator_start(generator, full, whole, 1, NULL), RLHF_ERR_INVALID_ARG,
-                 "leaves no room");
+    assert_fails(rlhf_generator_start(generator, wrong, two, 1, NULL),
+                 RLHF_ERR_INVALID_ARG, "tokens[1] must be in [0, 12), got 12");
+    assert_fails(rlhf_generator_start(generator, wrong, empty, 1, NULL),
+                 RLHF_ERR_INVALID_ARG, "prompt 0 is empty");
+    assert_fails(rlhf_generator_start(generator, wrong, down, 2, NULL),
+                 RLHF_ERR_INVALID_ARG, "descend");
+    assert_fails(rlhf_generator_start(generator, wrong, one, 1, NULL),
+                 RLHF_ERR_INVALID_ARG, "cu_seqlens[0] must be 0");
+    assert_fails(rlhf_generator_start(generator, wrong, two, 0, NULL),
+                 RLHF_ERR_INVALID_ARG, "num_seqs");
+    assert_fails(rlhf_generator_start(generator, full, whole, 1, NULL),
+                 RLHF_ERR_INVALID_ARG, "leaves no room");
     assert_fails(rlhf_generator_get(generator, 0, &(rlhf_generation){.struct_size = 8}),
                  RLHF_ERR_INVALID_ARG, "index");
     rlhf_generator_free(generator);
     options.max_new_tokens = 0;
-    assert_fails(rlhf_generator_create(model, NULL, &options, &generator), RLHF_ERR_INVALID_ARG,
-                 "max_new_tokens must be >= 1, got 0");
+    assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
+                 RLHF_ERR_INVALID_ARG, "max_new_tokens must be >= 1, got 0");
     options = make_options(4);
     options.min_new_tokens = 5;
-    assert_fails(rlhf_generator_create(model, NULL, &options, &generator), RLHF_ERR_INVALID_ARG,
-                 "min_new_tokens");
+    assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
+                 RLHF_ERR_INVALID_ARG, "min_new_tokens");
     options = make_options(4);
     options.use_stop_tokens = 1;
     options.stop_tokens = &stop;
     options.num_stop_tokens = 1;
-    assert_fails(rlhf_generator_create(model, NULL, &options, &generator), RLHF_ERR_INVALID_ARG,
-                 "-7");
+    assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
+                 RLHF_ERR_INVALID_ARG, "-7");
     rlhf_model_free(model);
     rlhf_context_free(context);
 }
 
-/* --- a sampler of the host's --------------------------------------------------------------- */
+/* --- a sampler of the host's -------------------------------------------------------- */
 
-typedef struct host { int begun, ended, destroyed, samples, fail_at; int32_t bad; } host;
+typedef struct host {
+    int begun, ended, destroyed, samples, fail_at;
+    int32_t bad;
+} host;
 
 static rlhf_status host_begin(void *user_data, int64_t sequence_id, void **out_state)
 {
@@ -330,8 +344,9 @@ static void host_end(void *user_data, void *sequence)
 }
 
 /* Token (id + position) mod VOCAB. */
-static rlhf_status host_sample(void *user_data, void *sequence, const rlhf_sample_info *info,
-                               const float *logits, int64_t vocab_size, int32_t *out_token)
+static rlhf_status host_sample(void *user_data, void *sequence,
+                               const rlhf_sample_info *info, const float *logits,
+                               int64_t vocab_size, int32_t *out_token)
 {
     host *h = user_data;
 
@@ -342,7 +357,8 @@ static rlhf_status host_sample(void *user_data, void *sequence, const rlhf_sampl
         assert_true(info->uniforms[i] >= 0 && info->uniforms[i] < 1);
     if (++h->samples == h->fail_at)
         return RLHF_ERR_IO;
-    *out_token = h->bad ? h->bad : (int32_t)((info->sequence_id + info->position) % VOCAB);
+    *out_token =
+        h->bad ? h->bad : (int32_t)((info->sequence_id + info->position) % VOCAB);
     return RLHF_OK;
 }
 
@@ -356,8 +372,10 @@ static void test_host_samplers_have_state_and_may_fail(void **state)
     rlhf_context *context = support_context(NULL, 1);
     rlhf_model *model = tiny_model(context, VOCAB, LENGTH, 2);
     host h = {.fail_at = 7};
-    const rlhf_sampler_ops ops = {.struct_size = sizeof ops, .begin = host_begin,
-                                  .end = host_end, .sample = host_sample,
+    const rlhf_sampler_ops ops = {.struct_size = sizeof ops,
+                                  .begin = host_begin,
+                                  .end = host_end,
+                                  .sample = host_sample,
                                   .destroy = host_destroy};
     const rlhf_generator_options options = make_options(6);
     rlhf_generation g = {.struct_size = sizeof g};
@@ -390,16 +408,20 @@ static void test_host_samplers_have_state_and_may_fail(void **state)
     rlhf_generator_free(generator);
     assert_int_equal(h.destroyed, 1);
     assert_int_equal(h.begun, h.ended);
-    assert_fails(rlhf_sampler_create_custom(&(rlhf_sampler_ops){.struct_size = sizeof ops}, NULL,
-                                            &sampler),
+    assert_fails(rlhf_sampler_create_custom(
+                     &(rlhf_sampler_ops){.struct_size = sizeof ops}, NULL, &sampler),
                  RLHF_ERR_INVALID_ARG, "sample");
     rlhf_model_free(model);
     rlhf_context_free(context);
 }
 
-/* --- text and cancelling ------------------------------------------------------------------- */
+/* --- text and cancelling ------------------------------------------------------------ */
 
-typedef struct heard { char text[3][256]; rlhf_context *cancel; int calls; } heard;
+typedef struct heard {
+    char text[3][256];
+    rlhf_context *cancel;
+    int calls;
+} heard;
 
 static int32_t hear(void *user_data, int64_t sequence_id, const char *text, size_t size)
 {
@@ -447,7 +469,8 @@ static void test_text_is_streamed_and_a_cancelled_run_goes_on(void **state)
         size_t size;
         assert_ok(rlhf_generator_get(generator, i, &g));
         assert_ok(rlhf_tokenizer_decode(tokenizer, g.tokens + g.num_prompt,
-                                        g.num_tokens - g.num_prompt, 1, text, sizeof text, &size));
+                                        g.num_tokens - g.num_prompt, 1, text, sizeof text,
+                                        &size));
         assert_string_equal(text, h.text[i]);
         assert_int_equal(g.finish, i == 1 ? RLHF_FINISH_CALLBACK : RLHF_FINISH_LENGTH);
     }

@@ -1,5 +1,5 @@
-/* Networks against others': a GPT-2 of transformers (logits, gradient), and the real stories260K,
- * whose greedy answer was computed in double precision. */
+/* Networks against others': a GPT-2 of transformers (logits, gradient), and the real
+ * stories260K, whose greedy answer was computed in double precision. */
 #include "tiny.h"
 
 #include <jansson.h>
@@ -10,8 +10,8 @@
 
 enum { VOCAB = 19, FIRST = 8, TOKENS = 11 };
 
-static void near_all(const char *what, const float *actual, const float *expected, int64_t count,
-                     double tolerance)
+static void near_all(const char *what, const float *actual, const float *expected,
+                     int64_t count, double tolerance)
 {
     for (int64_t i = 0; i < count; i++)
         if (!(fabs((double)actual[i] - (double)expected[i]) <=
@@ -98,7 +98,8 @@ static void test_gpt2_gradient_matches_transformers(void **state)
     }
     assert_ok(rlhf_lm_options_init(&options, sizeof options));
     options.batch_size = 2;
-    options.micro_batch_tokens = 8; /* two micro-batches: the sum is over the whole step */
+    options.micro_batch_tokens = 8; /* two micro-batches: the sum is over the whole
+                                       step */
     assert_ok(rlhf_lm_trainer_create(model, dataset, &options, &trainer));
     while (remaining > 0)
         assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
@@ -117,7 +118,7 @@ static void test_gpt2_gradient_matches_transformers(void **state)
     rlhf_context_free(context);
 }
 
-/* --- stories260K --------------------------------------------------------------------------- */
+/* --- stories260K -------------------------------------------------------------------- */
 
 static json_t *load_reference(const char *data)
 {
@@ -161,7 +162,8 @@ static void test_stories260k_gives_its_greedy_reference(void **state)
     (void)state;
     if (!data)
         skip();
-    json_t *reference = load_reference(data), *ids = json_object_get(reference, "greedy_ids");
+    json_t *reference = load_reference(data),
+           *ids = json_object_get(reference, "greedy_ids");
     rlhf_context *context = support_context(NULL, 2);
     const int32_t bos = 1;
     snprintf(path, sizeof path, "%s/models/stories260K/hf", data);

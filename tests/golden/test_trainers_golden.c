@@ -1,6 +1,6 @@
-/* Each trainer's step against PyTorch: loss, gradient, weights after, PPO's advantages and
- * statistics. The vectors come from make_trainers.py, in double precision; ours are fp32, so the
- * tolerances are a few hundred roundings. */
+/* Each trainer's step against PyTorch: loss, gradient, weights after, PPO's advantages
+ * and statistics. The vectors come from make_trainers.py, in double precision; ours
+ * are fp32, so the tolerances are a few hundred roundings. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,8 +16,8 @@
 #include "golden/trainers_golden.h"
 
 #define COUNT(array) ((int64_t)(sizeof(array) / sizeof((array)[0])))
-#define VOCAB 23
-#define PROMPT 4
+#define VOCAB        23
+#define PROMPT       4
 
 static void ok(rlhf_status status)
 {
@@ -66,7 +66,8 @@ static rlhf_model_config tiny_config(void)
 }
 
 /* Size of a parameter of either kind of model. */
-static int64_t parameter_size(rlhf_model *model, rlhf_reward_model *scalar, const char *name)
+static int64_t parameter_size(rlhf_model *model, rlhf_reward_model *scalar,
+                              const char *name)
 {
     int64_t count = model ? rlhf_model_num_parameter_names(model)
                           : rlhf_reward_model_num_parameter_names(scalar);
@@ -115,8 +116,8 @@ static rlhf_reward_model *make_scalar(rlhf_context *context)
     return model;
 }
 
-static void compare(const char *name, const float *actual, const float *expected, int64_t size,
-                    double tolerance)
+static void compare(const char *name, const float *actual, const float *expected,
+                    int64_t size, double tolerance)
 {
     for (int64_t i = 0; i < size; i++)
         near(name, actual[i], expected[i], tolerance);
@@ -134,7 +135,8 @@ static void compare_policy(rlhf_model *model, const float *expected, double tole
     }
 }
 
-static void compare_scalar(rlhf_reward_model *model, const float *expected, double tolerance)
+static void compare_scalar(rlhf_reward_model *model, const float *expected,
+                           double tolerance)
 {
     float values[512];
 
@@ -174,8 +176,10 @@ static void test_lm_step_matches_torch(void **state)
     float gradient[512];
 
     for (int64_t i = 0; i < COUNT(lm_lengths); i++) {
-        rlhf_example row = {.struct_size = sizeof row, .tokens = tokens,
-                            .num_tokens = lm_lengths[i], .prompt_length = lm_prompts[i]};
+        rlhf_example row = {.struct_size = sizeof row,
+                            .tokens = tokens,
+                            .num_tokens = lm_lengths[i],
+                            .prompt_length = lm_prompts[i]};
         ok(rlhf_dataset_append(dataset, &row));
         tokens += lm_lengths[i];
     }
@@ -189,7 +193,8 @@ static void test_lm_step_matches_torch(void **state)
     options.schedule = RLHF_SCHEDULE_CONSTANT;
     options.warmup_steps = 0;
     options.batch_size = 3;
-    options.micro_batch_tokens = 10; /* two micro-batches: scaled by the whole step's tokens */
+    options.micro_batch_tokens = 10; /* two micro-batches: scaled by the whole step's
+                                        tokens */
     ok(rlhf_lm_trainer_create(model, dataset, &options, &trainer));
     while (remaining)
         ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
@@ -230,9 +235,12 @@ static void test_reward_step_matches_torch(void **state)
     for (int i = 0; i < 3; i++)
         near("score", scores[i], rm_scores[i], 1e-5);
     for (int i = 0; i < 3; i++) {
-        rlhf_example row = {.struct_size = sizeof row, .tokens = chosen,
-                            .num_tokens = rm_chosen_lengths[i], .prompt_length = 2,
-                            .rejected = rejected, .num_rejected = rm_rejected_lengths[i],
+        rlhf_example row = {.struct_size = sizeof row,
+                            .tokens = chosen,
+                            .num_tokens = rm_chosen_lengths[i],
+                            .prompt_length = 2,
+                            .rejected = rejected,
+                            .num_rejected = rm_rejected_lengths[i],
                             .margin = rm_margins[i]};
         ok(rlhf_dataset_append(dataset, &row));
         chosen += rm_chosen_lengths[i];
@@ -310,10 +318,14 @@ static rlhf_rollout *make_rollout(rlhf_context *context)
             mask[PROMPT + t] = 1;
             own[PROMPT + t] = logprobs[t];
         }
-        rlhf_rollout_input input = {
-            .struct_size = sizeof input, .tokens = tokens, .action_mask = mask,
-            .logprobs = own, .num_tokens = PROMPT + ppo_lengths[b], .score = ppo_scores[b],
-            .finish = ppo_lengths[b] < 6 ? RLHF_FINISH_STOP : RLHF_FINISH_LENGTH};
+        rlhf_rollout_input input = {.struct_size = sizeof input,
+                                    .tokens = tokens,
+                                    .action_mask = mask,
+                                    .logprobs = own,
+                                    .num_tokens = PROMPT + ppo_lengths[b],
+                                    .score = ppo_scores[b],
+                                    .finish = ppo_lengths[b] < 6 ? RLHF_FINISH_STOP
+                                                                 : RLHF_FINISH_LENGTH};
         ok(rlhf_rollout_append(rollout, &input));
         tokens += PROMPT + ppo_lengths[b];
         logprobs += ppo_lengths[b];
@@ -358,11 +370,12 @@ static void test_ppo_iteration_matches_trl(void **state)
     compare_rollout(rollout);
     ok(rlhf_ppo_trainer_update(trainer, rollout, &s));
     assert_int_equal(s.num_steps, 2);
-    const double ours[8] = {s.policy_loss, s.value_loss,      s.approxkl, s.clipfrac,
-                            s.value_clipfrac, s.ratio, s.policy_grad_norm, s.value_grad_norm};
-    static const char *const names[8] = {"policy_loss", "value_loss", "approxkl", "clipfrac",
-                                         "value_clipfrac", "ratio", "policy_grad_norm",
-                                         "value_grad_norm"};
+    const double ours[8] = {s.policy_loss,      s.value_loss,     s.approxkl,
+                            s.clipfrac,         s.value_clipfrac, s.ratio,
+                            s.policy_grad_norm, s.value_grad_norm};
+    static const char *const names[8] = {"policy_loss",      "value_loss",     "approxkl",
+                                         "clipfrac",         "value_clipfrac", "ratio",
+                                         "policy_grad_norm", "value_grad_norm"};
     for (int i = 0; i < 8; i++)
         near(names[i], ours[i], ppo_stats[i], 1e-3);
     compare_policy(policy, ppo_policy_after, 1e-3);

@@ -50,10 +50,11 @@ static rlhf_status read_text(rlhf_context *context, const char *text, bool rewar
     return status;
 }
 
-#define GPT2_SIZES                                                                           \
-    "\"vocab_size\": 50, \"n_positions\": 16, \"n_embd\": 12, \"n_layer\": 2, \"n_head\": 3"
-#define LLAMA_SIZES                                                                          \
-    "\"vocab_size\": 50, \"max_position_embeddings\": 16, \"hidden_size\": 12, "             \
+#define GPT2_SIZES                                                                       \
+    "\"vocab_size\": 50, \"n_positions\": 16, \"n_embd\": 12, \"n_layer\": 2, "          \
+    "\"n_head\": 3"
+#define LLAMA_SIZES                                                                      \
+    "\"vocab_size\": 50, \"max_position_embeddings\": 16, \"hidden_size\": 12, "         \
     "\"intermediate_size\": 20, \"num_hidden_layers\": 2, \"num_attention_heads\": 6"
 #define GPT2  "{\"model_type\": \"gpt2\", " GPT2_SIZES
 #define LLAMA "{\"model_type\": \"llama\", " LLAMA_SIZES
@@ -95,13 +96,15 @@ static void test_config_gpt2_is_read(void **state)
 static void test_config_llama_is_read_from_both_versions(void **state)
 {
     static const char *const texts[] = {
-        LLAMA ", \"rope_theta\": 500000.0, \"rope_scaling\": null, \"num_key_value_heads\": 2, "
-              "\"rms_norm_eps\": 1e-05, \"torch_dtype\": \"bfloat16\", \"bos_token_id\": 1, "
-              "\"eos_token_id\": [2, 4], \"attention_bias\": true, \"hidden_act\": \"silu\"}",
-        LLAMA ", \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": \"default\"}, "
-              "\"num_key_value_heads\": 2, \"rms_norm_eps\": 1e-05, \"dtype\": \"bfloat16\", "
-              "\"head_dim\": 2, \"attention_bias\": true, \"layer_types\": "
-              "[\"full_attention\", \"full_attention\"]}"};
+        LLAMA
+        ", \"rope_theta\": 500000.0, \"rope_scaling\": null, \"num_key_value_heads\": 2, "
+        "\"rms_norm_eps\": 1e-05, \"torch_dtype\": \"bfloat16\", \"bos_token_id\": 1, "
+        "\"eos_token_id\": [2, 4], \"attention_bias\": true, \"hidden_act\": \"silu\"}",
+        LLAMA
+        ", \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": \"default\"}, "
+        "\"num_key_value_heads\": 2, \"rms_norm_eps\": 1e-05, \"dtype\": \"bfloat16\", "
+        "\"head_dim\": 2, \"attention_bias\": true, \"layer_types\": "
+        "[\"full_attention\", \"full_attention\"]}"};
 
     for (int i = 0; i < 2; i++) {
         rlhf__hub_config c;
@@ -114,8 +117,10 @@ static void test_config_llama_is_read_from_both_versions(void **state)
         assert_int_equal(c.model.position, RLHF_POSITION_ROTARY);
         assert_int_equal(c.model.norm, RLHF_NORM_RMSNORM);
         assert_int_equal(c.model.activation, RLHF_ACTIVATION_SWIGLU);
-        assert_true(c.model.attention_bias && !c.model.mlp_bias && !c.model.tie_embeddings);
-        assert_int_equal(c.model.bos_token_id, 1); /* transformers' defaults where absent */
+        assert_true(c.model.attention_bias && !c.model.mlp_bias &&
+                    !c.model.tie_embeddings);
+        assert_int_equal(c.model.bos_token_id, 1); /* transformers' defaults where
+                                                      absent */
         assert_int_equal(c.model.eos_token_id, 2);
         rlhf__hub_config_clear(&c);
     }
@@ -170,10 +175,10 @@ static const struct {
      "\"quantization_config\": {\"bits\": 4} is not supported"},
     {LLAMA ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}}", false,
      RLHF_ERR_UNSUPPORTED, "\"rope_scaling\": {\"type\": \"linear\""},
-    {LLAMA ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", false, RLHF_ERR_UNSUPPORTED,
-     "\"rope_parameters\": {\"rope_type\": \"llama3\"}"},
-    {LLAMA ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": -1}}", false,
-     RLHF_ERR_FORMAT, "\"rope_theta\" must be > 0, got -1"},
+    {LLAMA ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", false,
+     RLHF_ERR_UNSUPPORTED, "\"rope_parameters\": {\"rope_type\": \"llama3\"}"},
+    {LLAMA ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": -1}}",
+     false, RLHF_ERR_FORMAT, "\"rope_theta\" must be > 0, got -1"},
     {LLAMA ", \"hidden_act\": \"gelu\"}", false, RLHF_ERR_UNSUPPORTED,
      "\"hidden_act\": \"gelu\""},
     {LLAMA ", \"sliding_window\": 4096}", false, RLHF_ERR_UNSUPPORTED,
@@ -188,8 +193,8 @@ static const struct {
     {GPT2 "}", true, RLHF_ERR_UNSUPPORTED, "\"num_labels\" is 2, a reward model has 1"},
     {GPT2 ", \"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}}", true,
      RLHF_ERR_UNSUPPORTED, "\"num_labels\" is 3"},
-    {GPT2 ", \"num_labels\": 1, \"rlhf_append_eos\": \"always\"}", true, RLHF_ERR_UNSUPPORTED,
-     "\"rlhf_append_eos\": \"always\""},
+    {GPT2 ", \"num_labels\": 1, \"rlhf_append_eos\": \"always\"}", true,
+     RLHF_ERR_UNSUPPORTED, "\"rlhf_append_eos\": \"always\""},
     {GPT2 ", \"num_labels\": 1, \"rlhf_score_offset\": \"1\"}", true, RLHF_ERR_FORMAT,
      "\"rlhf_score_offset\" is not a number"},
     {"{\"model_type\": \"rlhf\", \"vocab_size\": 9}", false, RLHF_ERR_FORMAT,
@@ -210,7 +215,7 @@ static void test_config_refusals_name_field_and_value(void **state)
     }
 }
 
-/* --- writing -------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------ */
 
 static rlhf_model_config base_config(rlhf_layer_config layers[2])
 {
@@ -350,30 +355,33 @@ static void test_config_keeps_the_origins_fields(void **state)
     rlhf__json *json = NULL;
 
     assert_int_equal(
-        rlhf__json_parse(context, text, sizeof text - 1, "x", 1, &origin.document), RLHF_OK);
+        rlhf__json_parse(context, text, sizeof text - 1, "x", 1, &origin.document),
+        RLHF_OK);
     assert_int_equal(rlhf__hub_origin_clone(&origin, &copy), RLHF_OK);
     rlhf__json_free(origin.document);
     assert_int_equal(rlhf__hub_config_write(context, &c, NULL, copy, &json), RLHF_OK);
     assert_true(rlhf__json_f64(rlhf__json_get(json, "attn_pdrop"), 0) == 0.1);
     assert_string_equal(rlhf__json_string(rlhf__json_get(json, "summary_type"), ""),
                         "cls_index");
-    assert_int_equal(rlhf__json_size(rlhf__json_get(rlhf__json_get(json,
-                                                                   "task_specific_params"),
-                                                    "a")),
+    assert_int_equal(rlhf__json_size(rlhf__json_get(
+                         rlhf__json_get(json, "task_specific_params"), "a")),
                      2);
-    assert_string_equal(rlhf__json_string(rlhf__json_get(json, "activation_function"), ""),
-                        "gelu_pytorch_tanh");
+    assert_string_equal(
+        rlhf__json_string(rlhf__json_get(json, "activation_function"), ""),
+        "gelu_pytorch_tanh");
     assert_int_equal(rlhf__json_size(rlhf__json_get(json, "eos_token_id")), 2);
-    assert_string_equal(rlhf__json_string(rlhf__json_get(json, "torch_dtype"), ""), "float32");
+    assert_string_equal(rlhf__json_string(rlhf__json_get(json, "torch_dtype"), ""),
+                        "float32");
     rlhf__json_free(json);
 
-    /* What the model has moved on from is overwritten; another family's fields are dropped. */
+    /* What the model has moved on from is overwritten; another family's fields are
+     * dropped. */
     c.eos_token_id = 9;
     c.activation = RLHF_ACTIVATION_GELU_ERF;
     assert_int_equal(rlhf__hub_config_write(context, &c, NULL, copy, &json), RLHF_OK);
     assert_int_equal(rlhf__json_i64(rlhf__json_get(json, "eos_token_id"), 0), 9);
-    assert_string_equal(rlhf__json_string(rlhf__json_get(json, "activation_function"), ""),
-                        "gelu");
+    assert_string_equal(
+        rlhf__json_string(rlhf__json_get(json, "activation_function"), ""), "gelu");
     rlhf__json_free(json);
     make_rotary(&c, layers);
     assert_int_equal(rlhf__hub_config_write(context, &c, NULL, copy, &json), RLHF_OK);
@@ -410,8 +418,9 @@ static void test_config_of_a_reward_model_round_trips(void **state)
     rlhf__json_free(json);
 
     /* One that others made: no offset, EOS appended as their trainers do. */
-    assert_int_equal(read_text(context, GPT2 ", \"id2label\": {\"0\": \"LABEL_0\"}, "
-                                             "\"eos_token_id\": 7}",
+    assert_int_equal(read_text(context,
+                               GPT2 ", \"id2label\": {\"0\": \"LABEL_0\"}, "
+                                    "\"eos_token_id\": 7}",
                                true, &back),
                      RLHF_OK);
     assert_true(back.score.offset == 0.0);
@@ -424,13 +433,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_config_gpt2_is_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_config_llama_is_read_from_both_versions, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_config_llama_is_read_from_both_versions,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_config_refusals_name_field_and_value, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_config_families_round_trip, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_config_neither_family_is_our_own, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_config_keeps_the_origins_fields, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_config_neither_family_is_our_own, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_config_keeps_the_origins_fields, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_config_of_a_reward_model_round_trips, setup,
                                         teardown),
     };

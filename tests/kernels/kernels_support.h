@@ -40,7 +40,8 @@ static inline rlhf_context *context_of(int32_t level, int32_t threads)
 /* At a multiple of 64 bytes, as the library's own memory. */
 static inline float *aligned_floats(int64_t count)
 {
-    float *x = aligned_alloc(64, ((size_t)(count > 0 ? count : 1) * sizeof *x + 63) / 64 * 64);
+    float *x =
+        aligned_alloc(64, ((size_t)(count > 0 ? count : 1) * sizeof *x + 63) / 64 * 64);
 
     assert_non_null(x);
     return x;
@@ -79,18 +80,18 @@ static inline void assert_near(double actual, double expected, double tolerance)
         fail_msg("%.9g is not %.9g within %g", actual, expected, tolerance);
 }
 
-static inline void assert_all_near(const float *actual, const double *expected, int64_t count,
-                                   double tolerance)
+static inline void assert_all_near(const float *actual, const double *expected,
+                                   int64_t count, double tolerance)
 {
     for (int64_t i = 0; i < count; i++)
         if (!(fabs(actual[i] - expected[i]) <= tolerance * (1.0 + fabs(expected[i]))))
-            fail_msg("[%lld]: %.9g is not %.9g within %g", (long long)i, actual[i], expected[i],
-                     tolerance);
+            fail_msg("[%lld]: %.9g is not %.9g within %g", (long long)i, actual[i],
+                     expected[i], tolerance);
 }
 
-#define FOR_LEVELS(context, threads)                                                        \
-    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AVX512; level_++)           \
-        for (rlhf_context *context = context_of(level_, threads); context;                  \
+#define FOR_LEVELS(context, threads)                                                     \
+    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AVX512; level_++)        \
+        for (rlhf_context *context = context_of(level_, threads); context;               \
              rlhf_context_free(context), context = NULL)
 
 #endif

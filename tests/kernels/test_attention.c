@@ -1,12 +1,13 @@
-/* Attention against double precision, forward and backward, and decode against training bit for
- * bit, on ragged batches with grouped heads, odd head sizes and windows. */
+/* Attention against double precision, forward and backward, and decode against
+ * training bit for bit, on ragged batches with grouped heads, odd head sizes and
+ * windows. */
 #include "kernels_support.h"
 
 typedef struct setting {
     int64_t heads, kv_heads, head_dim, window;
 } setting;
 
-static const setting settings[] = {{1, 1, 1, 0}, {4, 2, 8, 0},  {2, 1, 20, 0},
+static const setting settings[] = {{1, 1, 1, 0}, {4, 2, 8, 0},   {2, 1, 20, 0},
                                    {6, 6, 5, 7}, {3, 1, 33, 64}, {2, 2, 64, 100}};
 #define NUM_SETTINGS (sizeof settings / sizeof settings[0])
 
@@ -18,12 +19,19 @@ static rlhf__attention make(const setting *s, const float *qkv)
 {
     int64_t ld = (s->heads + 2 * s->kv_heads) * s->head_dim;
 
-    return (rlhf__attention){.q = qkv, .k = qkv + s->heads * s->head_dim,
+    return (rlhf__attention){.q = qkv,
+                             .k = qkv + s->heads * s->head_dim,
                              .v = qkv + (s->heads + s->kv_heads) * s->head_dim,
-                             .ldq = ld, .ldk = ld, .ldv = ld, .num_seqs = NUM_SEQS,
-                             .cu_seqlens = cu_seqlens, .num_heads = s->heads,
-                             .num_kv_heads = s->kv_heads, .head_dim = s->head_dim,
-                             .window = s->window, .scale = 0.4f};
+                             .ldq = ld,
+                             .ldk = ld,
+                             .ldv = ld,
+                             .num_seqs = NUM_SEQS,
+                             .cu_seqlens = cu_seqlens,
+                             .num_heads = s->heads,
+                             .num_kv_heads = s->kv_heads,
+                             .head_dim = s->head_dim,
+                             .window = s->window,
+                             .scale = 0.4f};
 }
 
 /* out, and with dout the gradients of q, k, v (laid out as qkv). */
@@ -39,7 +47,8 @@ static void reference(const setting *s, const float *qkv, const float *dout, dou
         for (int64_t i = cu_seqlens[n]; i < cu_seqlens[n + 1]; i++)
             for (int64_t h = 0; h < s->heads; h++) {
                 int64_t at = cu_seqlens[n], kh = s->heads + h / (s->heads / s->kv_heads);
-                int64_t first = s->window && i - at + 1 > s->window ? i + 1 - s->window : at;
+                int64_t first =
+                    s->window && i - at + 1 > s->window ? i + 1 - s->window : at;
                 double top = -1e300, sum = 0, dot = 0;
                 for (int64_t j = first; j <= i; j++) {
                     p[j - first] = 0;
@@ -76,17 +85,20 @@ typedef struct result {
     float *out, *dqkv, *lse;
 } result;
 
-static result run(rlhf_context *context, const setting *s, const float *qkv, const float *dout)
+static result run(rlhf_context *context, const setting *s, const float *qkv,
+                  const float *dout)
 {
     int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
     result r = {fenced(TOTAL * width), fenced(TOTAL * ld), fenced(s->heads * TOTAL)};
     rlhf__attention a = make(s, qkv);
     rlhf__arena *arena = NULL;
 
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena), RLHF_OK);
-    assert_int_equal(rlhf__attention_forward(context, arena, &a, r.out, width, r.lse), RLHF_OK);
-    assert_int_equal(rlhf__attention_grad(context, arena, &a, r.out, width, dout, width, r.lse,
-                                          r.dqkv, r.dqkv + width,
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
+    assert_int_equal(rlhf__attention_forward(context, arena, &a, r.out, width, r.lse),
+                     RLHF_OK);
+    assert_int_equal(rlhf__attention_grad(context, arena, &a, r.out, width, dout, width,
+                                          r.lse, r.dqkv, r.dqkv + width,
                                           r.dqkv + width + s->kv_heads * s->head_dim),
                      RLHF_OK);
     assert_fence(r.out, TOTAL * width);
@@ -108,8 +120,10 @@ static void test_attention_equals_double_reference(void **state)
     {
         for (size_t i = 0; i < NUM_SETTINGS; i++) {
             const setting *s = &settings[i];
-            int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
-            float *qkv = random_floats(TOTAL * ld, 1), *dout = random_floats(TOTAL * width, 2);
+            int64_t width = s->heads * s->head_dim,
+                    ld = width + 2 * s->kv_heads * s->head_dim;
+            float *qkv = random_floats(TOTAL * ld, 1),
+                  *dout = random_floats(TOTAL * width, 2);
             double *out = malloc((size_t)(TOTAL * width) * sizeof *out);
             double *dqkv = malloc((size_t)(TOTAL * ld) * sizeof *dqkv);
             reference(s, qkv, dout, out, dqkv);
@@ -128,8 +142,10 @@ static void test_attention_bits_do_not_depend_on_threads(void **state)
     for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512; level++)
         for (size_t i = 0; i < NUM_SETTINGS; i++) {
             const setting *s = &settings[i];
-            int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
-            float *qkv = random_floats(TOTAL * ld, 1), *dout = random_floats(TOTAL * width, 2);
+            int64_t width = s->heads * s->head_dim,
+                    ld = width + 2 * s->kv_heads * s->head_dim;
+            float *qkv = random_floats(TOTAL * ld, 1),
+                  *dout = random_floats(TOTAL * width, 2);
             result first = {NULL, NULL, NULL};
             for (int32_t threads = 1; threads <= 3; threads++) {
                 rlhf_context *context = context_of(level, threads);
@@ -155,22 +171,25 @@ static void check_cached(rlhf_context *context, const setting *s, const float *q
                          const float *whole, int64_t sequence, int64_t step)
 {
     int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
-    int64_t at = cu_seqlens[sequence], length = cu_seqlens[sequence + 1] - at, capacity = 192;
+    int64_t at = cu_seqlens[sequence], length = cu_seqlens[sequence + 1] - at,
+            capacity = 192;
     float *cache = calloc((size_t)rlhf__kv_size(capacity, s->kv_heads, s->head_dim), 4);
     float *out = fenced(width * step);
     rlhf__arena *arena = NULL;
 
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena), RLHF_OK);
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
     for (int64_t past = 0; past < length; past += step) {
         int64_t count = length - past < step ? length - past : step;
         int64_t cu[2] = {0, count};
         rlhf__attention a = make(s, qkv + (at + past) * ld);
         a.num_seqs = 1;
         a.cu_seqlens = cu;
-        assert_int_equal(rlhf__attention_cached(context, arena, &a, &cache, &past, capacity,
-                                                out, width),
+        assert_int_equal(rlhf__attention_cached(context, arena, &a, &cache, &past,
+                                                capacity, out, width),
                          RLHF_OK);
-        assert_memory_equal(out, whole + (at + past) * width, (size_t)(count * width) * 4);
+        assert_memory_equal(out, whole + (at + past) * width,
+                            (size_t)(count * width) * 4);
         assert_fence(out, width * step);
     }
     rlhf__arena_free(arena);
@@ -186,8 +205,10 @@ static void test_attention_cached_equals_whole_sequence(void **state)
     {
         for (size_t i = 0; i < NUM_SETTINGS; i++) {
             const setting *s = &settings[i];
-            int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
-            float *qkv = random_floats(TOTAL * ld, 1), *dout = random_floats(TOTAL * width, 2);
+            int64_t width = s->heads * s->head_dim,
+                    ld = width + 2 * s->kv_heads * s->head_dim;
+            float *qkv = random_floats(TOTAL * ld, 1),
+                  *dout = random_floats(TOTAL * width, 2);
             result r = run(context, s, qkv, dout);
             for (int64_t sequence = 0; sequence < NUM_SEQS; sequence++)
                 for (size_t j = 0; j < sizeof steps / sizeof steps[0]; j++)

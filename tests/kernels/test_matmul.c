@@ -1,4 +1,5 @@
-/* Matrix products against double precision, and every route against every other bit for bit. */
+/* Matrix products against double precision, and every route against every other bit
+ * for bit. */
 #include "kernels_support.h"
 
 #include "kernels/blis_kernel.h"
@@ -8,19 +9,21 @@ typedef struct shape {
     int64_t m, k, n;
 } shape;
 
-static const shape shapes[] = {{1, 1, 1},     {1, 3, 5},      {2, 255, 33},  {3, 256, 100},
-                               {4, 257, 31},  {7, 511, 65},   {12, 513, 96}, {13, 1000, 70},
-                               {40, 64, 130}, {100, 300, 17}, {65, 20, 257}, {200, 768, 48}};
+static const shape shapes[] = {{1, 1, 1},      {1, 3, 5},      {2, 255, 33},
+                               {3, 256, 100},  {4, 257, 31},   {7, 511, 65},
+                               {12, 513, 96},  {13, 1000, 70}, {40, 64, 130},
+                               {100, 300, 17}, {65, 20, 257},  {200, 768, 48}};
 #define NUM_SHAPES (sizeof shapes / sizeof shapes[0])
 
 /* y[m][n] by the library, from a weight [n][k] or [k][n]. */
-static float *run_product(rlhf_context *context, const float *x, const float *w, bool transposed,
-                          const float *bias, const float *start, shape s)
+static float *run_product(rlhf_context *context, const float *x, const float *w,
+                          bool transposed, const float *bias, const float *start, shape s)
 {
     rlhf__arena *arena = NULL;
     float *panels, *y = fenced(s.m * s.n);
 
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena), RLHF_OK);
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
     panels = aligned_floats(rlhf__panels_size(context, s.k, s.n));
     rlhf__pack_panels(context, w, transposed ? s.k : s.n, transposed, s.k, s.n, panels);
     if (start)
@@ -60,7 +63,8 @@ static void test_matmul_equals_double_reference(void **state)
     }
 }
 
-/* The contract: fma over ascending k in blocks of 256, blocks added in order, then the bias. */
+/* The contract: fma over ascending k in blocks of 256, blocks added in order, then the
+ * bias. */
 static void test_matmul_is_the_documented_chain(void **state)
 {
     (void)state;
@@ -100,7 +104,8 @@ static void test_matmul_rows_do_not_depend_on_each_other(void **state)
         float *whole = run_product(context, x, w, true, NULL, NULL, all);
         for (int64_t m = 1; m < all.m; m++) {
             shape s = {m, all.k, all.n};
-            float *part = run_product(context, x + (all.m - m) * all.k, w, true, NULL, NULL, s);
+            float *part =
+                run_product(context, x + (all.m - m) * all.k, w, true, NULL, NULL, s);
             assert_memory_equal(part, whole + (all.m - m) * all.n,
                                 (size_t)(m * all.n) * sizeof *part);
             free(part);
@@ -109,17 +114,18 @@ static void test_matmul_rows_do_not_depend_on_each_other(void **state)
     }
 }
 
-static float *run_weight_grad(rlhf_context *context, const float *dy, const float *x, shape s,
-                              const float *start)
+static float *run_weight_grad(rlhf_context *context, const float *dy, const float *x,
+                              shape s, const float *start)
 {
     rlhf__arena *arena = NULL;
     float *dw = fenced(s.n * s.k);
 
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena), RLHF_OK);
-    memcpy(dw, start, (size_t)(s.n * s.k) * sizeof *dw);
-    assert_int_equal(rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n, s.k,
-                                              dw, s.k),
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
                      RLHF_OK);
+    memcpy(dw, start, (size_t)(s.n * s.k) * sizeof *dw);
+    assert_int_equal(
+        rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n, s.k, dw, s.k),
+        RLHF_OK);
     assert_fence(dw, s.n * s.k);
     rlhf__arena_free(arena);
     return dw;
@@ -136,7 +142,8 @@ static void test_weight_grad_equals_double_reference(void **state)
             float *start = random_floats(s.n * s.k, 3), *db = fenced(s.n);
             float *dw = run_weight_grad(context, dy, x, s, start);
             memset(db, 0, (size_t)s.n * sizeof *db);
-            assert_int_equal(rlhf__column_sums(context, NULL, dy, s.n, s.m, s.n, db), RLHF_OK);
+            assert_int_equal(rlhf__column_sums(context, NULL, dy, s.n, s.m, s.n, db),
+                             RLHF_OK);
             assert_fence(db, s.n);
             for (int64_t r = 0; r < s.n; r++) {
                 double b = 0;
@@ -184,8 +191,8 @@ static void test_matmul_bits_do_not_depend_on_threads(void **state)
     }
 }
 
-/* BLIS's kernel, whichever it is here, has the bits of ours; BLIS_ARCH_TYPE picks another one
- * (meson runs this program once for each). */
+/* BLIS's kernel, whichever it is here, has the bits of ours; BLIS_ARCH_TYPE picks
+ * another one (meson runs this program once for each). */
 static void test_blis_kernel_is_the_same_chain(void **state)
 {
     (void)state;
@@ -215,7 +222,8 @@ static void test_blis_kernel_is_the_same_chain(void **state)
         }
     }
     if (!fits)
-        print_message("BLIS's kernel for this CPU has another shape than ours: not compared\n");
+        print_message(
+            "BLIS's kernel for this CPU has another shape than ours: not compared\n");
 }
 
 int main(void)

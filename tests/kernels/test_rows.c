@@ -1,5 +1,5 @@
-/* Norms, activations, softmax, rotary, embedding and the optimizer's update against double
- * precision, at every level, and with 1, 2 and 3 threads bit for bit. */
+/* Norms, activations, softmax, rotary, embedding and the optimizer's update against
+ * double precision, at every level, and with 1, 2 and 3 threads bit for bit. */
 #include "kernels_support.h"
 
 #define ROWS 37
@@ -8,20 +8,20 @@ static rlhf__arena *make_arena(rlhf_context *context)
 {
     rlhf__arena *arena = NULL;
 
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena), RLHF_OK);
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
     return arena;
 }
 
 static const int64_t widths[] = {1, 3, 16, 33, 100, 257};
-#define FOR_WIDTHS(w)                                                                       \
-    for (int64_t i_ = 0, w; i_ < 6 && ((w = widths[i_]), 1); i_++)
+#define FOR_WIDTHS(w) for (int64_t i_ = 0, w; i_ < 6 && ((w = widths[i_]), 1); i_++)
 
 /* Loss = sum dy * y; its gradient by central differences in double. */
 typedef double (*row_loss)(const double *x, int64_t width, const float *weight,
                            const float *bias, const float *dy);
 
-static double layernorm_loss(const double *x, int64_t w, const float *weight, const float *bias,
-                             const float *dy)
+static double layernorm_loss(const double *x, int64_t w, const float *weight,
+                             const float *bias, const float *dy)
 {
     double mean = 0, var = 0, sum = 0;
 
@@ -34,8 +34,8 @@ static double layernorm_loss(const double *x, int64_t w, const float *weight, co
     return sum;
 }
 
-static double rmsnorm_loss(const double *x, int64_t w, const float *weight, const float *bias,
-                           const float *dy)
+static double rmsnorm_loss(const double *x, int64_t w, const float *weight,
+                           const float *bias, const float *dy)
 {
     double square = 0, sum = 0;
 
@@ -47,9 +47,9 @@ static double rmsnorm_loss(const double *x, int64_t w, const float *weight, cons
     return sum;
 }
 
-static void check_row_gradient(row_loss loss, const float *x, int64_t w, const float *weight,
-                               const float *bias, const float *dy, const float *dx,
-                               const float *start)
+static void check_row_gradient(row_loss loss, const float *x, int64_t w,
+                               const float *weight, const float *bias, const float *dy,
+                               const float *dx, const float *start)
 {
     double point[512];
 
@@ -70,7 +70,8 @@ static void check_norm(rlhf_context *context, bool rms, int64_t w)
 {
     float *x = random_floats(ROWS * w, 1), *weight = random_floats(w, 2);
     float *bias = random_floats(w, 3), *dy = random_floats(ROWS * w, 4);
-    float *start = random_floats(ROWS * w, 5), *y = fenced(ROWS * w), *dx = fenced(ROWS * w);
+    float *start = random_floats(ROWS * w, 5), *y = fenced(ROWS * w),
+          *dx = fenced(ROWS * w);
     float *dweight = fenced(w), *dbias = fenced(w), mean[ROWS], rstd[ROWS];
     rlhf__arena *arena = make_arena(context);
 
@@ -79,12 +80,14 @@ static void check_norm(rlhf_context *context, bool rms, int64_t w)
     memset(dbias, 0, (size_t)w * sizeof *dbias);
     if (rms) {
         rlhf__rmsnorm(context, x, ROWS, w, weight, 1e-3f, y, rstd);
-        assert_int_equal(rlhf__rmsnorm_grad(context, arena, dy, x, weight, rstd, ROWS, w, dx,
-                                            dweight), RLHF_OK);
+        assert_int_equal(
+            rlhf__rmsnorm_grad(context, arena, dy, x, weight, rstd, ROWS, w, dx, dweight),
+            RLHF_OK);
     } else {
         rlhf__layernorm(context, x, ROWS, w, weight, bias, 1e-3f, y, mean, rstd);
-        assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, weight, mean, rstd, ROWS,
-                                              w, dx, dweight, dbias), RLHF_OK);
+        assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, weight, mean, rstd,
+                                              ROWS, w, dx, dweight, dbias),
+                         RLHF_OK);
     }
     row_loss loss = rms ? rmsnorm_loss : layernorm_loss;
     double *db = calloc((size_t)w, sizeof *db), *dw = calloc((size_t)w, sizeof *dw);
@@ -149,7 +152,8 @@ static void check_activation(rlhf_context *context, int kind, int64_t w)
             double h = 1e-5, d = dy[r * w + c];
             assert_near(y[r * w + c], activation(kind, g, u), 1e-6);
             assert_near(dx[r * in + c],
-                        d * (activation(kind, g + h, u) - activation(kind, g - h, u)) / (2 * h),
+                        d * (activation(kind, g + h, u) - activation(kind, g - h, u)) /
+                            (2 * h),
                         1e-5);
             if (kind == RLHF__SWIGLU)
                 assert_near(dx[r * in + w + c], d * activation(kind, g, 1), 1e-6);
@@ -165,7 +169,7 @@ static void test_activations_equal_double_reference(void **state)
     {
         for (int kind = RLHF__GELU_TANH; kind <= RLHF__SWIGLU; kind++)
             FOR_WIDTHS(w)
-                check_activation(context, kind, w);
+        check_activation(context, kind, w);
     }
 }
 
@@ -179,7 +183,8 @@ static void test_logprob_has_the_exact_values(void **state)
 
     FOR_LEVELS(context, 1)
     {
-        rlhf__logprob(context, zeros, 50257, 1, 50257, &target, 1.0f, &logprob, &entropy, NULL);
+        rlhf__logprob(context, zeros, 50257, 1, 50257, &target, 1.0f, &logprob, &entropy,
+                      NULL);
         assert_near(logprob, -10.824905, 1e-6);
         assert_near(entropy, 10.824905, 1e-6);
         rlhf__logprob(context, z, 3, 1, 3, &target, 1.0f, &logprob, NULL, NULL);
@@ -189,8 +194,8 @@ static void test_logprob_has_the_exact_values(void **state)
     }
 }
 
-static double logprob_loss(const double *z, int64_t w, int32_t target, double tau, double a,
-                           double b)
+static double logprob_loss(const double *z, int64_t w, int32_t target, double tau,
+                           double a, double b)
 {
     double top = -1e300, sum = 0, mean = 0;
 
@@ -224,12 +229,15 @@ static void test_logprob_gradient_equals_finite_differences(void **state)
                 z[i] *= 5.0f;
             memcpy(dz, z, (size_t)(ROWS * w) * sizeof *z);
             rlhf__logprob(context, z, w, ROWS, w, targets, 1.25f, logprob, entropy, lse);
-            rlhf__logprob_grad(context, dz, w, ROWS, w, targets, 1.25f, lse, entropy, a, b);
+            rlhf__logprob_grad(context, dz, w, ROWS, w, targets, 1.25f, lse, entropy, a,
+                               b);
             for (int64_t r = 0; r < ROWS; r++) {
                 for (int64_t j = 0; j < w; j++)
                     point[j] = z[r * w + j];
-                assert_near(logprob[r], logprob_loss(point, w, targets[r], 0.8, 1, 0), 1e-5);
-                assert_near(entropy[r], logprob_loss(point, w, targets[r], 0.8, 0, 1), 1e-5);
+                assert_near(logprob[r], logprob_loss(point, w, targets[r], 0.8, 1, 0),
+                            1e-5);
+                assert_near(entropy[r], logprob_loss(point, w, targets[r], 0.8, 0, 1),
+                            1e-5);
                 for (int64_t j = 0; j < w; j += 1 + w / 5) {
                     point[j] = z[r * w + j] + 1e-5;
                     double up = logprob_loss(point, w, targets[r], 0.8, a[r], b[r]);
@@ -273,7 +281,8 @@ static void test_rope_turns_and_turns_back(void **state)
 
     FOR_LEVELS(context, 2)
     {
-        float *x = random_floats(ROWS * LD, 1), cosines[64 * DIM / 2], sines[64 * DIM / 2];
+        float *x = random_floats(ROWS * LD, 1), cosines[64 * DIM / 2],
+              sines[64 * DIM / 2];
         float *y = random_floats(ROWS * LD, 1);
         int32_t positions[ROWS];
         rlhf__rope_table(64, DIM, 10000.0, cosines, sines);
@@ -285,8 +294,8 @@ static void test_rope_turns_and_turns_back(void **state)
                 for (int i = 0; i < DIM / 2; i++) {
                     double a = positions[r] * pow(10000.0, -2.0 * i / DIM);
                     const float *from = x + r * LD + h * DIM + i;
-                    assert_near(y[r * LD + h * DIM + i], from[0] * cos(a) - from[DIM / 2] * sin(a),
-                                1e-5);
+                    assert_near(y[r * LD + h * DIM + i],
+                                from[0] * cos(a) - from[DIM / 2] * sin(a), 1e-5);
                 }
         rlhf__rope(context, y, LD, ROWS, HEADS, DIM, positions, cosines, sines, true);
         for (int i = 0; i < ROWS * LD; i++)
@@ -302,7 +311,8 @@ static void test_embedding_gathers_and_scatters(void **state)
 
     FOR_LEVELS(context, 2)
     {
-        float *table = random_floats(VOCAB * WIDTH, 1), *where = random_floats(ROWS * WIDTH, 2);
+        float *table = random_floats(VOCAB * WIDTH, 1),
+              *where = random_floats(ROWS * WIDTH, 2);
         float *y = fenced(ROWS * WIDTH), *dtable = fenced(VOCAB * WIDTH);
         float *dwhere = fenced(ROWS * WIDTH);
         double *expected = calloc(VOCAB * WIDTH, sizeof *expected);
@@ -376,12 +386,14 @@ static float *all_results(rlhf_context *context, int64_t *out_count)
     int32_t targets[ROWS] = {0};
 
     rlhf__layernorm(context, x, ROWS, W, w, w, 1e-5f, at, mean, rstd);
-    assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, w, mean, rstd, ROWS, W, at + n,
-                                          at + 2 * n, at + 2 * n + W), RLHF_OK);
+    assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, w, mean, rstd, ROWS, W,
+                                          at + n, at + 2 * n, at + 2 * n + W),
+                     RLHF_OK);
     at += 3 * n;
     rlhf__rmsnorm(context, x, ROWS, W, w, 1e-5f, at, rstd);
-    assert_int_equal(rlhf__rmsnorm_grad(context, arena, dy, x, w, rstd, ROWS, W, at + n,
-                                        at + 2 * n), RLHF_OK);
+    assert_int_equal(
+        rlhf__rmsnorm_grad(context, arena, dy, x, w, rstd, ROWS, W, at + n, at + 2 * n),
+        RLHF_OK);
     at += 3 * n;
     rlhf__activation_forward(context, RLHF__GELU_TANH, x, ROWS, W, at);
     at += n;

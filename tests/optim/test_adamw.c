@@ -99,8 +99,8 @@ static void check_run(rlhf_context *context, const rlhf__adamw_settings *s, doub
         assert_ok(rlhf__adamw_step(&adamw, &params, grads, lr, scale, 0.0, &norm));
         assert_near(norm, sqrt(square), 1e-7);
         assert_int_equal(adamw.step, k);
-        /* fp32 betas and moments: a few roundings a step; an update is at most about lr.
-         */
+        /* fp32 betas and moments: a few roundings a step; an update is at most about
+           lr. */
         for (int64_t i = 0; i < params.count; i++) {
             assert_near(params.values[i], r[i].p, 1e-6);
             assert_true(fabs(adamw.m[i] - r[i].m) <= 1e-6 * fabs(r[i].m) + 1e-8);

@@ -1,5 +1,5 @@
-/* Tokenizers against Hugging Face's: merges, ids and texts that make_tokenizers.py wrote down;
- * hostile bytes; streams; broken files. */
+/* Tokenizers against Hugging Face's: merges, ids and texts that make_tokenizers.py
+ * wrote down; hostile bytes; streams; broken files. */
 #include "support.h"
 
 #include "base/hash.h"
@@ -71,7 +71,7 @@ static void check_encode(const rlhf__tokenizer *t, const char *name, const rlhf_
     rlhf__ids_free(&ids);
 }
 
-/* --- training ------------------------------------------------------------------------------ */
+/* --- training ----------------------------------------------------------------------- */
 
 static rlhf__tokenizer *train(const rlhf__json *row)
 {
@@ -124,11 +124,11 @@ static void test_training_learns_the_merges_of_hugging_face(void **state)
                      (int)rlhf__json_size(vocab));
         for (int64_t i = 0; i < rlhf__json_size(vocab); i++) {
             const rlhf__json *token = rlhf__json_at(vocab, i);
-            const int32_t id = rlhf__tokenizer_find(t, rlhf__json_string(token, ""),
-                                                    (size_t)rlhf__json_string_size(token));
+            const int32_t id = rlhf__tokenizer_find(
+                t, rlhf__json_string(token, ""), (size_t)rlhf__json_string_size(token));
             if (id != i)
-                fail_msg("%s: \"%s\" is %d, expected %d", name, rlhf__json_string(token, ""), id,
-                         (int)i);
+                fail_msg("%s: \"%s\" is %d, expected %d", name,
+                         rlhf__json_string(token, ""), id, (int)i);
         }
         /* The same ids, of what was trained and of what was written and read again. */
         save(t);
@@ -136,7 +136,8 @@ static void test_training_learns_the_merges_of_hugging_face(void **state)
         const rlhf__json *cases = rlhf__json_get(row, "encode");
         for (int64_t i = 0; i < rlhf__json_size(cases); i++) {
             check_encode(t, name, rlhf__json_at(cases, i), RLHF__ENCODE_PARSE_SPECIAL);
-            check_encode(again, name, rlhf__json_at(cases, i), RLHF__ENCODE_PARSE_SPECIAL);
+            check_encode(again, name, rlhf__json_at(cases, i),
+                         RLHF__ENCODE_PARSE_SPECIAL);
         }
         rlhf__tokenizer_unref(again);
         rlhf__tokenizer_unref(t);
@@ -144,7 +145,7 @@ static void test_training_learns_the_merges_of_hugging_face(void **state)
     rlhf__json_free(rows);
 }
 
-/* --- files of many kinds ------------------------------------------------------------------- */
+/* --- files of many kinds ------------------------------------------------------------ */
 
 static rlhf__tokenizer *load_document(const rlhf__json *document)
 {
@@ -158,20 +159,21 @@ static rlhf__tokenizer *load_document(const rlhf__json *document)
     return t;
 }
 
-static void check_decode(const rlhf__tokenizer *t, const char *name, const rlhf__json *ids,
-                         const rlhf__json *expected, int32_t flags)
+static void check_decode(const rlhf__tokenizer *t, const char *name,
+                         const rlhf__json *ids, const rlhf__json *expected, int32_t flags)
 {
     rlhf__buffer text = {.context = context};
     rlhf__ids own = {.context = context};
 
     for (int64_t i = 0; i < rlhf__json_size(ids); i++)
-        assert_ok(rlhf__ids_append(&own, (int32_t)rlhf__json_i64(rlhf__json_at(ids, i), -1)));
+        assert_ok(
+            rlhf__ids_append(&own, (int32_t)rlhf__json_i64(rlhf__json_at(ids, i), -1)));
     assert_ok(rlhf__tokenizer_decode(t, own.data, own.size, flags, &text));
     if (text.size != rlhf__json_string_size(expected) ||
         (text.size > 0 &&
          memcmp(text.data, rlhf__json_string(expected, ""), (size_t)text.size) != 0))
-        fail_msg("%s: decodes to \"%s\", expected \"%s\"", name, text.size ? text.data : "",
-                 rlhf__json_string(expected, ""));
+        fail_msg("%s: decodes to \"%s\", expected \"%s\"", name,
+                 text.size ? text.data : "", rlhf__json_string(expected, ""));
     rlhf__buffer_free(&text);
     rlhf__ids_free(&own);
 }
@@ -183,7 +185,8 @@ static void test_files_give_the_ids_of_hugging_face(void **state)
     (void)state;
     assert_true(rlhf__json_size(rows) >= 15);
     for (int64_t r = 0; r < rlhf__json_size(rows); r++) {
-        const rlhf__json *row = rlhf__json_at(rows, r), *cases = rlhf__json_get(row, "cases");
+        const rlhf__json *row = rlhf__json_at(rows, r),
+                         *cases = rlhf__json_get(row, "cases");
         const char *name = rlhf__json_string(rlhf__json_get(row, "name"), "");
         rlhf__tokenizer *t = load_document(rlhf__json_get(row, "tokenizer"));
         for (int64_t i = 0; i < rlhf__json_size(cases); i++) {
@@ -192,19 +195,20 @@ static void test_files_give_the_ids_of_hugging_face(void **state)
                 (rlhf__json_bool(rlhf__json_get(c, "parse_special"), false)
                      ? RLHF__ENCODE_PARSE_SPECIAL
                      : 0) |
-                (rlhf__json_bool(rlhf__json_get(c, "template"), false) ? RLHF__ENCODE_TEMPLATE
-                                                                       : 0);
+                (rlhf__json_bool(rlhf__json_get(c, "template"), false)
+                     ? RLHF__ENCODE_TEMPLATE
+                     : 0);
             check_encode(t, name, c, flags);
             if (!rlhf__json_is_null(rlhf__json_get(c, "skipped")))
-                check_decode(t, name, rlhf__json_get(c, "ids"), rlhf__json_get(c, "skipped"),
-                             RLHF__DECODE_SKIP_SPECIAL);
+                check_decode(t, name, rlhf__json_get(c, "ids"),
+                             rlhf__json_get(c, "skipped"), RLHF__DECODE_SKIP_SPECIAL);
         }
         rlhf__tokenizer_unref(t);
     }
     rlhf__json_free(rows);
 }
 
-/* --- hostile bytes and streams ------------------------------------------------------------- */
+/* --- hostile bytes and streams ------------------------------------------------------ */
 
 static rlhf__tokenizer *small_tokenizer(void)
 {
@@ -256,21 +260,23 @@ static void test_streams_never_give_half_a_character(void **state)
     for (int64_t i = 0; i <= ids.size; i++) {
         const char *piece;
         size_t size;
-        assert_ok(rlhf__text_stream_push(stream, i < ids.size ? ids.data[i] : -1, &piece, &size));
+        assert_ok(rlhf__text_stream_push(stream, i < ids.size ? ids.data[i] : -1, &piece,
+                                         &size));
         assert_int_equal(strlen(piece), size);
         if (size > 0) /* begins and ends between characters */
             assert_true(((unsigned char)piece[0] & 0xc0) != 0x80);
         strcat(all, piece);
     }
     assert_string_equal(all, text);
-    assert_fails(rlhf__text_stream_push(stream, 1 << 20, &(const char *){NULL}, &(size_t){0}),
-                 RLHF_ERR_INVALID_ARG, "1048576");
+    assert_fails(
+        rlhf__text_stream_push(stream, 1 << 20, &(const char *){NULL}, &(size_t){0}),
+        RLHF_ERR_INVALID_ARG, "1048576");
     rlhf__text_stream_free(stream);
     rlhf__ids_free(&ids);
     rlhf__tokenizer_unref(t);
 }
 
-/* --- the real model's file ----------------------------------------------------------------- */
+/* --- the real model's file ---------------------------------------------------------- */
 
 static void test_stories260k_gives_the_ids_of_hugging_face(void **state)
 {
@@ -294,18 +300,22 @@ static void test_stories260k_gives_the_ids_of_hugging_face(void **state)
                          (rlhf__json_bool(rlhf__json_get(c, "template"), false)
                               ? RLHF__ENCODE_TEMPLATE
                               : 0));
-        check_decode(t, "stories260K", rlhf__json_get(c, "ids"), rlhf__json_get(c, "decoded"),
-                     RLHF__DECODE_SKIP_SPECIAL);
+        check_decode(t, "stories260K", rlhf__json_get(c, "ids"),
+                     rlhf__json_get(c, "decoded"), RLHF__DECODE_SKIP_SPECIAL);
     }
     rlhf__tokenizer_unref(t);
     rlhf__json_free(vectors);
 }
 
-/* --- broken files -------------------------------------------------------------------------- */
+/* --- broken files ------------------------------------------------------------------- */
 
 static void test_broken_files_are_refused_with_words(void **state)
 {
-    static const struct { const char *text; rlhf_status status; const char *words; } rows[] = {
+    static const struct {
+        const char *text;
+        rlhf_status status;
+        const char *words;
+    } rows[] = {
         {"", RLHF_ERR_FORMAT, "tokenizer.json"},
         {"{", RLHF_ERR_FORMAT, "tokenizer.json:1"},
         {"[]", RLHF_ERR_FORMAT, "tokenizer.json"},
@@ -317,7 +327,8 @@ static void test_broken_files_are_refused_with_words(void **state)
          RLHF_ERR_FORMAT, "vocab"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 99999999}, \"merges\": []}}",
          RLHF_ERR_LIMIT, "99999999"},
-        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}",
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": "
+         "[]}}",
          RLHF_ERR_FORMAT, "0"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a\"]}}",
          RLHF_ERR_FORMAT, "merges"},
@@ -326,19 +337,24 @@ static void test_broken_files_are_refused_with_words(void **state)
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [3]}}",
          RLHF_ERR_FORMAT, "merges"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
-         "\"pre_tokenizer\": {\"type\": \"Whitespace\"}}", RLHF_ERR_UNSUPPORTED, "Whitespace"},
+         "\"pre_tokenizer\": {\"type\": \"Whitespace\"}}",
+         RLHF_ERR_UNSUPPORTED, "Whitespace"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
-         "\"normalizer\": {\"type\": \"NFKC\"}}", RLHF_ERR_UNSUPPORTED, "NFKC"},
+         "\"normalizer\": {\"type\": \"NFKC\"}}",
+         RLHF_ERR_UNSUPPORTED, "NFKC"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
-         "\"decoder\": {\"type\": \"WordPiece\"}}", RLHF_ERR_UNSUPPORTED, "WordPiece"},
+         "\"decoder\": {\"type\": \"WordPiece\"}}",
+         RLHF_ERR_UNSUPPORTED, "WordPiece"},
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
-         "\"added_tokens\": [{\"id\": 0}]}", RLHF_ERR_FORMAT, "added_tokens"},
+         "\"added_tokens\": [{\"id\": 0}]}",
+         RLHF_ERR_FORMAT, "added_tokens"},
     };
     rlhf__tokenizer *t;
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        test_write(test_join(folder, "tokenizer.json"), rows[i].text, strlen(rows[i].text));
+        test_write(test_join(folder, "tokenizer.json"), rows[i].text,
+                   strlen(rows[i].text));
         const rlhf_status status =
             rlhf__tokenizer_load(context, test_join(folder, "tokenizer.json"), &t);
         if (status != rows[i].status || !strstr(rlhf_last_error_message(), rows[i].words))
@@ -352,15 +368,18 @@ static void test_broken_files_are_refused_with_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_training_learns_the_merges_of_hugging_face, setup,
+        cmocka_unit_test_setup_teardown(test_training_learns_the_merges_of_hugging_face,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_files_give_the_ids_of_hugging_face, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_files_give_the_ids_of_hugging_face, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_any_bytes_come_back_as_they_were, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_any_bytes_come_back_as_they_were, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_streams_never_give_half_a_character, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_stories260k_gives_the_ids_of_hugging_face, setup,
+        cmocka_unit_test_setup_teardown(test_stories260k_gives_the_ids_of_hugging_face,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_broken_files_are_refused_with_words, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_broken_files_are_refused_with_words, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* PPO's unique optimum is pi* ~ pi_ref exp(R / beta): on a bandit and on sequences that can be
- * enumerated the policy has to get there. Fine-tuning has to reach the answer that it is given. */
+/* PPO's unique optimum is pi* ~ pi_ref exp(R / beta): on a bandit and on sequences
+ * that can be enumerated the policy has to get there. Fine-tuning has to reach the
+ * answer that it is given. */
 #include "tiny.h"
 
 #include <math.h>
@@ -20,7 +21,11 @@ static double logprob_of(rlhf_model *model, const int32_t *tokens, int64_t count
 }
 
 /* Every sequence of a small tree: BOS, then up to two tokens of {1, 2, 3}; 1 ends it. */
-typedef struct leaf { int32_t tokens[3]; int64_t count; double score; } leaf;
+typedef struct leaf {
+    int32_t tokens[3];
+    int64_t count;
+    double score;
+} leaf;
 
 static int make_leaves(leaf *leaves)
 {
@@ -29,7 +34,8 @@ static int make_leaves(leaf *leaves)
     leaves[n++] = (leaf){{BOS, EOS}, 2, 0.2};
     for (int32_t a = 2; a < 4; a++)
         for (int32_t b = 1; b < 4; b++, n++)
-            leaves[n] = (leaf){{BOS, a, b}, 3, 0.8 * (a == 2) - 0.5 * (b == 3) + 0.3 * (a == b)};
+            leaves[n] =
+                (leaf){{BOS, a, b}, 3, 0.8 * (a == 2) - 0.5 * (b == 3) + 0.3 * (a == b)};
     return n;
 }
 
@@ -67,8 +73,8 @@ static rlhf_ppo_options tree_options(double beta, int32_t length, int64_t iterat
 }
 
 /* Trains on copies of the prompt BOS; scores from the tree. */
-static void train(rlhf_ppo_trainer *trainer, const leaf *leaves, int n, int64_t iterations,
-                  int64_t batch)
+static void train(rlhf_ppo_trainer *trainer, const leaf *leaves, int n,
+                  int64_t iterations, int64_t batch)
 {
     int32_t *tokens = calloc((size_t)batch, sizeof *tokens);
     int64_t *cu_seqlens = malloc((size_t)(batch + 1) * sizeof *cu_seqlens);
@@ -101,22 +107,23 @@ static void train(rlhf_ppo_trainer *trainer, const leaf *leaves, int n, int64_t 
 }
 
 /* Total variation between the policy and pi* over the leaves. */
-static double distance(rlhf_model *policy, rlhf_model *reference, const leaf *leaves, int n,
-                       double beta)
+static double distance(rlhf_model *policy, rlhf_model *reference, const leaf *leaves,
+                       int n, double beta)
 {
     double weights[16], total = 0, sum = 0;
 
     for (int i = 0; i < n; i++)
-        total += weights[i] = exp(logprob_of(reference, leaves[i].tokens, leaves[i].count) +
-                                  leaves[i].score / beta);
+        total += weights[i] =
+            exp(logprob_of(reference, leaves[i].tokens, leaves[i].count) +
+                leaves[i].score / beta);
     for (int i = 0; i < n; i++)
         sum += fabs(weights[i] / total -
                     exp(logprob_of(policy, leaves[i].tokens, leaves[i].count)));
     return sum / 2;
 }
 
-static void check_optimum(const leaf *leaves, int n, int32_t vocab, int32_t length, double beta,
-                          int64_t iterations)
+static void check_optimum(const leaf *leaves, int n, int32_t vocab, int32_t length,
+                          double beta, int64_t iterations)
 {
     rlhf_context *context = support_context(NULL, 1);
     rlhf_model_config config = tiny_config(vocab, 8);
@@ -189,8 +196,10 @@ static void test_fine_tuning_learns_a_constant_answer_and_its_end(void **state)
     assert_ok(rlhf_dataset_create(context, &data_options, &dataset));
     for (int32_t p = 2; p < 8; p++) {
         const int32_t row[6] = {BOS, p, 9 - p, 4, 6, EOS};
-        const rlhf_example example = {.struct_size = sizeof example, .tokens = row,
-                                      .num_tokens = 6, .prompt_length = 3};
+        const rlhf_example example = {.struct_size = sizeof example,
+                                      .tokens = row,
+                                      .num_tokens = 6,
+                                      .prompt_length = 3};
         assert_ok(rlhf_dataset_append(dataset, &example));
     }
     assert_ok(rlhf_lm_options_init(&options, sizeof options));
@@ -209,7 +218,8 @@ static void test_fine_tuning_learns_a_constant_answer_and_its_end(void **state)
     assert_ok(rlhf_model_logprobs(model, row, cu_seqlens, 1, 1.0, logprobs));
     for (int t = 3; t < 6; t++)
         if (!(exp((double)logprobs[t]) > 0.99))
-            fail_msg("p of token %d of the answer is %g", t - 3, exp((double)logprobs[t]));
+            fail_msg("p of token %d of the answer is %g", t - 3,
+                     exp((double)logprobs[t]));
     rlhf_lm_trainer_free(trainer);
     rlhf_dataset_free(dataset);
     rlhf_model_free(model);

@@ -1,5 +1,5 @@
-/* A run that was interrupted, saved and resumed equals the one that was not, bit for bit: all three
- * trainers, PPO at every place of an iteration. */
+/* A run that was interrupted, saved and resumed equals the one that was not, bit for
+ * bit: all three trainers, PPO at every place of an iteration. */
 #include "tiny.h"
 
 #include <math.h>
@@ -26,7 +26,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- language model ------------------------------------------------------------------------ */
+/* --- language model ----------------------------------------------------------------- */
 
 static rlhf_dataset *make_rows(rlhf_context *context, int32_t kind)
 {
@@ -44,7 +44,8 @@ static rlhf_dataset *make_rows(rlhf_context *context, int32_t kind)
             b[t] = (i * 5 + t * 3 + 1) % VOCAB;
         }
         memcpy(b, a, 3 * sizeof *b);
-        rlhf_example row = {.struct_size = sizeof row, .tokens = a, .num_tokens = 5 + i % 8};
+        rlhf_example row = {
+            .struct_size = sizeof row, .tokens = a, .num_tokens = 5 + i % 8};
         if (kind == RLHF_DATASET_PREFERENCE) {
             row.prompt_length = 3;
             row.rejected = b;
@@ -91,8 +92,8 @@ static void test_lm_run_resumes_to_the_bit(void **state)
     assert_ok(rlhf_lm_trainer_save(trainer, test_join(folder, "state")));
     /* In the middle of a step there is nothing whole to save. */
     assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
-    assert_fails(rlhf_lm_trainer_save(trainer, test_join(folder, "state")), RLHF_ERR_STATE,
-                 "micro-batches");
+    assert_fails(rlhf_lm_trainer_save(trainer, test_join(folder, "state")),
+                 RLHF_ERR_STATE, "micro-batches");
     while (remaining > 0)
         assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
     assert_ok(rlhf_lm_trainer_apply(trainer, NULL));
@@ -113,7 +114,7 @@ static void test_lm_run_resumes_to_the_bit(void **state)
     rlhf_context_free(context);
 }
 
-/* --- reward model -------------------------------------------------------------------------- */
+/* --- reward model ------------------------------------------------------------------- */
 
 static rlhf_reward_model *tiny_reward(rlhf_context *context, uint64_t seed)
 {
@@ -162,7 +163,7 @@ static void test_reward_run_resumes_to_the_bit(void **state)
     rlhf_context_free(context);
 }
 
-/* --- PPO ----------------------------------------------------------------------------------- */
+/* --- PPO ---------------------------------------------------------------------------- */
 
 /* Cancels a context after a while, from a thread of its own. */
 typedef struct canceller {
@@ -208,7 +209,8 @@ static ppo_run make_run(rlhf_context *context, uint64_t seed)
     const rlhf_ppo_options options = ppo_options();
     ppo_run r = {tiny_model(context, VOCAB, LENGTH, seed), tiny_reward(context, 7), NULL};
 
-    assert_ok(rlhf_ppo_trainer_create(r.policy, NULL, r.reward, NULL, &options, &r.trainer));
+    assert_ok(
+        rlhf_ppo_trainer_create(r.policy, NULL, r.reward, NULL, &options, &r.trainer));
     return r;
 }
 
@@ -285,8 +287,8 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Cancelled all over an iteration; saved, resumed in another trainer, and gone on with there and
- * here: three runs, one result. */
+/* Cancelled all over an iteration; saved, resumed in another trainer, and gone on with
+ * there and here: three runs, one result. */
 static void test_ppo_run_resumes_to_the_bit_from_any_place(void **state)
 {
     enum { TRIES = 40 };
@@ -310,7 +312,8 @@ static void test_ppo_run_resumes_to_the_bit_from_any_place(void **state)
         if (status == RLHF_ERR_CANCELLED) {
             cancelled++;
             assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
-            assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), NULL));
+            assert_ok(
+                rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), NULL));
             must_step(&b);
             must_step(&a);
             assert_same_run(&whole, &b);
@@ -338,17 +341,22 @@ static void test_ppo_parts_equal_the_whole_step(void **state)
 
     (void)state;
     must_step(&a);
-    assert_ok(rlhf_ppo_trainer_rollout(b.trainer, prompts, prompt_ends, PROMPTS, &rollout));
-    assert_fails(rlhf_ppo_trainer_advantages(b.trainer, rollout), RLHF_ERR_STATE, "score");
+    assert_ok(
+        rlhf_ppo_trainer_rollout(b.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    assert_fails(rlhf_ppo_trainer_advantages(b.trainer, rollout), RLHF_ERR_STATE,
+                 "score");
     assert_ok(rlhf_ppo_trainer_score(b.trainer, rollout));
-    assert_fails(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining), RLHF_ERR_STATE,
-                 "advantages");
+    assert_fails(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining),
+                 RLHF_ERR_STATE, "advantages");
     assert_ok(rlhf_ppo_trainer_advantages(b.trainer, rollout));
-    assert_fails(rlhf_ppo_trainer_apply(b.trainer, &done, NULL), RLHF_ERR_STATE, "gradients");
+    assert_fails(rlhf_ppo_trainer_apply(b.trainer, &done, NULL), RLHF_ERR_STATE,
+                 "gradients");
     while (!done) {
         assert_ok(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining));
-        assert_ok(rlhf_ppo_trainer_gradient(b.trainer, 0, "model.norm.weight", gradient, 16));
-        assert_ok(rlhf_ppo_trainer_gradient(b.trainer, 1, "model.norm.weight", gradient, 16));
+        assert_ok(
+            rlhf_ppo_trainer_gradient(b.trainer, 0, "model.norm.weight", gradient, 16));
+        assert_ok(
+            rlhf_ppo_trainer_gradient(b.trainer, 1, "model.norm.weight", gradient, 16));
         assert_fails(rlhf_ppo_trainer_save(b.trainer, test_join(folder, "state")),
                      RLHF_ERR_STATE, "gradients");
         assert_ok(rlhf_ppo_trainer_apply(b.trainer, &done, NULL));
@@ -360,7 +368,8 @@ static void test_ppo_parts_equal_the_whole_step(void **state)
     rlhf_context_free(context);
 }
 
-/* The ratio is exactly 1 also after the host has written to the policy between iterations. */
+/* The ratio is exactly 1 also after the host has written to the policy between
+ * iterations. */
 static void test_ppo_first_ratio_is_one_after_the_host_writes(void **state)
 {
     rlhf_context *context = support_context(NULL, 2);
@@ -382,14 +391,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lm_run_resumes_to_the_bit, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_reward_run_resumes_to_the_bit, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_ppo_run_resumes_to_the_bit_between_iterations, setup,
+        cmocka_unit_test_setup_teardown(test_reward_run_resumes_to_the_bit, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_ppo_run_resumes_to_the_bit_from_any_place, setup,
+        cmocka_unit_test_setup_teardown(
+            test_ppo_run_resumes_to_the_bit_between_iterations, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_run_resumes_to_the_bit_from_any_place,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_parts_equal_the_whole_step, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_ppo_parts_equal_the_whole_step, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_ppo_first_ratio_is_one_after_the_host_writes, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_first_ratio_is_one_after_the_host_writes,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Exact values of the algorithms, worked out by hand or published; each row says what it is. */
+/* Exact values of the algorithms, worked out by hand or published; each row says what
+ * it is. */
 #include "support.h"
 
 #include <math.h>
@@ -19,13 +20,14 @@ static void near(const char *what, double actual, double expected, double tolera
         fail_msg("%s is %.9g, expected %.9g", what, actual, expected);
 }
 
-static void near_all(const char *what, const float *actual, const double *expected, int64_t n)
+static void near_all(const char *what, const float *actual, const double *expected,
+                     int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         near(what, (double)actual[i], expected[i], 2e-6);
 }
 
-/* --- language model ------------------------------------------------------------------------ */
+/* --- language model ----------------------------------------------------------------- */
 
 static void test_logprob_of_known_logits(void **state)
 {
@@ -37,21 +39,24 @@ static void test_logprob_of_known_logits(void **state)
     (void)state;
     rlhf__logprob(context, z, 3, 1, 3, &target, 1.0f, &logprob, &entropy, NULL);
     near("log p at tau 1", (double)logprob, -0.407606, 1e-6);
-    rlhf__logprob(context, z, 3, 1, 3, &target, (float)(1 / 0.7), &logprob, &entropy, NULL);
+    rlhf__logprob(context, z, 3, 1, 3, &target, (float)(1 / 0.7), &logprob, &entropy,
+                  NULL);
     near("log p at tau 0.7", (double)logprob, -0.260118, 1e-6);
-    rlhf__logprob(context, zeros, 50257, 1, 50257, &target, 1.0f, &logprob, &entropy, NULL);
+    rlhf__logprob(context, zeros, 50257, 1, 50257, &target, 1.0f, &logprob, &entropy,
+                  NULL);
     near("log p of uniform", (double)logprob, -10.824905, 1e-5);
     near("entropy of uniform", (double)entropy, 10.824905, 1e-5);
     free(zeros);
     rlhf_context_free(context);
 }
 
-/* --- pairwise loss ------------------------------------------------------------------------- */
+/* --- pairwise loss ------------------------------------------------------------------ */
 
 static void test_pairwise_loss_and_gradient(void **state)
 {
-    static const double loss[11] = {5.006715, 4.018150, 3.048587, 2.126928, 1.313262, .693147,
-                                    .313262, .126928, .048587, .018150, .006715};
+    static const double loss[11] = {5.006715, 4.018150, 3.048587, 2.126928,
+                                    1.313262, .693147,  .313262,  .126928,
+                                    .048587,  .018150,  .006715};
     static const double slope[11] = {.993307, .982014, .952574, .880797, .731059, .5,
                                      .268941, .119203, .047426, .017986, .006693};
 
@@ -62,14 +67,18 @@ static void test_pairwise_loss_and_gradient(void **state)
         near("pairwise loss", p.loss, loss[i], 1e-6);
         near("gradient on chosen", p.dchosen, -slope[i], 1e-6);
         near("gradient on rejected", p.drejected, slope[i], 1e-6);
-        near("loss(-d) - loss(d)", rlhf__reward_pair_loss(-d, 0, 0, 0).loss - p.loss, d, 1e-12);
+        near("loss(-d) - loss(d)", rlhf__reward_pair_loss(-d, 0, 0, 0).loss - p.loss, d,
+             1e-12);
     }
-    near("margin 1 at d = 1", rlhf__reward_pair_loss(1, 0, 1, 0).loss, 0.6931471805599453, 1e-12);
-    near("centering", rlhf__reward_pair_loss(1, 2, 0, .01).loss -
-                          rlhf__reward_pair_loss(1, 2, 0, 0).loss, 0.09, 1e-12);
+    near("margin 1 at d = 1", rlhf__reward_pair_loss(1, 0, 1, 0).loss, 0.6931471805599453,
+         1e-12);
+    near("centering",
+         rlhf__reward_pair_loss(1, 2, 0, .01).loss -
+             rlhf__reward_pair_loss(1, 2, 0, 0).loss,
+         0.09, 1e-12);
 }
 
-/* --- KL ------------------------------------------------------------------------------------ */
+/* --- KL ----------------------------------------------------------------------------- */
 
 static void test_kl_estimators(void **state)
 {
@@ -81,7 +90,8 @@ static void test_kl_estimators(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         near("k1", rlhf__kl_estimate(RLHF_KL_K1, delta[i], 0), delta[i], 1e-12);
-        near("k2", rlhf__kl_estimate(RLHF_KL_K2, delta[i], 0), delta[i] * delta[i] / 2, 1e-12);
+        near("k2", rlhf__kl_estimate(RLHF_KL_K2, delta[i], 0), delta[i] * delta[i] / 2,
+             1e-12);
         near("k3", rlhf__kl_estimate(RLHF_KL_K3, delta[i], 0), k3[i], 1e-6);
     }
     for (int k = 0; k < 3; k++)
@@ -105,7 +115,7 @@ static void test_kl_controller(void **state)
     near("fixed beta", rlhf__kl_controller(.15, 60, 0, 10000, 512), .15, 0);
 }
 
-/* --- GAE and whitening --------------------------------------------------------------------- */
+/* --- GAE and whitening -------------------------------------------------------------- */
 
 static void check_gae(const float *r, const float *v, int64_t n, double gamma, double lam,
                       const double *a, const double *ret)
@@ -125,7 +135,8 @@ static void test_gae_of_known_rewards(void **state)
     const float r4[4] = {0, 0, 0, 1}, v4[4] = {.5f, .5f, .5f, .7f};
 
     (void)state;
-    check_gae(r, half, 3, 1, .95, (double[]){.45125, .475, .5}, (double[]){.95125, .975, 1});
+    check_gae(r, half, 3, 1, .95, (double[]){.45125, .475, .5},
+              (double[]){.95125, .975, 1});
     check_gae(r, half, 3, 1, 1, (double[]){.5, .5, .5}, (double[]){1, 1, 1});
     check_gae(r, half, 3, 1, 0, (double[]){0, 0, .5}, NULL);
     check_gae(r2, v2, 3, .9, .8, (double[]){.797, .1, 2.5}, NULL);
@@ -161,12 +172,17 @@ static void test_whitening(void **state)
     near_all("one element", one, (double[]){0}, 1);
 }
 
-/* --- PPO's losses -------------------------------------------------------------------------- */
+/* --- PPO's losses ------------------------------------------------------------------- */
 
 static void test_policy_loss(void **state)
 {
-    static const struct { double a, ratio, loss; bool clipped; } rows[4] = {
-        {1, 1.5, -1.2, true}, {-1, 1.5, 1.5, false}, {1, .5, -.5, false}, {-1, .5, .8, true}};
+    static const struct {
+        double a, ratio, loss;
+        bool clipped;
+    } rows[4] = {{1, 1.5, -1.2, true},
+                 {-1, 1.5, 1.5, false},
+                 {1, .5, -.5, false},
+                 {-1, .5, .8, true}};
     rlhf_ppo_options o;
 
     (void)state;
@@ -178,7 +194,8 @@ static void test_policy_loss(void **state)
             rlhf__ppo_policy_loss(&o, rows[i].a, log(rows[i].ratio), 0);
         near("policy loss", l.loss, rows[i].loss, 1e-12);
         assert_int_equal(l.clipped, rows[i].clipped);
-        near("gradient", l.gradient, rows[i].clipped ? 0 : -rows[i].a * rows[i].ratio, 1e-12);
+        near("gradient", l.gradient, rows[i].clipped ? 0 : -rows[i].a * rows[i].ratio,
+             1e-12);
     }
     /* At ratio 1 the gradient is -A, nothing is clipped. */
     const rlhf__policy_loss first = rlhf__ppo_policy_loss(&o, .7, -1.25, -1.25);
@@ -207,7 +224,7 @@ static void test_value_loss(void **state)
     near("no clip", rlhf__ppo_value_loss(0, 1, 0, 2).loss, .5, 1e-12);
 }
 
-/* --- optimizer ----------------------------------------------------------------------------- */
+/* --- optimizer ---------------------------------------------------------------------- */
 
 /* |d theta| / lr of one step on a parameter of 0. */
 static double adam_step(int32_t form, double gradient)
@@ -250,10 +267,13 @@ static void test_clip_and_schedules(void **state)
     near("below", rlhf__clip_factor(.5, 1), 1, 0);
     near("above", rlhf__clip_factor(4, 1), .25, 1e-6);
     near("off", rlhf__clip_factor(4, 0), 1, 0);
-    near("warm-up", rlhf__schedule_rate(RLHF_SCHEDULE_LINEAR, 2, 0, 10, 110, 5), 1, 1e-12);
+    near("warm-up", rlhf__schedule_rate(RLHF_SCHEDULE_LINEAR, 2, 0, 10, 110, 5), 1,
+         1e-12);
     near("peak", rlhf__schedule_rate(RLHF_SCHEDULE_LINEAR, 2, 0, 10, 110, 10), 2, 1e-12);
-    near("half way", rlhf__schedule_rate(RLHF_SCHEDULE_LINEAR, 2, 0, 10, 110, 60), 1, 1e-12);
-    near("end", rlhf__schedule_rate(RLHF_SCHEDULE_LINEAR, 2, .1, 10, 110, 500), .2, 1e-12);
+    near("half way", rlhf__schedule_rate(RLHF_SCHEDULE_LINEAR, 2, 0, 10, 110, 60), 1,
+         1e-12);
+    near("end", rlhf__schedule_rate(RLHF_SCHEDULE_LINEAR, 2, .1, 10, 110, 500), .2,
+         1e-12);
     near("cosine", rlhf__schedule_rate(RLHF_SCHEDULE_COSINE, 2, 0, 0, 100, 25),
          1 + cos(acos(-1) / 4), 1e-12);
     near("constant", rlhf__schedule_rate(RLHF_SCHEDULE_CONSTANT, 2, 0, 0, 100, 99), 2, 0);
