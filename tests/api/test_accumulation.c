@@ -66,8 +66,7 @@ static rlhf_dataset *make_rows(rlhf_context *context, int32_t kind, int first, i
     return dataset;
 }
 
-/* --- language model
- * --------------------------------------------------------------------- */
+/* --- language model ----------------------------------------------------------------- */
 
 typedef struct gradient {
     float *values;
@@ -176,8 +175,7 @@ static void test_lm_accumulation_counts_the_steps_tokens(void **state)
     rlhf_context_free(context);
 }
 
-/* --- reward model
- * ----------------------------------------------------------------------- */
+/* --- reward model ------------------------------------------------------------------- */
 
 static rlhf_reward_model *make_reward(rlhf_model *model)
 {
@@ -248,8 +246,7 @@ static void test_reward_micro_batches_equal_one_batch(void **state)
     rlhf_context_free(context);
 }
 
-/* --- PPO
- * -------------------------------------------------------------------------------- */
+/* --- PPO ---------------------------------------------------------------------------- */
 
 enum { PROMPTS = 5 };
 

@@ -47,8 +47,7 @@ static rlhf_context *make_context(int32_t level, int32_t threads)
     return context;
 }
 
-/* --- everything that a run leaves
- * ------------------------------------------------------- */
+/* --- everything that a run leaves --------------------------------------------------- */
 
 typedef struct trace {
     uint8_t *bytes;
@@ -257,8 +256,7 @@ static trace run_pipeline(rlhf_context *context, bool llama)
     return t;
 }
 
-/* --- the tests
- * -------------------------------------------------------------------------- */
+/* --- the tests ---------------------------------------------------------------------- */
 
 static void check_level(int32_t level, bool llama)
 {

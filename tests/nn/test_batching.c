@@ -78,8 +78,7 @@ static outputs run_whole(rlhf__transformer *m, bool record)
     return o;
 }
 
-/* --- batches
- * ---------------------------------------------------------------------------- */
+/* --- batches ------------------------------------------------------------------------ */
 
 static void run_one_by_one(rlhf__transformer *m, outputs *o)
 {
@@ -132,8 +131,7 @@ static void test_batch_does_not_depend_on_threads(void **state)
         }
 }
 
-/* --- cache
- * ------------------------------------------------------------------------------ */
+/* --- cache -------------------------------------------------------------------------- */
 
 /* One call for the sequences that are in it; their rows go to their places in o. */
 static void run_round(rlhf__transformer *m, const rlhf__batch *batch, const int64_t *from,
@@ -215,8 +213,7 @@ static void test_cache_equals_whole_forward(void **state)
     }
 }
 
-/* --- what a network may not see
- * --------------------------------------------------------- */
+/* --- what a network may not see ----------------------------------------------------- */
 
 /* A later token, or another sequence, changes nothing before it; an own one does. */
 static void test_later_tokens_change_nothing(void **state)

@@ -185,8 +185,7 @@ static void test_adamw_decay_is_decoupled_and_on_matrices(void **state)
     rlhf_context_free(context);
 }
 
-/* --- clipping
- * --------------------------------------------------------------------------- */
+/* --- clipping ----------------------------------------------------------------------- */
 
 static void test_clip_factor_at_its_corners(void **state)
 {

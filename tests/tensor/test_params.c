@@ -92,8 +92,7 @@ static void test_params_refuse_impossible_shapes(void **state)
     rlhf_context_free(context);
 }
 
-/* --- packed copies
- * ---------------------------------------------------------------------- */
+/* --- packed copies ------------------------------------------------------------------ */
 
 /* y = x W^T and dx = dy W through the packed copies, against the values as they are now.
  */
@@ -206,8 +205,7 @@ static void test_params_clone_is_deep(void **state)
     rlhf_context_free(context);
 }
 
-/* --- of networks
- * ------------------------------------------------------------------------ */
+/* --- of networks -------------------------------------------------------------------- */
 
 /* The tied table is one parameter: counted once, named once, and written through its name
  * it changes the embedding and the head. */
