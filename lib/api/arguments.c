@@ -3,9 +3,9 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <string.h>
 
 #include "api/handle.h"
+#include "base/versioned_struct.h"
 
 rlhf_status rlhf__check_ragged(const int32_t *tokens, const int64_t *cu_seqlens,
                                int64_t num_seqs)
@@ -41,15 +41,7 @@ rlhf_status rlhf__check_same_context(const void *a, const void *b, const char *a
 
 rlhf_status rlhf__check_out_struct(const void *out, const char *name)
 {
-    size_t size;
-
-    if (!out)
-        return RLHF_OK;
-    memcpy(&size, out, sizeof size);
-    if (size < sizeof size)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s.struct_size must be set, got %zu",
-                          name, size);
-    return RLHF_OK;
+    return out ? rlhf__struct_check_out(out, name) : RLHF_OK;
 }
 
 rlhf_status rlhf__check_learning_rate(const char *field, double value)

@@ -189,9 +189,7 @@ static rlhf_status next(rlhf_dataset *dataset, rlhf_example *out_example)
     rlhf_example own;
 
     /* Checked first, so that a row is not drawn and lost. */
-    if (out_example->struct_size < sizeof(size_t))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_example.struct_size is %zu",
-                          out_example->struct_size);
+    RLHF__TRY(rlhf__struct_check_out(out_example, "rlhf_example"));
     RLHF__TRY(rlhf__dataset_next(dataset->core, &own));
     return rlhf__struct_copy_out(&own, sizeof own, out_example, "rlhf_example");
 }

@@ -166,15 +166,22 @@ rlhf_status rlhf_reward_model_normalize(rlhf_reward_model *reward_model,
                                       normalize, &unit_variance));
 }
 
+static rlhf_status get_affine(const rlhf__reward_model *core, double *out_scale,
+                              double *out_offset)
+{
+    *out_scale = core->scale;
+    *out_offset = core->offset;
+    return RLHF_OK;
+}
+
 rlhf_status rlhf_reward_model_get_affine(const rlhf_reward_model *reward_model,
                                          double *out_scale, double *out_offset)
 {
     RLHF__REQUIRE(reward_model);
     RLHF__REQUIRE(out_scale);
     RLHF__REQUIRE(out_offset);
-    *out_scale = reward_model->core->scale;
-    *out_offset = reward_model->core->offset;
-    return RLHF_OK;
+    RLHF__ENTER_AND_RETURN(reward_model->handle.context,
+                           get_affine(reward_model->core, out_scale, out_offset));
 }
 
 static rlhf_status set_affine(rlhf__reward_model *core, double scale, double offset)

@@ -214,8 +214,7 @@ rlhf_status rlhf__struct_copy_in(const void *theirs, size_t min_size, size_t siz
     return RLHF_OK;
 }
 
-rlhf_status rlhf__struct_copy_out(const void *ours, size_t size, void *theirs,
-                                  const char *name)
+rlhf_status rlhf__struct_check_out(const void *theirs, const char *name)
 {
     size_t given;
 
@@ -223,8 +222,18 @@ rlhf_status rlhf__struct_copy_out(const void *ours, size_t size, void *theirs,
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL", name);
     memcpy(&given, theirs, sizeof given);
     if (given < sizeof given || given > (size_t)1 << 20)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "%s: struct_size is %zu; set it to sizeof", name, given);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size is %zu; set it to sizeof",
+                          name, given);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__struct_copy_out(const void *ours, size_t size, void *theirs,
+                                  const char *name)
+{
+    size_t given;
+
+    RLHF__TRY(rlhf__struct_check_out(theirs, name));
+    memcpy(&given, theirs, sizeof given);
     memset(theirs, 0, given);
     memcpy(theirs, ours, given < size ? given : size);
     memcpy(theirs, &given, sizeof given);

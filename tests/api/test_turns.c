@@ -1,5 +1,6 @@
-/* Every call that changes a trainer takes its turn in the context's queue: from a
- * callback of a call that is under way it is refused, and the trainer stays as it is. */
+/* Every call that changes a trainer takes its turn in the context's queue: from a callback of
+ * a call that is under way it is refused, and the trainer stays as it is. And what a call
+ * refuses it refuses before anything has changed. */
 #include <stdbool.h>
 
 #include "tiny.h"
@@ -170,6 +171,38 @@ static void test_ppo_trainer_setters_wait_their_turn(void **state)
     rlhf_context_free(p.context);
 }
 
+/* What a host forgot to set is noticed before the step, not after it. */
+static void test_step_refuses_an_unset_struct_size_first(void **state)
+{
+    rlhf_lm_options options;
+    rlhf_lm_stats stats;
+    rlhf_example row;
+    probe p;
+
+    (void)state;
+    start(&p);
+    rlhf_model *model = tiny_model(p.context, VOCAB, LENGTH, 1);
+    rlhf_dataset *dataset = rows(p.context, RLHF_DATASET_TEXT);
+    assert_ok(rlhf_lm_options_init(&options, sizeof options));
+    options.batch_size = 1;
+    assert_ok(rlhf_lm_trainer_create(model, dataset, &options, &p.lm));
+    for (int garbage = 0; garbage < 2; garbage++) {
+        memset(&stats, garbage ? 0x5a : 0, sizeof stats);
+        memset(&row, garbage ? 0x5a : 0, sizeof row);
+        assert_fails(rlhf_lm_trainer_step(p.lm, &stats), RLHF_ERR_INVALID_ARG,
+                     "struct_size");
+        assert_fails(rlhf_dataset_next(dataset, &row), RLHF_ERR_INVALID_ARG,
+                     "struct_size");
+    }
+    assert_int_equal(rlhf_lm_trainer_num_steps(p.lm), 0);
+    row = (rlhf_example){.struct_size = sizeof row};
+    assert_ok(rlhf_dataset_row(dataset, 0, &row));
+    rlhf_lm_trainer_free(p.lm);
+    rlhf_dataset_free(dataset);
+    rlhf_model_free(model);
+    rlhf_context_free(p.context);
+}
+
 static void test_status_name_knows_every_value(void **state)
 {
     (void)state;
@@ -187,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_lm_trainer_rate_waits_its_turn),
         cmocka_unit_test(test_reward_trainer_rate_waits_its_turn),
         cmocka_unit_test(test_ppo_trainer_setters_wait_their_turn),
+        cmocka_unit_test(test_step_refuses_an_unset_struct_size_first),
         cmocka_unit_test(test_status_name_knows_every_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
