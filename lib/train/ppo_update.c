@@ -249,6 +249,16 @@ rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
     return RLHF_OK;
 }
 
+rlhf_status rlhf__ppo_check_minibatches(const rlhf__ppo_trainer *t, int64_t num_episodes)
+{
+    if (t->options.num_minibatches > num_episodes)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "num_minibatches must be at most the %" PRId64
+                          " sequences, got %" PRId32,
+                          num_episodes, t->options.num_minibatches);
+    return RLHF_OK;
+}
+
 static rlhf_status begin_update(rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
     const rlhf_ppo_options *o = &t->options;
@@ -256,14 +266,9 @@ static rlhf_status begin_update(rlhf__ppo_trainer *t, rlhf__rollout *r)
     if (!r->has_advantages)
         return rlhf__fail(RLHF_ERR_STATE, "the rollout has no advantages yet");
     if (r->in_update)
-        return rlhf__fail(RLHF_ERR_STATE,
-                          "another trainer is in the middle of an update on "
-                          "the rollout");
-    if (o->num_minibatches > r->num_episodes)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "num_minibatches must be at most the %" PRId64
-                          " sequences, got %" PRId32,
-                          r->num_episodes, o->num_minibatches);
+        return rlhf__fail(RLHF_ERR_STATE, "another trainer is in the middle of an update on "
+                                          "the rollout");
+    RLHF__TRY(rlhf__ppo_check_minibatches(t, r->num_episodes));
     t->epoch = t->minibatch = 0;
     RLHF__TRY(rlhf__ppo_shuffle(t, r));
     memset(&t->tally, 0, sizeof t->tally);

@@ -83,7 +83,7 @@ static rlhf_status append_file(const char *path, const char *data, int64_t size)
     rlhf_status status = RLHF_OK;
 
     if (fd < 0)
-        return rlhf__fail_errno(errno, path, "cannot open");
+        return rlhf__fail_errno(errno, path, "cannot open %s", path);
     const off_t end = lseek(fd, 0, SEEK_END);
     while (size > 0 && status == RLHF_OK) {
         const ssize_t n = write(fd, data, (size_t)size);
@@ -91,13 +91,13 @@ static rlhf_status append_file(const char *path, const char *data, int64_t size)
             data += n;
             size -= n;
         } else if (errno != EINTR) {
-            status = rlhf__fail_errno(errno, path, "cannot write");
+            status = rlhf__fail_errno(errno, path, "cannot write %s", path);
         }
     }
     if (status != RLHF_OK && end >= 0 && ftruncate(fd, end) != 0)
-        status = rlhf__fail_errno(errno, path, "cannot take back half a line");
+        status = rlhf__fail_errno(errno, path, "cannot take back half a line of %s", path);
     if (close(fd) != 0 && status == RLHF_OK)
-        status = rlhf__fail_errno(errno, path, "cannot close");
+        status = rlhf__fail_errno(errno, path, "cannot close %s", path);
     return status;
 }
 

@@ -155,7 +155,11 @@ static void test_ppo_trainer_setters_wait_their_turn(void **state)
     options.max_new_tokens = 3;
     options.num_epochs = 1;
     options.kl_coef = 0.05;
+    options.num_minibatches = 2;
     assert_ok(rlhf_ppo_trainer_create(policy, NULL, reward, NULL, &options, &p.ppo));
+    assert_fails(rlhf_ppo_trainer_step(p.ppo, prompts, cu_seqlens, 1, &stats),
+                 RLHF_ERR_INVALID_ARG, "num_minibatches must be at most the 1 sequences");
+    assert_int_equal(p.calls, 0); /* nothing was generated for it */
     assert_ok(rlhf_ppo_trainer_step(p.ppo, prompts, cu_seqlens, 2, &stats));
     assert_all_refused(&p);
     assert_true(stats.kl_coef == 0.05);
