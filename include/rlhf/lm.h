@@ -1,10 +1,13 @@
 /**
  * @file lm.h
- * Pretraining and supervised fine-tuning: next-token loss.
+ * Pretraining and supervised fine-tuning: next-token loss. docs/lm.md has the
+ * mathematics, docs/optimizer.md that of the steps.
  *
  * A trainer is stepped, never run. Between two calls the host may look at anything,
  * change the learning rate, save, or stop. A cancelled or failed call leaves the last
- * optimizer boundary; the same call goes on from it, with the same rows.
+ * optimizer boundary: the same call begins the step again, with the same rows.
+ *
+ * @threads As common.h says.
  */
 #ifndef RLHF_LM_H
 #define RLHF_LM_H
@@ -16,19 +19,23 @@
 extern "C" {
 #endif
 
+/** A model, a dataset, an optimizer, and the step that they are at. */
 typedef struct rlhf_lm_trainer rlhf_lm_trainer;
 
+/** Learning rate after warm-up, from learning_rate to learning_rate * final_lr_ratio. */
 typedef enum rlhf_schedule {
-    RLHF_SCHEDULE_CONSTANT = 0,
-    RLHF_SCHEDULE_LINEAR = 1, /**< From lr to lr * final_lr_ratio at total_steps. */
-    RLHF_SCHEDULE_COSINE = 2
+    RLHF_SCHEDULE_CONSTANT = 0, /**< learning_rate. */
+    RLHF_SCHEDULE_LINEAR = 1, /**< A line, down to the ratio at total_steps, then flat. */
+    RLHF_SCHEDULE_COSINE = 2  /**< Half a cosine, the same. */
 } rlhf_schedule;
 
+/** Where Adam's epsilon stands. */
 typedef enum rlhf_adam_form {
-    RLHF_ADAM_TORCH = 0, /**< eps outside the bias correction */
-    RLHF_ADAM_TF = 1     /**< TensorFlow 1's: eps before it */
+    RLHF_ADAM_TORCH = 0, /**< Outside of the bias correction. */
+    RLHF_ADAM_TF = 1     /**< TensorFlow 1's: before it. */
 } rlhf_adam_form;
 
+/** Optimizer and batch. */
 typedef struct rlhf_lm_options {
     size_t struct_size;         /**< Set by rlhf_lm_options_init. */
     double learning_rate;       /**< > 0, at the end of warm-up. */
@@ -49,68 +56,175 @@ typedef struct rlhf_lm_options {
 
 /** One optimizer step. Output struct. */
 typedef struct rlhf_lm_stats {
-    size_t struct_size;   /**< Set by the caller. */
-    int64_t step;         /**< Steps done, this one included. */
-    double loss;          /**< Mean over the step's targets, nats. TRL: loss */
-    double grad_norm;     /**< Before clipping. TRL: grad_norm */
-    double learning_rate; /**< Of this step. */
-    int64_t num_targets;  /**< Tokens that carried loss. */
-    int64_t num_tokens;   /**< Tokens that went through the model. */
-    double tokens_per_second;
+    size_t struct_size;       /**< Set by the caller. */
+    int64_t step;             /**< Steps done, this one included. */
+    double loss;              /**< Mean over the step's targets, nats. TRL: loss */
+    double grad_norm;         /**< Before clipping. TRL: grad_norm */
+    double learning_rate;     /**< Of this step. TRL: learning_rate */
+    int64_t num_targets;      /**< Tokens that carried loss. */
+    int64_t num_tokens;       /**< Tokens of the step's rows. */
+    double tokens_per_second; /**< num_tokens over the step's time. */
 } rlhf_lm_stats;
 
-/** @since 0.1 */
-RLHF_API rlhf_status rlhf_lm_options_init(rlhf_lm_options *options, size_t struct_size);
 /**
- * @param model    Trained in place.
- * @param dataset  RLHF_DATASET_TEXT or RLHF_DATASET_COMPLETION.
- * @return RLHF_OK; RLHF_ERR_INVALID_ARG; RLHF_ERR_NO_MEMORY; RLHF_ERR_BUSY (another
- *         trainer trains the model).
+ * Fills `options` with defaults; docs/options.md lists them.
+ *
+ * @param options      Written whole.
+ * @param struct_size  sizeof(rlhf_lm_options).
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
+ * @threads Any.
+ * @since 0.1
+ */
+RLHF_API rlhf_status rlhf_lm_options_init(rlhf_lm_options *options, size_t struct_size);
+
+/**
+ * Makes a trainer. A model has at most one.
+ *
+ * @param model        Trained in place; kept alive.
+ * @param dataset      Of the same context, RLHF_DATASET_TEXT or RLHF_DATASET_COMPLETION;
+ * kept alive, drawn from.
+ * @param options      NULL: defaults.
+ * @param out_trainer  The caller's.
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; two
+ *         contexts); RLHF_ERR_BUSY (another trainer trains the model).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status
 rlhf_lm_trainer_create(rlhf_model *model, rlhf_dataset *dataset,
                        const rlhf_lm_options *options, rlhf_lm_trainer **out_trainer);
-/** NULL ok. @since 0.1 */
+
+/**
+ * Frees a trainer; the model stays as the last step left it.
+ *
+ * @param trainer  NULL is a no-op.
+ * @since 0.1
+ */
 RLHF_API void rlhf_lm_trainer_free(rlhf_lm_trainer *trainer);
-/** A whole optimizer step: rlhf_lm_trainer_accumulate until done, then _apply.
- *  RLHF_ERR_NOT_FOUND when the dataset has ended; RLHF_ERR_NUMERIC (the weights are as
- *  before the step). @param out_stats NULL ok. @since 0.1 */
+
+/**
+ * A whole optimizer step: what is left of rlhf_lm_trainer_accumulate, then _apply.
+ *
+ * @param trainer    The trainer.
+ * @param out_stats  Optional. In: struct_size set. Out: the step's.
+ * @return RLHF_OK; RLHF_ERR_NOT_FOUND (the dataset has ended; a last short step comes
+ *         before); RLHF_ERR_NUMERIC (a gradient that is not finite); RLHF_ERR_CANCELLED;
+ *         RLHF_ERR_CALLBACK (the source); RLHF_ERR_INVALID_ARG (struct_size; a row with
+ * more tokens than the model's context, or one outside of its vocabulary). The weights
+ * are then as before the step.
+ * @since 0.1
+ */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_step(rlhf_lm_trainer *trainer,
                                                           rlhf_lm_stats *out_stats);
-/** One micro-batch of the step under way (or of a new one). *out_remaining: micro-batches
- *  still to come before rlhf_lm_trainer_apply. @since 0.1 */
+
+/**
+ * One micro-batch of the step under way, or of a new one: its gradients are added up.
+ *
+ * @param trainer        The trainer.
+ * @param out_remaining  Micro-batches still to come before rlhf_lm_trainer_apply.
+ * @return As rlhf_lm_trainer_step; RLHF_ERR_STATE (all are there). After another failure
+ * the step begins anew: its micro-batches so far are dropped.
+ * @since 0.1
+ */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_accumulate(rlhf_lm_trainer *trainer,
                                                                 int64_t *out_remaining);
-/** Updates the weights. RLHF_ERR_STATE before all micro-batches are there. @since 0.1 */
+
+/**
+ * Clips and updates the weights.
+ *
+ * @param trainer    The trainer.
+ * @param out_stats  As in rlhf_lm_trainer_step.
+ * @return RLHF_OK; RLHF_ERR_STATE (micro-batches are missing); RLHF_ERR_NUMERIC (the
+ * gradient is not finite: it is dropped, the step begins anew); RLHF_ERR_INVALID_ARG
+ *         (struct_size).
+ * @since 0.1
+ */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_apply(rlhf_lm_trainer *trainer,
                                                            rlhf_lm_stats *out_stats);
-/** The accumulated gradient of a parameter (of the step's mean loss, before clipping),
- *  between _accumulate and _apply; as rlhf_model_parameter_read. RLHF_ERR_STATE when
- *  there is none.
- *  @since 0.1 */
+
+/**
+ * The gradient of a parameter, of the mean loss over the micro-batches accumulated so
+ * far, before clipping.
+ *
+ * @param trainer     Between _accumulate and _apply.
+ * @param name        As in rlhf_parameter_info.
+ * @param out_values  float32[rows][cols], row-major, caller-allocated.
+ * @param count       rows * cols exactly.
+ * @return RLHF_OK; RLHF_ERR_STATE (there is none); RLHF_ERR_NOT_FOUND (no such name);
+ *         RLHF_ERR_INVALID_ARG (count).
+ * @since 0.1
+ */
 RLHF_API rlhf_status rlhf_lm_trainer_gradient(rlhf_lm_trainer *trainer, const char *name,
                                               float *out_values, int64_t count);
-/** Mean loss per target over at most max_rows rows (0: all) of a finite dataset. @since
- * 0.1 */
+
+/**
+ * Mean loss per target over rows of a dataset; nothing is trained. A dataset in memory is
+ * read by row number, its stream stays; a host's source is drawn from. Allowed within a
+ * step.
+ *
+ * @param trainer   The trainer.
+ * @param dataset   Of the trainer's context and its dataset's kind.
+ * @param max_rows  At most this many; 0: all, which must end.
+ * @param out_loss  Nats.
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG (kind, context, no target, a row as in _step);
+ *         RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK.
+ * @since 0.1
+ */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_evaluate(rlhf_lm_trainer *trainer,
                                                               rlhf_dataset *dataset,
                                                               int64_t max_rows,
                                                               double *out_loss);
-/** Replaces the schedule's peak rate from the next step on. @since 0.1 */
+
+/**
+ * Replaces the schedule's peak rate, learning_rate, from the next _apply on. Saved.
+ *
+ * @param trainer        The trainer.
+ * @param learning_rate  > 0, finite.
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
+ * @since 0.1
+ */
 RLHF_API rlhf_status rlhf_lm_trainer_set_learning_rate(rlhf_lm_trainer *trainer,
                                                        double learning_rate);
-/** Steps done. @since 0.1 */
+
+/**
+ * Steps done.
+ *
+ * @param trainer  NULL gives 0.
+ * @return Counted over resumed runs too.
+ * @threads Not while another thread is in a call on the trainer; from a callback too.
+ * @since 0.1
+ */
 RLHF_API int64_t rlhf_lm_trainer_num_steps(const rlhf_lm_trainer *trainer);
-/** Everything that the rest of the run depends on, into one folder, whole or not at all.
- *  RLHF_ERR_STATE between _accumulate and _apply. @since 0.1 */
+
+/**
+ * Writes what the rest of the run depends on (weights, moments, step, rate, place in the
+ * data) into one folder, whole or not at all. docs/formats.md.
+ *
+ * @param trainer  Not between _accumulate and _apply.
+ * @param path     A folder of saved state, which is replaced as a whole, an empty one, or
+ *                 one that is not there; its parent must be.
+ * @return RLHF_OK; RLHF_ERR_STATE (a step is under way); RLHF_ERR_EXISTS (something else
+ * is there); RLHF_ERR_IO, RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG (an empty path);
+ *         RLHF_ERR_UNSUPPORTED, RLHF_ERR_CALLBACK (the source gives no position);
+ *         RLHF_ERR_CANCELLED. On failure what was there is as it was.
+ * @since 0.1
+ */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_save(rlhf_lm_trainer *trainer,
                                                           const char *path);
-/** Goes on where _save was: the model, options and dataset given to _create must be those
- *  of the saved run (the weights are replaced). RLHF_ERR_FORMAT, RLHF_ERR_UNSUPPORTED
- *  (written by a newer version), RLHF_ERR_INVALID_ARG (another model). On failure nothing
- *  changed.
- *  @since 0.1 */
+
+/**
+ * Goes on where _save was, to the same bits on the same build and CPU level (else a
+ * warning is logged). Model, dataset and options given to _create must be those of the
+ * saved run: the model's weights are replaced, the data's rows are checked, the options
+ * are not.
+ *
+ * @param trainer  Any; a step under way is dropped.
+ * @param path     The folder.
+ * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT (damaged, or of
+ * another model's shapes); RLHF_ERR_UNSUPPORTED (written by a newer version);
+ *         RLHF_ERR_INVALID_ARG (another kind of trainer, number of parameters, data or
+ * order); RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
+ * @since 0.1
+ */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_resume(rlhf_lm_trainer *trainer,
                                                             const char *path);
 
