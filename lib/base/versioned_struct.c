@@ -222,8 +222,8 @@ rlhf_status rlhf__struct_check_out(const void *theirs, const char *name)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL", name);
     memcpy(&given, theirs, sizeof given);
     if (given < sizeof given || given > (size_t)1 << 20)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s: struct_size is %zu; set it to sizeof",
-                          name, given);
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "%s: struct_size is %zu; set it to sizeof", name, given);
     return RLHF_OK;
 }
 

@@ -60,8 +60,8 @@ const rlhf__field *rlhf__struct_find(const rlhf__struct_desc *desc, const char *
 
 /* For structs without a table (vtables, allocator): copies min(theirs, size) bytes, zero tail,
  * UNSUPPORTED if unknown bytes are not zero, INVALID_ARG if smaller than min_size. */
-rlhf_status rlhf__struct_copy_in(const void *theirs, size_t min_size, size_t size, void *out,
-                                 const char *name);
+rlhf_status rlhf__struct_copy_in(const void *theirs, size_t min_size, size_t size,
+                                 void *out, const char *name);
 /* INVALID_ARG unless `theirs` is an output struct whose struct_size was set: before a call does
  * what cannot be undone. */
 rlhf_status rlhf__struct_check_out(const void *theirs, const char *name);

@@ -162,7 +162,8 @@ rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *trainer, bool *out_done,
 rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *trainer, rlhf__rollout *rollout,
                              rlhf_ppo_stats *out_stats);
 /* INVALID_ARG where a rollout of so many sequences has too few for its minibatches. */
-rlhf_status rlhf__ppo_check_minibatches(const rlhf__ppo_trainer *trainer, int64_t num_episodes);
+rlhf_status rlhf__ppo_check_minibatches(const rlhf__ppo_trainer *trainer,
+                                        int64_t num_episodes);
 /* The permutation of the epoch under way. */
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *trainer, const rlhf__rollout *rollout);
 

@@ -266,8 +266,9 @@ static rlhf_status begin_update(rlhf__ppo_trainer *t, rlhf__rollout *r)
     if (!r->has_advantages)
         return rlhf__fail(RLHF_ERR_STATE, "the rollout has no advantages yet");
     if (r->in_update)
-        return rlhf__fail(RLHF_ERR_STATE, "another trainer is in the middle of an update on "
-                                          "the rollout");
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "another trainer is in the middle of an update on "
+                          "the rollout");
     RLHF__TRY(rlhf__ppo_check_minibatches(t, r->num_episodes));
     t->epoch = t->minibatch = 0;
     RLHF__TRY(rlhf__ppo_shuffle(t, r));

@@ -95,7 +95,8 @@ static rlhf_status append_file(const char *path, const char *data, int64_t size)
         }
     }
     if (status != RLHF_OK && end >= 0 && ftruncate(fd, end) != 0)
-        status = rlhf__fail_errno(errno, path, "cannot take back half a line of %s", path);
+        status =
+            rlhf__fail_errno(errno, path, "cannot take back half a line of %s", path);
     if (close(fd) != 0 && status == RLHF_OK)
         status = rlhf__fail_errno(errno, path, "cannot close %s", path);
     return status;
