@@ -186,12 +186,9 @@ static rlhf_status run(rlhf_generator *generator)
     const int64_t total = generator->core->num_answers;
     int64_t left = total;
 
-    while (left > 0) {
+    while (left > 0)
         RLHF__TRY(rlhf__generator_step(generator->core, &left));
-        RLHF__TRY(
-            rlhf__progress(generator->handle.context, "generate", total - left, total));
-    }
-    return RLHF_OK;
+    return rlhf__progress(generator->handle.context, "generate", total, total);
 }
 
 rlhf_status rlhf_generator_run(rlhf_generator *generator)

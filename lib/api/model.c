@@ -139,8 +139,8 @@ static rlhf_status run_group(rlhf__transformer *net, rlhf__tape *tape,
     return use(arg, tape, &group, first_token, hidden);
 }
 
-static rlhf_status run_batch(rlhf__transformer *net, const rlhf__batch *batch, use_fn use,
-                             void *arg)
+static rlhf_status run_batch(rlhf__transformer *net, const char *stage,
+                             const rlhf__batch *batch, use_fn use, void *arg)
 {
     rlhf__tape *tape = NULL;
     rlhf_status status;
@@ -150,6 +150,9 @@ static rlhf_status run_batch(rlhf__transformer *net, const rlhf__batch *batch, u
     status = RLHF_OK;
     for (int64_t first = 0, end; first < batch->num_seqs && status == RLHF_OK;
          first = end) {
+        status = rlhf__progress(net->context, stage, first, batch->num_seqs);
+        if (status != RLHF_OK)
+            break;
         for (end = first + 1;
              end < batch->num_seqs &&
              batch->cu_seqlens[end + 1] - batch->cu_seqlens[first] <= GROUP_TOKENS;)
@@ -158,6 +161,8 @@ static rlhf_status run_batch(rlhf__transformer *net, const rlhf__batch *batch, u
             status = run_group(net, tape, batch, first, end, use, arg);
     }
     rlhf__tape_free(tape);
+    if (status == RLHF_OK)
+        status = rlhf__progress(net->context, stage, batch->num_seqs, batch->num_seqs);
     return status;
 }
 
@@ -189,7 +194,7 @@ rlhf_status rlhf_model_logits(rlhf_model *model, const int32_t *tokens,
     const rlhf__batch batch = {tokens, cu_seqlens, num_seqs, NULL};
     logits_job job = {model->net, out_logits};
     RLHF__ENTER_AND_RETURN(model->handle.context,
-                           run_batch(model->net, &batch, copy_logits, &job));
+                           run_batch(model->net, "logits", &batch, copy_logits, &job));
 }
 
 typedef struct logprobs_job {
@@ -242,6 +247,6 @@ rlhf_status rlhf_model_logprobs(rlhf_model *model, const int32_t *tokens,
                           "temperature must be > 0 and finite, got %g", temperature);
     const rlhf__batch batch = {tokens, cu_seqlens, num_seqs, NULL};
     logprobs_job job = {model->net, (float)(1.0 / temperature), out_logprobs};
-    RLHF__ENTER_AND_RETURN(model->handle.context,
-                           run_batch(model->net, &batch, take_logprobs, &job));
+    RLHF__ENTER_AND_RETURN(model->handle.context, run_batch(model->net, "logprobs",
+                                                            &batch, take_logprobs, &job));
 }

@@ -168,6 +168,7 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
     atomic_store(&lock->owner, pthread_self());
     atomic_store(&lock->owned, 1);
     entry->locked = true;
+    context->stage = NULL;
     set_float_state(entry);
     return RLHF_OK;
 }
@@ -184,14 +185,6 @@ rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
     return status;
 }
 
-rlhf_status rlhf__check_cancel(rlhf_context *context)
-{
-    if (!atomic_load_explicit(&context->cancel_requested, memory_order_relaxed))
-        return RLHF_OK;
-    atomic_store(&context->cancel_requested, 0);
-    return rlhf__fail(RLHF_ERR_CANCELLED, "cancelled by rlhf_context_cancel");
-}
-
 void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
 {
     char line[1024];
@@ -205,18 +198,38 @@ void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
     context->log(context->log_user_data, level, line);
 }
 
-rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t done,
-                           int64_t total)
+/* Calls the progress callback with the stage's latest figures, if it is due. */
+static void show_progress(rlhf_context *context, bool always)
 {
     struct timespec t;
 
-    if (context->progress) {
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-        if (done == total || now - context->last_progress_ns >= PROGRESS_INTERVAL_NS) {
-            context->last_progress_ns = now;
-            context->progress(context->progress_user_data, stage, done, total);
-        }
-    }
+    if (!context->progress || !context->stage)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    if (!always && now - context->last_progress_ns < PROGRESS_INTERVAL_NS)
+        return;
+    context->last_progress_ns = now;
+    context->progress(context->progress_user_data, context->stage, context->stage_done,
+                      context->stage_total);
+}
+
+rlhf_status rlhf__check_cancel(rlhf_context *context)
+{
+    show_progress(context, false);
+    if (!atomic_load_explicit(&context->cancel_requested, memory_order_relaxed))
+        return RLHF_OK;
+    atomic_store(&context->cancel_requested, 0);
+    return rlhf__fail(RLHF_ERR_CANCELLED, "cancelled by rlhf_context_cancel");
+}
+
+rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t done,
+                           int64_t total)
+{
+    context->stage = stage;
+    context->stage_done = done;
+    context->stage_total = total;
+    if (done == total)
+        show_progress(context, true);
     return rlhf__check_cancel(context);
 }

@@ -27,6 +27,9 @@ struct rlhf_context {
     const void *kernels; /* const rlhf__kernels *, set by the api layer at creation */
     bool blis;           /* BLIS's micro-kernel serves, likewise */
     struct rlhf__context_lock *lock; /* queue of calls; see rlhf__context_enter */
+    const char
+        *stage; /* static storage: what rlhf__progress told last in this call, or NULL */
+    int64_t stage_done, stage_total;
     int64_t last_progress_ns;
     _Atomic int64_t bytes_now[RLHF_MEMORY_KIND_COUNT];
     _Atomic int64_t bytes_peak[RLHF_MEMORY_KIND_COUNT];
@@ -57,16 +60,17 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
 rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
                                 rlhf_status status);
 
-/* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it
- * at least every 100 ms, on the thread that made the call. */
+/* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it at least
+ * every 100 ms, on the thread that made the call; it also repeats the progress last told, so
+ * that a callback that polls comes as often. */
 rlhf_status rlhf__check_cancel(rlhf_context *context);
 
 /* Log line, if `level` is passed on. */
 void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
     RLHF__PRINTF(3, 4);
 
-/* Progress callback, at most every 50 ms and always at done == total; then
- * rlhf__check_cancel. */
+/* Tells progress: to the callback at most every 50 ms and always at done == total; then
+ * rlhf__check_cancel. `stage` is static storage. */
 rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t done,
                            int64_t total);
 

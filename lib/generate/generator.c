@@ -331,13 +331,16 @@ static rlhf_status commit(rlhf__generator *g, rlhf__answer *a)
 
 rlhf_status rlhf__generator_step(rlhf__generator *g, int64_t *out_left)
 {
+    const int64_t left = g->num_active + g->num_answers - g->next_waiting;
     rlhf_status status = RLHF_OK;
     int64_t kept = 0;
 
+    if (left > 0)
+        RLHF__TRY(rlhf__progress(g->context, "generate", g->num_answers - left,
+                                 g->num_answers));
     while (g->num_free > 0 && g->next_waiting < g->num_answers)
         RLHF__TRY(admit(g));
     if (g->num_active > 0) {
-        RLHF__TRY(rlhf__check_cancel(g->context));
         RLHF__TRY(reserve_caches(g));
         RLHF__TRY(decode_active(g));
     }

@@ -155,10 +155,9 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
     RLHF__TRY(make_generator(t));
     if (!goes_on(t, tokens, cu_seqlens, num_seqs, first_id, seed))
         RLHF__TRY(begin(t, tokens, cu_seqlens, num_seqs, first_id, seed));
-    while (left > 0) {
+    while (left > 0)
         RLHF__TRY(rlhf__generator_step(t->generator, &left));
-        RLHF__TRY(rlhf__progress(t->context, "generate", num_seqs - left, num_seqs));
-    }
+    RLHF__TRY(rlhf__progress(t->context, "generate", num_seqs, num_seqs));
     RLHF__TRY(take_answers(t, rollout));
     rlhf__generator_clear(t->generator);
     t->generating = false;
