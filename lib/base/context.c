@@ -14,6 +14,7 @@
 #endif
 
 #include "base/alloc.h"
+#include "base/number.h"
 #include "base/versioned_struct.h"
 
 #define PROGRESS_INTERVAL_NS 50000000
@@ -128,6 +129,10 @@ void rlhf__context_unref(rlhf_context *context)
 static void set_float_state(rlhf__entry *entry)
 {
 #if defined(__x86_64__)
+    const uint16_t x87 = 0x037f; /* libc's strtod and printf round as the x87 is set */
+
+    __asm__ volatile("fnstcw %0" : "=m"(entry->x87));
+    __asm__ volatile("fldcw %0" : : "m"(x87));
     entry->mxcsr = _mm_getcsr();
     _mm_setcsr(0x1f80); /* round to nearest, denormals kept, exceptions masked */
 #elif defined(__aarch64__)
@@ -143,6 +148,7 @@ static void restore_float_state(const rlhf__entry *entry)
 #if defined(__x86_64__)
     /* The host's flags of past exceptions are its own; ours are dropped. */
     _mm_setcsr(entry->mxcsr);
+    __asm__ volatile("fldcw %0" : : "m"(entry->x87));
 #elif defined(__aarch64__)
     __asm__ volatile("msr fpcr, %0" : : "r"(entry->fpcr));
 #else
@@ -154,7 +160,7 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
 {
     struct rlhf__context_lock *lock = context->lock;
 
-    *entry = (rlhf__entry){0, 0, false};
+    *entry = (rlhf__entry){0};
     if (getpid() != context->owner_pid)
         return rlhf__fail(RLHF_ERR_STATE,
                           "the context belongs to process %ld, not to its "
@@ -192,9 +198,11 @@ void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
 
     if (!context || !context->log || level < context->log_level)
         return;
+    rlhf__c_locale scope = rlhf__c_locale_begin();
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    rlhf__c_locale_end(scope);
     context->log(context->log_user_data, level, line);
 }
 

@@ -47,7 +47,9 @@ void rlhf__context_unref(rlhf_context *context); /* NULL is a no-op */
 
 /* State of the calling thread that a public call changes and must put back. */
 typedef struct rlhf__entry {
-    unsigned int mxcsr; /* floating-point control word (x86), FPCR elsewhere */
+    /* Floating-point control words: x86's two, elsewhere FPCR. */
+    unsigned int mxcsr;
+    uint16_t x87;
     uint64_t fpcr;
     bool locked;
 } rlhf__entry;

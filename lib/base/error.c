@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/versioned_struct.h"
 
 #define TEXT_OF(number) #number
@@ -66,11 +67,14 @@ static void begin(rlhf_status status, const char *file, int64_t line, int64_t co
     last_error.message[0] = '\0';
 }
 
+/* A message says 0.5 whatever the host's locale; "C" needs no memory. */
 static void append(const char *format, va_list args)
 {
     size_t used = strlen(last_error.message);
+    rlhf__c_locale scope = rlhf__c_locale_begin();
 
     vsnprintf(last_error.message + used, sizeof last_error.message - used, format, args);
+    rlhf__c_locale_end(scope);
 }
 
 static void append_text(const char *text)
