@@ -202,11 +202,9 @@ int64_t rlhf_generator_num_sequences(const rlhf_generator *generator)
     return generator ? generator->core->num_answers : 0;
 }
 
-rlhf_status rlhf_generator_get(const rlhf_generator *generator, int64_t index,
-                               rlhf_generation *out_generation)
+static rlhf_status get(const rlhf_generator *generator, int64_t index,
+                       rlhf_generation *out_generation)
 {
-    RLHF__REQUIRE(generator);
-    RLHF__REQUIRE(out_generation);
     if (index < 0 || index >= generator->core->num_answers)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "index must be in [0, %" PRId64 "), got %" PRId64,
@@ -220,4 +218,12 @@ rlhf_status rlhf_generator_get(const rlhf_generator *generator, int64_t index,
                                  .logprobs = a->logprobs,
                                  .finish = a->finish};
     return rlhf__struct_copy_out(&own, sizeof own, out_generation, "rlhf_generation");
+}
+
+rlhf_status rlhf_generator_get(const rlhf_generator *generator, int64_t index,
+                               rlhf_generation *out_generation)
+{
+    RLHF__REQUIRE(generator);
+    RLHF__REQUIRE(out_generation);
+    RLHF__ENTER_AND_RETURN(generator->handle.context, get(generator, index, out_generation));
 }
