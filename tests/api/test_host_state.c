@@ -80,7 +80,8 @@ static void test_float_settings_of_the_host_change_nothing(void **state)
     _mm_setcsr(0x1f80);
     assert_int_equal(after & 0xffc0, before & 0xffc0);
 #endif
-    assert_int_equal(fegetround(), FE_TONEAREST);
+    assert_int_equal(fegetround(), FE_UPWARD);
+    assert_int_equal(fesetround(FE_TONEAREST), 0);
     assert_memory_equal(&plain, &disturbed, sizeof plain);
 }
 
@@ -101,7 +102,7 @@ static int use_decimal_comma(const char *folder)
     return setlocale(LC_ALL, "de_DE.UTF-8") != NULL;
 }
 
-static const char yaml[] = "numbers:\n  rate: 0.25\n  tiny: 1.5e-7\n";
+static const char yaml[] = "numbers:\n  rate: 0.3\n  tiny: 1.7e-7\n";
 
 static void write_all(const char *folder, double *out_rate, double *out_tiny)
 {
@@ -138,6 +139,27 @@ static void write_all(const char *folder, double *out_rate, double *out_tiny)
     rlhf_context_free(context);
 }
 
+static void test_rounding_of_the_host_changes_no_number_in_a_file(void **state)
+{
+    (void)state;
+    char plain[TEST_PATH], upward[TEST_PATH];
+    double rate, tiny, rate_up, tiny_up;
+
+    test_folder_make(plain);
+    test_folder_make(upward);
+    write_all(plain, &rate, &tiny);
+    assert_int_equal(fesetround(FE_UPWARD), 0);
+    write_all(upward, &rate_up, &tiny_up);
+    assert_int_equal(fesetround(FE_TONEAREST), 0);
+    assert_true(rate == 0.3 &&
+                tiny == 1.7e-7); /* one of them would be the next number up */
+    assert_true(rate_up == rate && tiny_up == tiny);
+    test_files_equal(test_join(plain, "model/config.json"),
+                     test_join(upward, "model/config.json"));
+    test_folder_remove(plain);
+    test_folder_remove(upward);
+}
+
 static void test_decimal_comma_of_the_host_changes_nothing(void **state)
 {
     (void)state;
@@ -153,7 +175,7 @@ static void test_decimal_comma_of_the_host_changes_nothing(void **state)
         snprintf(digits, sizeof digits, "%.1f", 1.5);
         assert_string_equal(digits, "1,5"); /* the host's locale is as it was */
         setlocale(LC_ALL, "C");
-        assert_true(rate == 0.25 && tiny == 1.5e-7);
+        assert_true(rate == 0.3 && tiny == 1.7e-7);
         test_files_equal(test_join(plain, "model/config.json"),
                          test_join(german, "model/config.json"));
         test_files_equal(test_join(plain, "rollout.jsonl"),
@@ -165,8 +187,7 @@ static void test_decimal_comma_of_the_host_changes_nothing(void **state)
     test_folder_remove(plain);
     test_folder_remove(german);
     test_folder_remove(locales);
-    if (*locales && !setlocale(LC_ALL, "C"))
-        fail_msg("the C locale is gone");
+    assert_non_null(setlocale(LC_ALL, "C"));
 }
 
 /* --- directory, signals
@@ -291,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_float_settings_of_the_host_change_nothing),
+        cmocka_unit_test(test_rounding_of_the_host_changes_no_number_in_a_file),
         cmocka_unit_test(test_decimal_comma_of_the_host_changes_nothing),
         cmocka_unit_test(test_directory_signals_and_environment_stay),
         cmocka_unit_test(test_forked_child_gets_state_and_frees),
