@@ -398,14 +398,15 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_update(rlhf_ppo_trainer *t
                                                              rlhf_ppo_stats *out_stats);
 
 /**
- * One minibatch's gradients, of policy and critic, not yet applied. The first call begins
- * the update.
+ * One micro-batch's gradients, of policy and critic, added to those of the minibatch under
+ * way, or of the next one. The first call begins the update.
  *
  * @param trainer        The trainer.
  * @param rollout        As in rlhf_ppo_trainer_update.
- * @param out_remaining  Minibatches to come in the iteration after this one.
- * @return As rlhf_ppo_trainer_update; RLHF_ERR_STATE also where the last one's gradients
- * are not applied yet. After another failure call again: the minibatch starts afresh.
+ * @param out_remaining  Micro-batches still to come before rlhf_ppo_trainer_apply.
+ * @return As rlhf_ppo_trainer_update; RLHF_ERR_STATE also where all of the minibatch's
+ * gradients are there and not applied yet. After another failure call again: the minibatch
+ * starts afresh.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_accumulate(
@@ -414,11 +415,11 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_accumulate(
 /**
  * Applies them: one optimizer step of each network.
  *
- * @param trainer    After rlhf_ppo_trainer_accumulate.
+ * @param trainer    After rlhf_ppo_trainer_accumulate has left no micro-batch.
  * @param out_done   1 after the iteration's last minibatch, else 0.
  * @param out_stats  Optional. In: struct_size set. Out: the iteration's when it is done,
  * else of the steps so far.
- * @return RLHF_OK; RLHF_ERR_STATE (no gradients); RLHF_ERR_NUMERIC (they are not finite:
+ * @return RLHF_OK; RLHF_ERR_STATE (not all gradients); RLHF_ERR_NUMERIC (they are not finite:
  * no weight changes, and they are dropped); RLHF_ERR_INVALID_ARG (struct_size).
  * @since 0.1
  */
@@ -523,7 +524,7 @@ rlhf_ppo_trainer_clone_critic(rlhf_ppo_trainer *trainer, rlhf_reward_model **out
  * figures, a reference that the trainer made itself, and the rollout under way with its
  * place in the iteration. A given reference and the reward model are the host's to keep.
  *
- * @param trainer  Not between _accumulate and _apply.
+ * @param trainer  At any place, as in rlhf_lm_trainer_save.
  * @param path     As in rlhf_lm_trainer_save.
  * @return As rlhf_lm_trainer_save.
  * @since 0.1

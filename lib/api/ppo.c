@@ -363,7 +363,7 @@ rlhf_status rlhf_ppo_trainer_apply(rlhf_ppo_trainer *trainer, int32_t *out_done,
 static rlhf_status gradient(const rlhf__ppo_trainer *core, bool critic, const char *name,
                             float *out_values, int64_t count)
 {
-    if (!core->accumulated)
+    if (core->gathered == 0)
         return rlhf__fail(RLHF_ERR_STATE, "there is no gradient between two steps");
     return rlhf__learner_gradient(critic ? &core->critic_learner : &core->policy_learner,
                                   name, 1.0, out_values, count);

@@ -63,7 +63,7 @@ typedef struct rlhf__ppo_trainer {
     int64_t order_capacity;
     float *advantages; /* [tokens] whitened over the minibatch */
     int64_t advantages_capacity;
-    bool accumulated;             /* gradients of `minibatch` are there */
+    int64_t gathered;             /* sequences of `minibatch` whose gradients are there */
     rlhf__ppo_tally tally, fresh; /* fresh: of the minibatch not applied yet */
     int64_t iteration_started_ns; /* 0: not known */
 } rlhf__ppo_trainer;

@@ -29,7 +29,8 @@ static int64_t num_slots(const rlhf__episode *e)
     return e->num_actions + e->has_after;
 }
 
-/* --- weights of token losses -------------------------------------------------------- */
+/* --- weights of token losses
+ * --------------------------------------------------------------- */
 
 /* d (minibatch's loss) / d (loss of a slot): `mine` slots in its sequence, `micro` in its
  * micro-batch, `all` in the minibatch. */
@@ -48,7 +49,8 @@ static double slot_weight(const rlhf_ppo_options *o, const minibatch *mb, int64_
     }
 }
 
-/* --- policy ------------------------------------------------------------------------- */
+/* --- policy
+ * -------------------------------------------------------------------------------- */
 
 typedef struct policy_pass {
     rlhf__ppo_trainer *trainer;
@@ -115,7 +117,8 @@ static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     return rlhf__tape_backward(t->tape);
 }
 
-/* --- critic ------------------------------------------------------------------------- */
+/* --- critic
+ * -------------------------------------------------------------------------------- */
 
 static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
                                const minibatch *mb, const int64_t *episodes,
@@ -150,7 +153,8 @@ static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     return rlhf__tape_backward(t->tape);
 }
 
-/* --- one minibatch ------------------------------------------------------------------ */
+/* --- one minibatch
+ * ------------------------------------------------------------------------- */
 
 /* Advantages whitened over the minibatch's own actions. */
 static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
@@ -185,14 +189,20 @@ static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r
 }
 
 /* Sequences of minibatch m of k: sizes differ by one at most. */
+static int64_t minibatch_size(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
+{
+    const int64_t k = t->options.num_minibatches, n = r->num_episodes;
+
+    return n * (t->minibatch + 1) / k - n * t->minibatch / k;
+}
+
 static rlhf_status take_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
                                   minibatch *out)
 {
-    const int64_t k = t->options.num_minibatches, n = r->num_episodes;
-    const int64_t first = n * t->minibatch / k;
+    const int64_t first = r->num_episodes * t->minibatch / t->options.num_minibatches;
 
     *out = (minibatch){.episodes = t->order + first,
-                       .count = n * (t->minibatch + 1) / k - first,
+                       .count = minibatch_size(t, r),
                        .advantages = r->estimates.advantages};
     for (int64_t i = 0; i < out->count; i++) {
         out->num_actions += r->episodes[out->episodes[i]].num_actions;
@@ -216,27 +226,25 @@ static int64_t minibatches_total(const rlhf__ppo_trainer *t)
     return (int64_t)t->options.num_epochs * t->options.num_minibatches;
 }
 
-static rlhf_status run_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r)
+/* The gradients of one micro-batch more, from sequence t->gathered of the minibatch on.
+ */
+static rlhf_status run_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                             const minibatch *mb)
 {
-    minibatch mb;
+    const int64_t *episodes = mb->episodes + t->gathered;
+    const int64_t end = rlhf__ppo_micro_end(t, r, mb->episodes, t->gathered, mb->count);
 
-    memset(&t->fresh, 0, sizeof t->fresh);
-    rlhf__learner_zero_grads(&t->policy_learner);
-    rlhf__learner_zero_grads(&t->critic_learner);
-    RLHF__TRY(take_minibatch(t, r, &mb));
-    for (int64_t first = 0; first < mb.count;) {
-        const int64_t end = rlhf__ppo_micro_end(t, r, mb.episodes, first, mb.count);
-        RLHF__TRY(rlhf__progress(t->context, "train", minibatches_done(t),
-                                 minibatches_total(t)));
-        if (!t->policy_skipped)
-            RLHF__TRY(policy_micro(t, r, &mb, mb.episodes + first, end - first));
-        RLHF__TRY(value_micro(t, r, &mb, mb.episodes + first, end - first));
-        first = end;
-    }
+    RLHF__TRY(
+        rlhf__progress(t->context, "train", minibatches_done(t), minibatches_total(t)));
+    if (!t->policy_skipped)
+        RLHF__TRY(policy_micro(t, r, mb, episodes, end - t->gathered));
+    RLHF__TRY(value_micro(t, r, mb, episodes, end - t->gathered));
+    t->gathered = end;
     return RLHF_OK;
 }
 
-/* --- the update --------------------------------------------------------------------- */
+/* --- the update
+ * ---------------------------------------------------------------------------- */
 
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {
@@ -276,7 +284,7 @@ static rlhf_status begin_update(rlhf__ppo_trainer *t, rlhf__rollout *r)
     t->policy_skipped =
         t->iteration < o->critic_warmup ||
         (o->max_rollout_kl > 0.0 && rlhf__ppo_mean_kl(r) > o->max_rollout_kl);
-    t->accumulated = false;
+    t->gathered = 0;
     t->rollout = r;
     r->in_update = true;
     if (t->iteration_started_ns == 0)
@@ -287,16 +295,30 @@ static rlhf_status begin_update(rlhf__ppo_trainer *t, rlhf__rollout *r)
 rlhf_status rlhf__ppo_accumulate(rlhf__ppo_trainer *t, rlhf__rollout *r,
                                  int64_t *out_remaining)
 {
+    minibatch mb;
+    rlhf_status status;
+
     if (t->rollout && t->rollout != r)
         return rlhf__fail(RLHF_ERR_STATE, "the update of another rollout is under way");
-    if (t->accumulated)
-        return rlhf__fail(RLHF_ERR_STATE,
-                          "the minibatch's gradients are there: apply them");
     if (!t->rollout)
         RLHF__TRY(begin_update(t, r));
-    RLHF__TRY(run_minibatch(t, r));
-    t->accumulated = true;
-    *out_remaining = minibatches_total(t) - minibatches_done(t) - 1;
+    if (t->gathered == minibatch_size(t, r))
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "the minibatch's gradients are there: apply them");
+    if (t->gathered == 0) {
+        memset(&t->fresh, 0, sizeof t->fresh);
+        rlhf__learner_zero_grads(&t->policy_learner);
+        rlhf__learner_zero_grads(&t->critic_learner);
+    }
+    RLHF__TRY(take_minibatch(t, r, &mb));
+    status = run_micro(t, r, &mb);
+    if (status != RLHF_OK) {
+        t->gathered = 0;
+        return status;
+    }
+    *out_remaining = 0;
+    for (int64_t i = t->gathered; i < mb.count; ++*out_remaining)
+        i = rlhf__ppo_micro_end(t, r, mb.episodes, i, mb.count);
     return RLHF_OK;
 }
 
@@ -390,12 +412,15 @@ rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done,
 {
     rlhf_status status;
 
-    if (!t->accumulated)
-        return rlhf__fail(RLHF_ERR_STATE, "there are no gradients to apply");
-    /* Room for the next epoch's order is there since the first: nothing fails after
-     * the step. */
+    if (!t->rollout || t->gathered < minibatch_size(t, t->rollout))
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "the gradients of %" PRId64 " of the minibatch's "
+                          "sequences are there, not of all",
+                          t->rollout ? t->gathered : 0);
+    /* Room for the next epoch's order is there since the first: nothing fails after the
+     * step. */
     status = step_networks(t);
-    t->accumulated = false;
+    t->gathered = 0;
     if (status != RLHF_OK)
         return status;
     count_minibatch(t);
@@ -424,7 +449,7 @@ rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *t, rlhf__rollout *r,
     if (t->rollout && t->rollout != r)
         return rlhf__fail(RLHF_ERR_STATE, "the update of another rollout is under way");
     while (!done) {
-        if (!t->accumulated)
+        while (!t->rollout || t->gathered < minibatch_size(t, r))
             RLHF__TRY(rlhf__ppo_accumulate(t, r, &remaining));
         RLHF__TRY(rlhf__ppo_apply(t, &done, out_stats));
     }

@@ -228,11 +228,6 @@ rlhf_status rlhf__stepper_save(rlhf__stepper *s, const char *path)
     rlhf__state_writer *writer = NULL;
     rlhf_status status;
 
-    if (s->next_micro > 0)
-        return rlhf__fail(RLHF_ERR_STATE,
-                          "a step is under way: %" PRId64 " of %" PRId64
-                          " micro-batches are not applied yet",
-                          s->next_micro, s->cut.num_micro);
     RLHF__TRY(current_position(s));
     RLHF__TRY(rlhf__state_writer_create(s->context, s->settings.kind, &writer));
     status = rlhf__state_put_i64(writer, "step", s->step);

@@ -1,5 +1,5 @@
-/* A run that was interrupted, saved and resumed equals the one that was not, bit for
- * bit: all three trainers, PPO at every place of an iteration. */
+/* A run that was interrupted, saved and resumed equals the one that was not, bit for bit:
+ * all three trainers, PPO at every place of an iteration. */
 #include "tiny.h"
 
 #include <math.h>
@@ -26,7 +26,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- language model ----------------------------------------------------------------- */
+/* --- language model
+ * ------------------------------------------------------------------------ */
 
 static rlhf_dataset *make_rows(rlhf_context *context, int32_t kind)
 {
@@ -89,11 +90,10 @@ static void test_lm_run_resumes_to_the_bit(void **state)
     (void)state;
     assert_ok(rlhf_lm_trainer_create(a, rows_a, &options, &trainer));
     lm_steps(trainer, 5);
-    assert_ok(rlhf_lm_trainer_save(trainer, test_join(folder, "state")));
-    /* In the middle of a step there is nothing whole to save. */
+    /* In the middle of a step: the resumed run begins it again. */
     assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
-    assert_fails(rlhf_lm_trainer_save(trainer, test_join(folder, "state")),
-                 RLHF_ERR_STATE, "micro-batches");
+    assert_true(remaining > 0);
+    assert_ok(rlhf_lm_trainer_save(trainer, test_join(folder, "state")));
     while (remaining > 0)
         assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
     assert_ok(rlhf_lm_trainer_apply(trainer, NULL));
@@ -114,7 +114,8 @@ static void test_lm_run_resumes_to_the_bit(void **state)
     rlhf_context_free(context);
 }
 
-/* --- reward model ------------------------------------------------------------------- */
+/* --- reward model
+ * -------------------------------------------------------------------------- */
 
 static rlhf_reward_model *tiny_reward(rlhf_context *context, uint64_t seed)
 {
@@ -163,7 +164,8 @@ static void test_reward_run_resumes_to_the_bit(void **state)
     rlhf_context_free(context);
 }
 
-/* --- PPO ---------------------------------------------------------------------------- */
+/* --- PPO
+ * ----------------------------------------------------------------------------------- */
 
 /* Cancels a context after a while, from a thread of its own. */
 typedef struct canceller {
@@ -329,14 +331,16 @@ static void test_ppo_run_resumes_to_the_bit_from_any_place(void **state)
     rlhf_context_free(context);
 }
 
-/* Parts, with gradients looked at between them, equal the whole step. */
+/* Parts, with gradients looked at and the state saved between micro-batches, equal the
+ * whole step; so does what goes on from the state that was saved last, in the middle of a
+ * minibatch. */
 static void test_ppo_parts_equal_the_whole_step(void **state)
 {
     rlhf_context *context = support_context(NULL, 2);
-    ppo_run a = make_run(context, 1), b = make_run(context, 1);
+    ppo_run a = make_run(context, 1), b = make_run(context, 1), c = make_run(context, 5);
     rlhf_rollout *rollout;
     int64_t remaining;
-    int32_t done = 0;
+    int32_t done = 0, most = 0;
     float gradient[16];
 
     (void)state;
@@ -352,19 +356,33 @@ static void test_ppo_parts_equal_the_whole_step(void **state)
     assert_fails(rlhf_ppo_trainer_apply(b.trainer, &done, NULL), RLHF_ERR_STATE,
                  "gradients");
     while (!done) {
-        assert_ok(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining));
-        assert_ok(
-            rlhf_ppo_trainer_gradient(b.trainer, 0, "model.norm.weight", gradient, 16));
-        assert_ok(
-            rlhf_ppo_trainer_gradient(b.trainer, 1, "model.norm.weight", gradient, 16));
-        assert_fails(rlhf_ppo_trainer_save(b.trainer, test_join(folder, "state")),
-                     RLHF_ERR_STATE, "gradients");
+        int32_t micro = 0;
+        do {
+            assert_ok(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining));
+            assert_ok(rlhf_ppo_trainer_gradient(b.trainer, 0, "model.norm.weight",
+                                                gradient, 16));
+            assert_ok(rlhf_ppo_trainer_gradient(b.trainer, 1, "model.norm.weight",
+                                                gradient, 16));
+            assert_ok(rlhf_ppo_trainer_save(b.trainer, test_join(folder, "state")));
+            if (remaining > 0)
+                assert_fails(rlhf_ppo_trainer_apply(b.trainer, &done, NULL),
+                             RLHF_ERR_STATE, "not of all");
+            micro++;
+        } while (remaining > 0);
+        most = micro > most ? micro : most;
+        assert_fails(rlhf_ppo_trainer_accumulate(b.trainer, rollout, &remaining),
+                     RLHF_ERR_STATE, "apply");
         assert_ok(rlhf_ppo_trainer_apply(b.trainer, &done, NULL));
     }
+    assert_true(most > 1);
     rlhf_rollout_free(rollout);
     assert_same_run(&a, &b);
+    assert_ok(rlhf_ppo_trainer_resume(c.trainer, test_join(folder, "state"), NULL));
+    must_step(&c);
+    assert_same_run(&a, &c);
     free_run(&a);
     free_run(&b);
+    free_run(&c);
     rlhf_context_free(context);
 }
 
