@@ -398,15 +398,15 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_update(rlhf_ppo_trainer *t
                                                              rlhf_ppo_stats *out_stats);
 
 /**
- * One micro-batch's gradients, of policy and critic, added to those of the minibatch under
- * way, or of the next one. The first call begins the update.
+ * One micro-batch's gradients, of policy and critic, added to those of the minibatch
+ * under way, or of the next one. The first call begins the update.
  *
  * @param trainer        The trainer.
  * @param rollout        As in rlhf_ppo_trainer_update.
  * @param out_remaining  Micro-batches still to come before rlhf_ppo_trainer_apply.
  * @return As rlhf_ppo_trainer_update; RLHF_ERR_STATE also where all of the minibatch's
- * gradients are there and not applied yet. After another failure call again: the minibatch
- * starts afresh.
+ *         gradients are there and not applied yet. After another failure call again: the
+ *         minibatch starts afresh.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_accumulate(
@@ -419,8 +419,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_accumulate(
  * @param out_done   1 after the iteration's last minibatch, else 0.
  * @param out_stats  Optional. In: struct_size set. Out: the iteration's when it is done,
  * else of the steps so far.
- * @return RLHF_OK; RLHF_ERR_STATE (not all gradients); RLHF_ERR_NUMERIC (they are not finite:
- * no weight changes, and they are dropped); RLHF_ERR_INVALID_ARG (struct_size).
+ * @return RLHF_OK; RLHF_ERR_STATE (not all gradients); RLHF_ERR_NUMERIC (not finite: no weight changes, and they are dropped); RLHF_ERR_INVALID_ARG (struct_size).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_apply(rlhf_ppo_trainer *trainer,
