@@ -419,7 +419,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_accumulate(
  * @param out_done   1 after the iteration's last minibatch, else 0.
  * @param out_stats  Optional. In: struct_size set. Out: the iteration's when it is done,
  * else of the steps so far.
- * @return RLHF_OK; RLHF_ERR_STATE (not all gradients); RLHF_ERR_NUMERIC (not finite: no weight changes, and they are dropped); RLHF_ERR_INVALID_ARG (struct_size).
+ * @return RLHF_OK; RLHF_ERR_STATE (not all gradients); RLHF_ERR_NUMERIC (not finite: no
+ *         weight changes, and they are dropped); RLHF_ERR_INVALID_ARG (struct_size).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_apply(rlhf_ppo_trainer *trainer,
