@@ -62,9 +62,9 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
 rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
                                 rlhf_status status);
 
-/* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it at least
- * every 100 ms, on the thread that made the call; it also repeats the progress last told, so
- * that a callback that polls comes as often. */
+/* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it at
+ * least every 100 ms, on the thread that made the call; it also repeats the progress last
+ * told, so that a callback that polls comes as often. */
 rlhf_status rlhf__check_cancel(rlhf_context *context);
 
 /* Log line, if `level` is passed on. */
