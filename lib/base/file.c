@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,18 +117,19 @@ rlhf_status rlhf__sync_and_close(int fd, const char *path)
 
 void rlhf__sync_parent(const char *path)
 {
-    char *copy = strdup(path);
-    char *slash = copy ? strrchr(copy, '/') : NULL;
-    const char *folder = !slash ? "." : slash == copy ? "/" : copy;
+    char folder[PATH_MAX]; /* the file stands already: no memory may be wanting now */
+    const char *slash = strrchr(path, '/');
+    const size_t size = !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
 
-    if (slash && slash != copy)
-        *slash = '\0';
-    int fd = copy ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (size >= sizeof folder)
+        return;
+    memcpy(folder, size > 0 ? path : ".", size > 0 ? size : 1);
+    folder[size > 0 ? size : 1] = '\0';
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         (void)!fsync(fd);
         close(fd);
     }
-    free(copy);
 }
 
 rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int attempt,
@@ -176,8 +178,11 @@ rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void
     int fd = -1;
 
     /* Through a symbolic link, to what it names. */
-    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
         target = realpath(path, NULL);
+        if (!target && errno != ENOENT)
+            return rlhf__fail_errno(errno, path, "cannot follow %s", path);
+    }
     const char *real = target ? target : path;
     if (stat(real, &st) == 0 && S_ISDIR(st.st_mode)) {
         free(target);

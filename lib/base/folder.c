@@ -21,6 +21,7 @@ struct rlhf__folder {
     rlhf_context *context;
     char *path;      /* where it will stand */
     char *temporary; /* where it is written */
+    DIR *written; /* `temporary`, open from the start: nothing may fail after the swap */
     bool keep_others;
     bool (*drop)(const char *name); /* NULL: keep all */
 };
@@ -30,32 +31,52 @@ struct rlhf__stream {
     char *path;
 };
 
-/* Removes a tree, never following a link out of it. */
-static void remove_tree(rlhf_context *context, const char *path, int depth)
+static bool is_dots(const char *name)
 {
-    DIR *dir = depth < MAX_REMOVE_DEPTH ? opendir(path) : NULL;
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
 
-    if (dir) {
-        for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
-            char *child = NULL;
-            struct stat st;
-            if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-                continue;
-            if (rlhf__path_join(context, path, entry->d_name, &child) != RLHF_OK)
-                continue;
-            if (lstat(child, &st) == 0 && S_ISDIR(st.st_mode))
-                remove_tree(context, child, depth + 1);
-            else
-                unlink(child);
-            rlhf__free(child);
+static bool is_folder(int parent, const char *name)
+{
+    struct stat st;
+
+    return fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Removes what an open folder holds, never following a link out of it. Files take no
+ * memory to remove, so that a call which failed for want of it cleans up all the same. */
+static void empty_tree(DIR *dir, int depth)
+{
+    const int fd = dirfd(dir);
+
+    rewinddir(dir);
+    for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
+        const char *name = entry->d_name;
+        if (is_dots(name))
+            continue;
+        if (!is_folder(fd, name)) {
+            unlinkat(fd, name, 0);
+            continue;
         }
-        closedir(dir);
+        int child =
+            depth < MAX_REMOVE_DEPTH
+                ? openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                : -1;
+        DIR *inside = child >= 0 ? fdopendir(child) : NULL;
+        if (inside) {
+            empty_tree(inside, depth + 1);
+            closedir(inside);
+        } else if (child >= 0) {
+            close(child);
+        }
+        unlinkat(fd, name, AT_REMOVEDIR);
     }
-    rmdir(path);
 }
 
 static void free_folder(rlhf__folder *folder)
 {
+    if (folder->written)
+        closedir(folder->written);
     rlhf__free(folder->path);
     rlhf__free(folder->temporary);
     rlhf__free(folder);
@@ -93,8 +114,15 @@ static rlhf_status make_temporary(rlhf__folder *folder)
     for (int attempt = 0;; attempt++) {
         RLHF__TRY(rlhf__temporary_name(folder->context, folder->path, attempt,
                                        &folder->temporary));
-        if (mkdir(folder->temporary, 0777) == 0)
-            return RLHF_OK;
+        if (mkdir(folder->temporary, 0777) == 0) {
+            folder->written = opendir(folder->temporary);
+            if (folder->written)
+                return RLHF_OK;
+            int error = errno;
+            rmdir(folder->temporary);
+            return rlhf__fail_errno(error, folder->path,
+                                    "cannot write a folder beside %s", folder->path);
+        }
         int error = errno;
         rlhf__free(folder->temporary);
         folder->temporary = NULL;
@@ -230,43 +258,25 @@ static rlhf_status keep_entry(rlhf__folder *folder, const char *name)
     return status;
 }
 
-static rlhf_status keep_others(rlhf__folder *folder)
+static rlhf_status keep_others(rlhf__folder *folder, DIR *old)
 {
     rlhf_status status = RLHF_OK;
-    DIR *dir = opendir(folder->path);
 
-    if (!dir)
-        return errno == ENOENT ? RLHF_OK
-                               : rlhf__fail_errno(errno, folder->path, "cannot list %s",
-                                                  folder->path);
-    for (struct dirent *entry = readdir(dir); entry && status == RLHF_OK;
-         entry = readdir(dir))
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+    for (struct dirent *entry = readdir(old); entry && status == RLHF_OK;
+         entry = readdir(old))
+        if (!is_dots(entry->d_name))
             status = keep_entry(folder, entry->d_name);
-    closedir(dir);
     return status;
 }
 
-/* Subfolders of the old folder (now at `old`) move into the new one (now at `path`). */
-static void move_subfolders(rlhf__folder *folder, const char *old)
+/* Subfolders of the old folder move into the new one. */
+static void move_subfolders(rlhf__folder *folder, DIR *old)
 {
-    DIR *dir = opendir(old);
-
-    for (struct dirent *entry = dir ? readdir(dir) : NULL; entry; entry = readdir(dir)) {
-        char *from = NULL, *to = NULL;
-        struct stat st;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (rlhf__path_join(folder->context, old, entry->d_name, &from) == RLHF_OK &&
-            rlhf__path_join(folder->context, folder->path, entry->d_name, &to) ==
-                RLHF_OK &&
-            lstat(from, &st) == 0 && S_ISDIR(st.st_mode))
-            (void)!rename(from, to);
-        rlhf__free(from);
-        rlhf__free(to);
-    }
-    if (dir)
-        closedir(dir);
+    rewinddir(old);
+    for (struct dirent *entry = readdir(old); entry; entry = readdir(old))
+        if (!is_dots(entry->d_name) && is_folder(dirfd(old), entry->d_name))
+            (void)!renameat(dirfd(old), entry->d_name, dirfd(folder->written),
+                            entry->d_name);
 }
 
 /* Where the kernel or the file system has no exchange: the old folder steps aside
@@ -290,10 +300,9 @@ static rlhf_status swap_by_hand(rlhf__folder *folder)
     return status;
 }
 
-static rlhf_status swap_in(rlhf__folder *folder, bool *out_had_old)
+static rlhf_status swap_in(rlhf__folder *folder)
 {
-    *out_had_old = rlhf__path_exists(folder->path);
-    if (!*out_had_old) {
+    if (!rlhf__path_exists(folder->path)) {
         if (rename(folder->temporary, folder->path))
             return rlhf__fail_errno(errno, folder->path, "cannot create %s",
                                     folder->path);
@@ -307,27 +316,40 @@ static rlhf_status swap_in(rlhf__folder *folder, bool *out_had_old)
     return swap_by_hand(folder);
 }
 
+static rlhf_status sync_written(rlhf__folder *folder)
+{
+    int fd = open(folder->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd >= 0 ? rlhf__sync_and_close(fd, folder->temporary) : RLHF_OK;
+}
+
+/* The old folder is opened before the swap: what is left to do then needs no memory. */
 rlhf_status rlhf__folder_commit(rlhf__folder *folder)
 {
-    bool had_old = false;
-    rlhf_status status = folder->keep_others ? keep_others(folder) : RLHF_OK;
+    DIR *old = opendir(folder->path);
+    rlhf_status status = RLHF_OK;
 
-    if (status == RLHF_OK) {
-        int fd = open(folder->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd >= 0)
-            status = rlhf__sync_and_close(fd, folder->temporary);
-    }
+    if (!old && errno != ENOENT)
+        status = rlhf__fail_errno(errno, folder->path, "cannot list %s", folder->path);
+    if (status == RLHF_OK && old && folder->keep_others)
+        status = keep_others(folder, old);
     if (status == RLHF_OK)
-        status = swap_in(folder, &had_old);
+        status = sync_written(folder);
+    if (status == RLHF_OK)
+        status = swap_in(folder);
     if (status != RLHF_OK) {
+        if (old)
+            closedir(old);
         rlhf__folder_abort(folder);
         return status;
     }
     rlhf__sync_parent(folder->path);
-    if (had_old) {
+    if (old) {
         if (folder->keep_others)
-            move_subfolders(folder, folder->temporary);
-        remove_tree(folder->context, folder->temporary, 0);
+            move_subfolders(folder, old);
+        empty_tree(old, 0);
+        closedir(old);
+        rmdir(folder->temporary);
     }
     free_folder(folder);
     return RLHF_OK;
@@ -337,6 +359,7 @@ void rlhf__folder_abort(rlhf__folder *folder)
 {
     if (!folder)
         return;
-    remove_tree(folder->context, folder->temporary, 0);
+    empty_tree(folder->written, 0);
+    rmdir(folder->temporary);
     free_folder(folder);
 }
