@@ -87,7 +87,11 @@ rlhf_status rlhf__rows_draw(rlhf__rows *rows, rlhf__dataset *dataset, int64_t co
             return RLHF_OK;
         if (status != RLHF_OK)
             return status;
-        RLHF__TRY(rlhf__rows_add(rows, &example));
+        status = rlhf__rows_add(rows, &example);
+        if (status != RLHF_OK) {
+            rlhf__dataset_put_back(dataset, &example);
+            return status;
+        }
     }
     return RLHF_OK;
 }

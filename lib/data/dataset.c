@@ -375,6 +375,16 @@ rlhf_status rlhf__dataset_next(rlhf__dataset *dataset, rlhf_example *out_example
     return RLHF_OK;
 }
 
+void rlhf__dataset_put_back(rlhf__dataset *dataset, const rlhf_example *example)
+{
+    if (!dataset->is_source) {
+        dataset->index--;
+        return;
+    }
+    dataset->returned = *example;
+    dataset->has_returned = true;
+}
+
 rlhf_status rlhf__dataset_rewind(rlhf__dataset *dataset)
 {
     if (dataset->is_source)

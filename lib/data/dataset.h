@@ -45,6 +45,8 @@ typedef struct rlhf__dataset {
     bool is_source;
     rlhf_source_ops source;
     void *user_data;
+    rlhf_example returned; /* of a source: put back, and the next one to come */
+    bool has_returned;
 } rlhf__dataset;
 
 rlhf_status rlhf__dataset_create(rlhf_context *context,
@@ -72,8 +74,11 @@ rlhf_status rlhf__dataset_get_row(rlhf__dataset *dataset, int64_t index,
 /* The next row of the stream; NOT_FOUND after the last epoch. A source's row is checked
  * (ids not negative, lengths in range). On failure the stream is where it was. */
 rlhf_status rlhf__dataset_next(rlhf__dataset *dataset, rlhf_example *out_example);
+/* Undoes the last next, for a row that could not be kept: it is the next one again. */
+void rlhf__dataset_put_back(rlhf__dataset *dataset, const rlhf_example *example);
 rlhf_status rlhf__dataset_rewind(rlhf__dataset *dataset);
-/* At most RLHF_SOURCE_POSITION_MAX bytes; LIMIT if `capacity` is too small. */
+/* At most RLHF_SOURCE_POSITION_MAX bytes; LIMIT if `capacity` is too small; STATE if a row
+ * of a source was put back, since the source is past it. */
 rlhf_status rlhf__dataset_save_position(rlhf__dataset *dataset, void *out_bytes,
                                         size_t capacity, size_t *out_size);
 /* FORMAT: not a position; INVALID_ARG: of other data. */

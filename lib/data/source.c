@@ -64,6 +64,11 @@ rlhf_status rlhf__source_next(rlhf__dataset *dataset, rlhf_example *out_example)
     rlhf_status status;
     char reason[256];
 
+    if (dataset->has_returned) {
+        dataset->has_returned = false;
+        *out_example = dataset->returned;
+        return RLHF_OK;
+    }
     memset(&example, 0, sizeof example);
     example.struct_size = sizeof example;
     status = dataset->source.next(dataset->user_data, &example);
@@ -105,6 +110,9 @@ rlhf_status rlhf__source_save(rlhf__dataset *dataset, void *out_bytes, size_t ca
 
     if (!dataset->source.save)
         return rlhf__fail(RLHF_ERR_UNSUPPORTED, "the source cannot save its position");
+    if (dataset->has_returned)
+        return rlhf__fail(RLHF_ERR_STATE,
+                          "the source is past a row that is not used yet: draw it first");
     memset(bytes, 0, sizeof bytes);
     status = dataset->source.save(dataset->user_data, bytes, room, &size);
     if (status != RLHF_OK)
@@ -129,5 +137,8 @@ rlhf_status rlhf__source_restore(rlhf__dataset *dataset, const void *bytes, size
                           "a position has at most %d bytes, got %zu",
                           RLHF_SOURCE_POSITION_MAX, size);
     status = dataset->source.restore(dataset->user_data, bytes, size);
-    return status == RLHF_OK ? RLHF_OK : callback_failed("restore", status);
+    if (status != RLHF_OK)
+        return callback_failed("restore", status);
+    dataset->has_returned = false;
+    return RLHF_OK;
 }

@@ -48,14 +48,21 @@ static void begin_anew(rlhf__stepper *s)
     rlhf__learner_zero_grads(&s->learner);
 }
 
+/* The position before the step's first row; what was saved holds once a row is drawn, one
+ * that could not be kept too. */
+static void note_position(rlhf__stepper *s)
+{
+    if (s->rows.num_rows == 0 && !s->dataset->has_returned)
+        s->position_status = rlhf__dataset_save_position(
+            s->dataset, s->position, sizeof s->position, &s->position_size);
+}
+
 /* Draws the step's rows (or the rest of them, after a failure) and cuts them. */
 static rlhf_status prepare(rlhf__stepper *s)
 {
     if (s->cut.num_micro > 0)
         return RLHF_OK;
-    if (s->rows.num_rows == 0)
-        s->position_status = rlhf__dataset_save_position(
-            s->dataset, s->position, sizeof s->position, &s->position_size);
+    note_position(s);
     RLHF__TRY(rlhf__rows_draw(&s->rows, s->dataset, s->settings.batch_size));
     return rlhf__rows_cut(&s->rows, s->settings.micro_batch_tokens, false, &s->cut);
 }
@@ -215,10 +222,9 @@ rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset,
 /* The position from which the step that has not been applied drew its rows. */
 static rlhf_status current_position(rlhf__stepper *s)
 {
-    if (s->rows.num_rows == 0)
-        s->position_status = rlhf__dataset_save_position(
-            s->dataset, s->position, sizeof s->position, &s->position_size);
-    else if (s->position_status != RLHF_OK)
+    note_position(s);
+    if (s->position_status != RLHF_OK &&
+        (s->rows.num_rows > 0 || s->dataset->has_returned))
         return rlhf__fail(s->position_status, "the dataset gave no position to save");
     return s->position_status;
 }
