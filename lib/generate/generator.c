@@ -303,6 +303,17 @@ static rlhf_status stream_text(rlhf__generator *g, rlhf__answer *a, int32_t id,
     return RLHF_OK;
 }
 
+/* Room for the text of every token that was picked, so that all are committed or none. */
+static rlhf_status reserve_text(rlhf__generator *g)
+{
+    for (int64_t i = 0; i < g->num_active; i++) {
+        const rlhf__answer *a = &g->answers[g->active[i]];
+        if (a->stream)
+            RLHF__TRY(rlhf__text_stream_reserve(a->stream, a->pending));
+    }
+    return RLHF_OK;
+}
+
 /* Appends the token that was picked and says whether the sequence goes on. */
 static rlhf_status commit(rlhf__generator *g, rlhf__answer *a)
 {
@@ -343,6 +354,7 @@ rlhf_status rlhf__generator_step(rlhf__generator *g, int64_t *out_left)
     if (g->num_active > 0) {
         RLHF__TRY(reserve_caches(g));
         RLHF__TRY(decode_active(g));
+        RLHF__TRY(reserve_text(g));
     }
     for (int64_t i = 0; i < g->num_active; i++) {
         const int64_t index = g->active[i];

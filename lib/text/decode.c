@@ -156,6 +156,17 @@ static int64_t unfinished(const char *text, int64_t size)
     return 0;
 }
 
+rlhf_status rlhf__text_stream_reserve(rlhf__text_stream *stream, int32_t id)
+{
+    rlhf__buffer *held = &stream->held, *given = &stream->given;
+
+    RLHF__TRY(check_id(stream->tokenizer, id));
+    /* A blank before the token, a zero after it. */
+    const int64_t needed = held->size + stream->tokenizer->tokens[id].num_bytes + 2;
+    RLHF__TRY(rlhf__grow(held->context, &held->data, &held->capacity, needed, 1));
+    return rlhf__grow(given->context, &given->data, &given->capacity, needed, 1);
+}
+
 rlhf_status rlhf__text_stream_push(rlhf__text_stream *stream, int32_t id,
                                    const char **out_text, size_t *out_size)
 {

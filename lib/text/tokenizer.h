@@ -79,6 +79,8 @@ rlhf_status rlhf__text_stream_create(rlhf_context *context, rlhf__tokenizer *tok
  * *out_text is the stream's, zero-terminated, valid until the next call. */
 rlhf_status rlhf__text_stream_push(rlhf__text_stream *stream, int32_t id,
                                    const char **out_text, size_t *out_size);
+/* After it the stream takes `id`, and its end after that, without failing. */
+rlhf_status rlhf__text_stream_reserve(rlhf__text_stream *stream, int32_t id);
 void rlhf__text_stream_free(rlhf__text_stream *stream); /* NULL ok */
 
 /* Learning a byte-level BPE: begin, add texts, finish. Merges and ids are those of
