@@ -51,7 +51,7 @@ static rlhf_status visit_chosen(rlhf__feedback *store, visit_fn visit, void *arg
     rlhf_status status;
 
     /* One read transaction: the choices of one instant, whatever other processes do. */
-    RLHF__TRY(rlhf__store_exec(store, "BEGIN"));
+    RLHF__TRY(rlhf__store_begin(store, false));
     status = list_chosen(store, &ids, &count);
     for (int64_t i = 0; i < count && status == RLHF_OK; i++) {
         status = rlhf__feedback_get(store, ids[i], &comparison);

@@ -161,7 +161,7 @@ rlhf_status rlhf__feedback_add(rlhf__feedback *feedback,
     RLHF__TRY(check_comparison(comparison));
     if (answers_equal(comparison))
         return rlhf__fail(RLHF_ERR_EXISTS, "both answers are the same");
-    RLHF__TRY(rlhf__store_begin(feedback));
+    RLHF__TRY(rlhf__store_begin(feedback, true));
     status = begin_insertion(feedback, &to);
     if (status == RLHF_OK)
         status = insert(feedback, &to, comparison);
@@ -201,7 +201,7 @@ rlhf_status rlhf__feedback_add_many(rlhf__feedback *feedback,
     int64_t skipped = 0;
     rlhf_status status;
 
-    RLHF__TRY(rlhf__store_begin(feedback));
+    RLHF__TRY(rlhf__store_begin(feedback, true));
     status = begin_insertion(feedback, &to);
     if (status == RLHF_OK)
         status = insert_all(feedback, &to, comparisons, count, &skipped);
@@ -369,7 +369,7 @@ rlhf_status rlhf__feedback_choose(rlhf__feedback *feedback, int64_t id, int32_t 
                                            "choice must be in [1, 4], got %" PRId32,
                                            choice),
                                 "choice");
-    RLHF__TRY(rlhf__store_begin(feedback));
+    RLHF__TRY(rlhf__store_begin(feedback, true));
     return rlhf__store_end(feedback, choose(feedback, id, choice));
 }
 
@@ -389,7 +389,7 @@ rlhf_status rlhf__feedback_undo(rlhf__feedback *feedback, int64_t *out_id)
     int64_t id = 0;
     rlhf_status status;
 
-    RLHF__TRY(rlhf__store_begin(feedback));
+    RLHF__TRY(rlhf__store_begin(feedback, true));
     status = rlhf__store_end(feedback, undo(feedback, &id));
     if (status == RLHF_OK && out_id)
         *out_id = id;

@@ -87,10 +87,23 @@ rlhf_status rlhf__store_exec(rlhf__feedback *store, const char *sql)
     return rc == SQLITE_OK ? RLHF_OK : rlhf__store_fail(store, rc);
 }
 
+/* A rollback takes memory, and fails where the transaction failed for want of it. It is
+ * made up for before anything else is done or seen. */
+static rlhf_status finish_rollback(rlhf__feedback *store)
+{
+    if (!store->owes_rollback)
+        return RLHF_OK;
+    if (!sqlite3_get_autocommit(store->db))
+        RLHF__TRY(rlhf__store_exec(store, "ROLLBACK"));
+    store->owes_rollback = false;
+    return RLHF_OK;
+}
+
 rlhf_status rlhf__store_prepare(rlhf__feedback *store, const char *sql,
                                 sqlite3_stmt **out_statement)
 {
     *out_statement = NULL;
+    RLHF__TRY(finish_rollback(store));
     const int rc = sqlite3_prepare_v2(store->db, sql, -1, out_statement, NULL);
     return rc == SQLITE_OK ? RLHF_OK : rlhf__store_fail(store, rc);
 }
@@ -123,9 +136,10 @@ rlhf_status rlhf__store_integer(rlhf__feedback *store, const char *sql, int64_t 
     return status;
 }
 
-rlhf_status rlhf__store_begin(rlhf__feedback *store)
+rlhf_status rlhf__store_begin(rlhf__feedback *store, bool writes)
 {
-    return rlhf__store_exec(store, "BEGIN IMMEDIATE");
+    RLHF__TRY(finish_rollback(store));
+    return rlhf__store_exec(store, writes ? "BEGIN IMMEDIATE" : "BEGIN");
 }
 
 rlhf_status rlhf__store_end(rlhf__feedback *store, rlhf_status status)
@@ -133,7 +147,8 @@ rlhf_status rlhf__store_end(rlhf__feedback *store, rlhf_status status)
     if (status == RLHF_OK)
         status = rlhf__store_exec(store, "COMMIT");
     if (status != RLHF_OK && !sqlite3_get_autocommit(store->db))
-        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+        store->owes_rollback =
+            sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK;
     return status;
 }
 
@@ -247,7 +262,7 @@ rlhf_status rlhf__feedback_open(rlhf_context *context, const char *path, uint64_
     if (status == RLHF_OK)
         status = configure(store);
     if (status == RLHF_OK) {
-        status = rlhf__store_begin(store);
+        status = rlhf__store_begin(store, true);
         if (status == RLHF_OK)
             status = rlhf__store_end(store, check_or_create(store));
     }

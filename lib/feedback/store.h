@@ -17,7 +17,8 @@ struct rlhf__feedback {
     char *path;
     uint64_t seed;
     sqlite3 *db;
-    void *row; /* memory of the comparison handed out last */
+    void *row;          /* memory of the comparison handed out last */
+    bool owes_rollback; /* one failed; see store.c */
 };
 
 /* The failure `rc` of SQLite as a status with words; SQLITE_OK is INTERNAL. */
@@ -32,7 +33,8 @@ rlhf_status rlhf__store_step(rlhf__feedback *store, sqlite3_stmt *statement,
 /* First column of the first row; `fallback` where there is none or it is NULL. */
 rlhf_status rlhf__store_integer(rlhf__feedback *store, const char *sql, int64_t fallback,
                                 int64_t *out_value);
-rlhf_status rlhf__store_begin(rlhf__feedback *store); /* takes the write lock */
+/* writes: takes the write lock. */
+rlhf_status rlhf__store_begin(rlhf__feedback *store, bool writes);
 /* Commits if `status` is OK, else rolls back; passes `status` on. */
 rlhf_status rlhf__store_end(rlhf__feedback *store, rlhf_status status);
 
