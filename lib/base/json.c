@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json_check.h"
 
 #define MAX_DEPTH 64
 
@@ -50,10 +51,21 @@ static rlhf_status check_depth(const char *text, int64_t size, const char *file,
     return RLHF_OK;
 }
 
+static bool ran_out_of_memory(const json_error_t *error, const char *text, int64_t size)
+{
+    const enum json_error_code code = json_error_code(error);
+
+    return code == json_error_out_of_memory ||
+           ((code == json_error_unknown || code == json_error_invalid_syntax ||
+             code == json_error_premature_end_of_input) &&
+            rlhf__json_is_well_formed(text, size));
+}
+
 rlhf_status rlhf__json_parse(rlhf_context *context, const char *text, int64_t size,
                              const char *file, int64_t first_line, rlhf__json **out)
 {
-    json_error_t error;
+    json_error_t error = {
+        .text = ""}; /* jansson leaves its code unset where it has no words */
 
     (void)context;
     *out = NULL;
@@ -61,7 +73,7 @@ rlhf_status rlhf__json_parse(rlhf_context *context, const char *text, int64_t si
     json_t *json =
         json_loadb(text, (size_t)size,
                    JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (!json && json_error_code(&error) == json_error_out_of_memory)
+    if (!json && ran_out_of_memory(&error, text, size))
         return rlhf__fail_no_memory((size_t)size);
     if (!json)
         return rlhf__fail_at(RLHF_ERR_FORMAT, file,
@@ -223,17 +235,29 @@ rlhf_status rlhf__json_append(rlhf__json *array, rlhf__json *value)
     return RLHF_OK;
 }
 
+/* jansson overlooks a callback that fails at an object's key: the failure is kept here. */
+typedef struct dump_sink {
+    rlhf__buffer *out;
+    rlhf_status status;
+} dump_sink;
+
 static int append_piece(const char *bytes, size_t size, void *arg)
 {
-    return rlhf__buffer_append(arg, bytes, (int64_t)size) == RLHF_OK ? 0 : -1;
+    dump_sink *sink = arg;
+
+    if (sink->status == RLHF_OK)
+        sink->status = rlhf__buffer_append(sink->out, bytes, (int64_t)size);
+    return sink->status == RLHF_OK ? 0 : -1;
 }
 
 rlhf_status rlhf__json_dump(const rlhf__json *json, int indent, rlhf__buffer *out)
 {
     size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
+    dump_sink sink = {out, RLHF_OK};
 
     flags |= indent > 0 ? JSON_INDENT((size_t)indent) : 0;
-    if (json_dump_callback(of(json), append_piece, out, flags))
+    if (json_dump_callback(of(json), append_piece, &sink, flags) &&
+        sink.status == RLHF_OK)
         return rlhf__fail_no_memory((size_t)out->size);
-    return RLHF_OK;
+    return sink.status;
 }
