@@ -235,7 +235,7 @@ rlhf_status rlhf__json_append(rlhf__json *array, rlhf__json *value)
     return RLHF_OK;
 }
 
-/* jansson overlooks a callback that fails at an object's key: the failure is kept here. */
+/* jansson overlooks a callback that fails at an object's key: the status is kept here. */
 typedef struct dump_sink {
     rlhf__buffer *out;
     rlhf_status status;

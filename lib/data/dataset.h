@@ -77,8 +77,8 @@ rlhf_status rlhf__dataset_next(rlhf__dataset *dataset, rlhf_example *out_example
 /* Undoes the last next, for a row that could not be kept: it is the next one again. */
 void rlhf__dataset_put_back(rlhf__dataset *dataset, const rlhf_example *example);
 rlhf_status rlhf__dataset_rewind(rlhf__dataset *dataset);
-/* At most RLHF_SOURCE_POSITION_MAX bytes; LIMIT if `capacity` is too small; STATE if a row
- * of a source was put back, since the source is past it. */
+/* At most RLHF_SOURCE_POSITION_MAX bytes; LIMIT if `capacity` is too small; STATE if a
+ * row of a source was put back, since the source is past it. */
 rlhf_status rlhf__dataset_save_position(rlhf__dataset *dataset, void *out_bytes,
                                         size_t capacity, size_t *out_size);
 /* FORMAT: not a position; INVALID_ARG: of other data. */
