@@ -58,15 +58,17 @@ rlhf_status rlhf__struct_read(const rlhf__struct_desc *desc, const void *options
 rlhf_status rlhf__field_check(const rlhf__field *field, const void *options);
 const rlhf__field *rlhf__struct_find(const rlhf__struct_desc *desc, const char *name);
 
-/* For structs without a table (vtables, allocator): copies min(theirs, size) bytes, zero tail,
- * UNSUPPORTED if unknown bytes are not zero, INVALID_ARG if smaller than min_size. */
+/* For structs without a table (vtables, allocator): copies min(theirs, size) bytes,
+ * zero tail, UNSUPPORTED if unknown bytes are not zero, INVALID_ARG if smaller than
+ * min_size. */
 rlhf_status rlhf__struct_copy_in(const void *theirs, size_t min_size, size_t size,
                                  void *out, const char *name);
-/* INVALID_ARG unless `theirs` is an output struct whose struct_size was set: before a call does
- * what cannot be undone. */
+/* INVALID_ARG unless `theirs` is an output struct whose struct_size was set: before a call
+ * does what cannot be undone. */
 rlhf_status rlhf__struct_check_out(const void *theirs, const char *name);
-/* Output structs: writes min(theirs' struct_size, size) bytes of `ours`, keeps struct_size;
- * INVALID_ARG if out is NULL or its struct_size < sizeof(size_t). Zeroes a longer tail. */
+/* Output structs: writes min(theirs' struct_size, size) bytes of `ours`, keeps
+ * struct_size; INVALID_ARG if out is NULL or its struct_size < sizeof(size_t). Zeroes
+ * a longer tail. */
 rlhf_status rlhf__struct_copy_out(const void *ours, size_t size, void *theirs,
                                   const char *name);
 

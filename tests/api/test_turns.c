@@ -1,5 +1,5 @@
-/* Every call that changes a trainer takes its turn in the context's queue: from a callback of
- * a call that is under way it is refused, and the trainer stays as it is. And what a call
+/* Every call that changes a trainer takes its turn in the context's queue: from a callback
+ * of a call that is under way it is refused, and the trainer stays as it is. And what a call
  * refuses it refuses before anything has changed. */
 #include <stdbool.h>
 
