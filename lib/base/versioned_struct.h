@@ -63,8 +63,8 @@ const rlhf__field *rlhf__struct_find(const rlhf__struct_desc *desc, const char *
  * min_size. */
 rlhf_status rlhf__struct_copy_in(const void *theirs, size_t min_size, size_t size,
                                  void *out, const char *name);
-/* INVALID_ARG unless `theirs` is an output struct whose struct_size was set: before a call
- * does what cannot be undone. */
+/* INVALID_ARG unless `theirs` is an output struct whose struct_size was set: before a
+ * call does what cannot be undone. */
 rlhf_status rlhf__struct_check_out(const void *theirs, const char *name);
 /* Output structs: writes min(theirs' struct_size, size) bytes of `ours`, keeps
  * struct_size; INVALID_ARG if out is NULL or its struct_size < sizeof(size_t). Zeroes

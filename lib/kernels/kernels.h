@@ -32,7 +32,7 @@ rlhf_status rlhf__kernels_resolve_level(int32_t requested, int32_t *out_level);
 const void *rlhf__kernels_for_level(int32_t level);
 /* What to put into rlhf_context.blis: whether BLIS's micro-kernel serves full tiles.
  * The level's own has the same bits, and serves where it is faster: AVX-512
- * (docs/performance.md). */
+ * (docs/kernels.md). */
 bool rlhf__kernels_use_blis(int32_t level);
 
 /* --- matmul (matmul.c) -------------------------------------------------------------- */

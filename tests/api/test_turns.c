@@ -1,6 +1,6 @@
-/* Every call that changes a trainer takes its turn in the context's queue: from a callback
- * of a call that is under way it is refused, and the trainer stays as it is. And what a call
- * refuses it refuses before anything has changed. */
+/* Every call that changes a trainer takes its turn in the context's queue: from a
+ * callback of a call that is under way it is refused, and the trainer stays as it is. And
+ * what a call refuses it refuses before anything has changed. */
 #include <stdbool.h>
 
 #include "tiny.h"
