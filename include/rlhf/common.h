@@ -5,19 +5,19 @@
  * Unless an entry says more:
  * - A pointer that is not called optional must not be NULL: RLHF_ERR_INVALID_ARG.
  * - Any call may fail with RLHF_ERR_NO_MEMORY. One on a context, or on an object made
- * from one, may fail with RLHF_ERR_STATE in a forked child, and with RLHF_ERR_BUSY when a
- *   callback of that same context makes it. Entries list what else may happen.
- * - A failed call has changed nothing. Outputs hold what they held, but for handles that
- *   were to be made: those are NULL. RLHF_ERR_INTERNAL alone promises nothing.
+ *   from one, may fail with RLHF_ERR_STATE in a forked child, and with RLHF_ERR_BUSY
+ *   when a callback of that same context makes it. Entries list what else may happen.
+ * - A failed call has changed nothing. Outputs hold what they held, but for handles
+ *   that were to be made: those are NULL. RLHF_ERR_INTERNAL alone promises nothing.
  * - A handle in an `out_` parameter is the caller's, to be given to its _free function,
- *   which takes NULL. A pointer that is returned, or that stands in an output struct, is
- *   borrowed; the entry says from whom and for how long.
+ *   which takes NULL. A pointer that is returned, or that stands in an output struct,
+ *   is borrowed; the entry says from whom and for how long.
  * - Handles hold what they need, so they may be freed in any order.
  * - A struct begins with struct_size. Structs that are given (options, tables) get it
- * from their _init function or by sizeof; a struct that is filled in by the library must
- * have it set by sizeof before the call. What an older program's struct lacks has its
- *   default; what a newer one sets and this library does not know is
- * RLHF_ERR_UNSUPPORTED.
+ *   from their _init function or by sizeof; a struct that is filled in by the library
+ *   must have it set by sizeof before the call. What an older program's struct lacks
+ *   has its default; what a newer one sets and this library does not know is
+ *   RLHF_ERR_UNSUPPORTED.
  *
  * @threads Calls on one context, and on the objects made from it, may come from any
  * number of threads: they queue. Entries without @threads are such calls. Freeing an

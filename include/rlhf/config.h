@@ -55,8 +55,8 @@ RLHF_API void rlhf_config_free(rlhf_config *config);
  *                     In an rlhf_ppo_options section the key `preset` is applied first.
  * @param options      That struct, initialised. Texts in it are the config's.
  * @return RLHF_OK; RLHF_ERR_FORMAT (an unknown key, a value of another type or out of
- * range, with bound and value in the text); RLHF_ERR_NOT_FOUND (no such struct);
- *         RLHF_ERR_INVALID_ARG (an empty section, struct_size).
+ *         range, with bound and value in the text); RLHF_ERR_NOT_FOUND (no such
+ *         struct); RLHF_ERR_INVALID_ARG (an empty section, struct_size).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_config_read(rlhf_config *config, const char *section,
@@ -70,7 +70,7 @@ RLHF_API rlhf_status rlhf_config_read(rlhf_config *config, const char *section,
  * @param fallback   Given back where the key is not there or has no value; may be NULL.
  * @param out_value  The config's, or `fallback`.
  * @return RLHF_OK; RLHF_ERR_FORMAT (a section stands there); RLHF_ERR_INVALID_ARG (an
- * empty path).
+ *         empty path).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_config_string(rlhf_config *config, const char *path,
@@ -86,7 +86,7 @@ RLHF_API rlhf_status rlhf_config_string(rlhf_config *config, const char *path,
  * @param max        Greatest value allowed in the file.
  * @param out_value  Written on success.
  * @return RLHF_OK; RLHF_ERR_FORMAT (not an integer, out of range); RLHF_ERR_INVALID_ARG
- * (an empty path).
+ *         (an empty path).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_config_int(rlhf_config *config, const char *path,

@@ -111,7 +111,7 @@ typedef struct rlhf_memory_info {
  * @param options      Written whole.
  * @param struct_size  sizeof(rlhf_context_options).
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (NULL, or a struct_size below the first
- * version's).
+ *         version's).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_context_options_init(rlhf_context_options *options,
@@ -123,8 +123,8 @@ RLHF_API rlhf_status rlhf_context_options_init(rlhf_context_options *options,
  * @param options      NULL: defaults.
  * @param out_context  The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (a field, named with bound and value; a slot of
- * the allocator); RLHF_ERR_NO_MEMORY; RLHF_ERR_UNSUPPORTED (a level that this CPU lacks);
- * RLHF_ERR_IO (the system starts no more threads).
+ *         the allocator); RLHF_ERR_NO_MEMORY; RLHF_ERR_UNSUPPORTED (a level that this
+ *         CPU lacks); RLHF_ERR_IO (the system starts no more threads).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status

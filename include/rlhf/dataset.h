@@ -186,8 +186,8 @@ RLHF_API void rlhf_dataset_free(rlhf_dataset *dataset);
  * @param dataset  In memory, and no row drawn from it yet.
  * @param example  Copied. A prompt's prompt_length may be 0 or num_tokens.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (a length, an id, a prompt that differs between
- * the sides, a margin; named); RLHF_ERR_STATE (rows were drawn); RLHF_ERR_UNSUPPORTED (a
- *         host's source).
+ *         the sides, a margin; named); RLHF_ERR_STATE (rows were drawn);
+ *         RLHF_ERR_UNSUPPORTED (a host's source).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_dataset_append(rlhf_dataset *dataset,
@@ -226,8 +226,8 @@ RLHF_API rlhf_status rlhf_dataset_get_info(const rlhf_dataset *dataset,
  *
  * @param dataset      In memory.
  * @param index        [0, num_rows).
- * @param out_example  In: struct_size set. Out: filled; pointers are the dataset's until
- * its next call.
+ * @param out_example  In: struct_size set. Out: filled; pointers are the dataset's
+ *                     until its next call.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG; RLHF_ERR_UNSUPPORTED (a host's source).
  * @since 0.1
  */
@@ -239,10 +239,10 @@ RLHF_API rlhf_status rlhf_dataset_row(rlhf_dataset *dataset, int64_t index,
  *
  * @param dataset      The dataset.
  * @param out_example  In: struct_size set. Out: filled; pointers are the dataset's, or
- * the host's source's, until its next call.
+ *                     the host's source's, until its next call.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND (after the last epoch, or of a dataset without
- * rows); RLHF_ERR_CALLBACK (the source failed, or its row is refused). On failure the
- *         stream of a dataset in memory is where it was.
+ *         rows); RLHF_ERR_CALLBACK (the source failed, or its row is refused). On
+ *         failure the stream of a dataset in memory is where it was.
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_dataset_next(rlhf_dataset *dataset, rlhf_example *out_example);
@@ -277,9 +277,9 @@ RLHF_API rlhf_status rlhf_dataset_save_position(rlhf_dataset *dataset, void *out
  * @param dataset  The dataset.
  * @param bytes    [size], as they were saved.
  * @param size     Bytes.
- * @return RLHF_OK; RLHF_ERR_FORMAT (not a position); RLHF_ERR_INVALID_ARG (of other rows,
- * or of another order); RLHF_ERR_UNSUPPORTED (a source without `restore`);
- *         RLHF_ERR_CALLBACK.
+ * @return RLHF_OK; RLHF_ERR_FORMAT (not a position); RLHF_ERR_INVALID_ARG (of other
+ *         rows, or of another order); RLHF_ERR_UNSUPPORTED (a source without
+ *         `restore`); RLHF_ERR_CALLBACK.
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_dataset_restore_position(rlhf_dataset *dataset,

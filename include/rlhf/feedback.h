@@ -69,8 +69,8 @@ typedef struct rlhf_feedback_info {
  * @param seed          Of the display order of comparisons added through this handle.
  * @param out_feedback  The caller's.
  * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (it cannot be opened, or is
- * read-only); RLHF_ERR_FORMAT (not such a store, or damaged); RLHF_ERR_UNSUPPORTED
- * (newer); RLHF_ERR_INVALID_ARG (an empty path).
+ *         read-only); RLHF_ERR_FORMAT (not such a store, or damaged);
+ *         RLHF_ERR_UNSUPPORTED (newer); RLHF_ERR_INVALID_ARG (an empty path).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_feedback_open(rlhf_context *context,
@@ -92,7 +92,7 @@ RLHF_API void rlhf_feedback_free(rlhf_feedback *feedback);
  * @param comparison  Copied.
  * @param out_id      Optional: the new comparison's id.
  * @return RLHF_OK; RLHF_ERR_EXISTS (both answers are the same: equal texts, or equal
- * ids); RLHF_ERR_INVALID_ARG (a negative id or count); RLHF_ERR_LIMIT.
+ *         ids); RLHF_ERR_INVALID_ARG (a negative id or count); RLHF_ERR_LIMIT.
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_feedback_add(rlhf_feedback *feedback,
@@ -187,7 +187,7 @@ RLHF_API rlhf_status rlhf_feedback_export(rlhf_feedback *feedback, const char *p
  *
  * @param feedback     The store.
  * @param options      NULL: defaults. Its kind is taken as RLHF_DATASET_PREFERENCE;
- * add_bos and add_eos mean nothing: ids stay as they are.
+ *                     add_bos and add_eos mean nothing: ids stay as they are.
  * @param out_dataset  The caller's; independent of the store.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named).
  * @since 0.1

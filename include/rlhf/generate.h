@@ -101,7 +101,7 @@ rlhf_sampler_create(const rlhf_sampler_options *options, rlhf_sampler **out_samp
  * @param user_data    First argument of its slots; must live until `destroy`.
  * @param out_sampler  The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (`sample` missing; softmax_temperature negative
- * or not finite), and `destroy` is not called then.
+ *         or not finite), and `destroy` is not called then.
  * @threads Any.
  * @since 0.1
  */
@@ -189,7 +189,7 @@ RLHF_API rlhf_status rlhf_generator_options_init(rlhf_generator_options *options
  * @param options        NULL: defaults.
  * @param out_generator  The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; min above max_new_tokens; a
- * stop token outside of the vocabulary; a text callback without a tokenizer).
+ *         stop token outside of the vocabulary; a text callback without a tokenizer).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_generator_create(
@@ -211,11 +211,11 @@ RLHF_API void rlhf_generator_free(rlhf_generator *generator);
  * @param generator     The generator.
  * @param tokens        int32[cu_seqlens[num_seqs]]; copied.
  * @param cu_seqlens    int64[num_seqs + 1], from 0, ascending: no prompt is empty, and
- * each leaves room for a token in the model's context.
+ *                      each leaves room for a token in the model's context.
  * @param num_seqs      >= 1
  * @param sequence_ids  int64[num_seqs], or NULL: 0, 1, 2, ….
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (a prompt or a token, named), and the batch
- * before is still there; after RLHF_ERR_NO_MEMORY there is none.
+ *         before is still there; after RLHF_ERR_NO_MEMORY there is none.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_generator_start(rlhf_generator *generator,
@@ -229,9 +229,9 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_generator_start(rlhf_generator *genera
  *
  * @param generator   After _start; without, there is nothing to do.
  * @param out_active  How many still go on.
- * @return RLHF_OK; RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK (the sampler); RLHF_ERR_NUMERIC
- *         (logits that are not finite). After a failure call again: what was picked is
- * kept, and the answers are those of a run without it.
+ * @return RLHF_OK; RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK (the sampler);
+ *         RLHF_ERR_NUMERIC (logits that are not finite). After a failure call again:
+ *         what was picked is kept, and the answers are those of a run without it.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_generator_step(rlhf_generator *generator,

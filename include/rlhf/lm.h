@@ -81,8 +81,8 @@ RLHF_API rlhf_status rlhf_lm_options_init(rlhf_lm_options *options, size_t struc
  * Makes a trainer. A model has at most one.
  *
  * @param model        Trained in place; kept alive.
- * @param dataset      Of the same context, RLHF_DATASET_TEXT or RLHF_DATASET_COMPLETION;
- * kept alive, drawn from.
+ * @param dataset      Of the same context, RLHF_DATASET_TEXT or
+ *                     RLHF_DATASET_COMPLETION; kept alive, drawn from.
  * @param options      NULL: defaults.
  * @param out_trainer  The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; two
@@ -107,10 +107,10 @@ RLHF_API void rlhf_lm_trainer_free(rlhf_lm_trainer *trainer);
  * @param trainer    The trainer.
  * @param out_stats  Optional. In: struct_size set. Out: the step's.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND (the dataset has ended; a last short step comes
- *         before); RLHF_ERR_NUMERIC (a gradient that is not finite); RLHF_ERR_CANCELLED;
- *         RLHF_ERR_CALLBACK (the source); RLHF_ERR_INVALID_ARG (struct_size; a row with
- * more tokens than the model's context, or one outside of its vocabulary). The weights
- * are then as before the step.
+ *         before); RLHF_ERR_NUMERIC (a gradient that is not finite);
+ *         RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK (the source); RLHF_ERR_INVALID_ARG
+ *         (struct_size; a row with more tokens than the model's context, or one outside
+ *         of its vocabulary). The weights are then as before the step.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_step(rlhf_lm_trainer *trainer,
@@ -121,8 +121,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_step(rlhf_lm_trainer *train
  *
  * @param trainer        The trainer.
  * @param out_remaining  Micro-batches still to come before rlhf_lm_trainer_apply.
- * @return As rlhf_lm_trainer_step; RLHF_ERR_STATE (all are there). After another failure
- * the step begins anew: its micro-batches so far are dropped.
+ * @return As rlhf_lm_trainer_step; RLHF_ERR_STATE (all are there). After another
+ *         failure the step begins anew: its micro-batches so far are dropped.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_accumulate(rlhf_lm_trainer *trainer,
@@ -134,8 +134,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_accumulate(rlhf_lm_trainer 
  * @param trainer    The trainer.
  * @param out_stats  As in rlhf_lm_trainer_step.
  * @return RLHF_OK; RLHF_ERR_STATE (micro-batches are missing); RLHF_ERR_NUMERIC (the
- * gradient is not finite: it is dropped, the step begins anew); RLHF_ERR_INVALID_ARG
- *         (struct_size).
+ *         gradient is not finite: it is dropped, the step begins anew);
+ *         RLHF_ERR_INVALID_ARG (struct_size).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_apply(rlhf_lm_trainer *trainer,
@@ -222,9 +222,9 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_save(rlhf_lm_trainer *train
  * @param trainer  Any; a step under way is dropped.
  * @param path     The folder.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT (damaged, or of
- * another model's shapes); RLHF_ERR_UNSUPPORTED (written by a newer version);
+ *         another model's shapes); RLHF_ERR_UNSUPPORTED (written by a newer version);
  *         RLHF_ERR_INVALID_ARG (another kind of trainer, number of parameters, data or
- * order); RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
+ *         order); RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_resume(rlhf_lm_trainer *trainer,

@@ -132,11 +132,12 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_create(rlhf_context *context,
  * @param context    Its threads, allocator, log and progress ("load").
  * @param path       A folder.
  * @param out_model  The caller's.
- * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT (malformed, a tensor
- *         missing or misshapen, a reward model); RLHF_ERR_UNSUPPORTED (what the network
- *         cannot express); RLHF_ERR_LIMIT; RLHF_ERR_NUMERIC (a value that is not finite);
- *         RLHF_ERR_CANCELLED. Each names file and field. RLHF_ERR_INVALID_ARG (fields of
- * a model_type "rlhf" that contradict each other) names the field.
+ * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT (malformed, a
+ *         tensor missing or misshapen, a reward model); RLHF_ERR_UNSUPPORTED (what the
+ *         network cannot express); RLHF_ERR_LIMIT; RLHF_ERR_NUMERIC (a value that is
+ *         not finite); RLHF_ERR_CANCELLED. Each names file and field.
+ *         RLHF_ERR_INVALID_ARG (fields of a model_type "rlhf" that contradict each
+ *         other) names the field.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_load(rlhf_context *context,
@@ -241,7 +242,7 @@ RLHF_API rlhf_status rlhf_model_parameter_read(rlhf_model *model, const char *na
  * @param values  float32[rows][cols], row-major, each finite.
  * @param count   rows * cols exactly.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG; RLHF_ERR_NUMERIC (a value
- * that is not finite, named).
+ *         that is not finite, named).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_model_parameter_write(rlhf_model *model, const char *name,

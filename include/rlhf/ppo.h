@@ -15,7 +15,8 @@
  * A cancelled or failed call leaves the last optimizer boundary; the same call goes on.
  *
  * @threads As common.h says. Rollouts: their figures (_num_sequences, _get) are read
- * without waiting, so not while another thread is in a call that changes the rollout.
+ *         without waiting, so not while another thread is in a call that changes the
+ *         rollout.
  */
 #ifndef RLHF_PPO_H
 #define RLHF_PPO_H
@@ -286,12 +287,13 @@ RLHF_API rlhf_status rlhf_ppo_options_preset(rlhf_ppo_options *options,
  * @param reference     Frozen; not the policy. NULL: a copy of the policy as it is now.
  * @param reward_model  Frozen; NULL: the host sets scores.
  * @param critic        Trained in place, its scale and offset folded into its head at
- * once; not the reward model. NULL: a copy of the reward model, folded so; without one,
- * the policy's trunk with head 0.
+ *                      once; not the reward model. NULL: a copy of the reward model,
+ *                      folded so; without one, the policy's trunk with head 0.
  * @param options       NULL: defaults.
  * @param out_trainer   The caller's.
- * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option; vocabularies or contexts that differ;
- * one object in two roles); RLHF_ERR_BUSY (policy or critic has a trainer).
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option; vocabularies or contexts that
+ *         differ; one object in two roles); RLHF_ERR_BUSY (policy or critic has a
+ *         trainer).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status
@@ -319,9 +321,9 @@ RLHF_API void rlhf_ppo_trainer_free(rlhf_ppo_trainer *trainer);
  * @param num_seqs    Prompts, at least num_minibatches.
  * @param out_stats   Optional. In: struct_size set. Out: the iteration's.
  * @return RLHF_OK; RLHF_ERR_STATE (no reward model; another rollout's update is under
- * way); RLHF_ERR_INVALID_ARG (a prompt that is empty, or with max_new_tokens over the
- *         context, named, before anything is generated; num_minibatches above num_seqs;
- *         struct_size); RLHF_ERR_NUMERIC; RLHF_ERR_CALLBACK (the sampler);
+ *         way); RLHF_ERR_INVALID_ARG (a prompt that is empty, or with max_new_tokens
+ *         over the context, named, before anything is generated; num_minibatches above
+ *         num_seqs; struct_size); RLHF_ERR_NUMERIC; RLHF_ERR_CALLBACK (the sampler);
  *         RLHF_ERR_CANCELLED. The networks stand at the last optimizer step.
  * @since 0.1
  */
@@ -370,7 +372,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_score(rlhf_ppo_trainer *tr
  *
  * @param trainer  The trainer.
  * @param rollout  Of the trainer's context, with a score or token scores for each
- * sequence.
+ *                 sequence.
  * @return RLHF_OK; RLHF_ERR_STATE (a sequence without a score, named; an update is under
  *         way); RLHF_ERR_INVALID_ARG (an empty rollout; a token, a length, named);
  *         RLHF_ERR_CANCELLED. On failure the rollout has no advantages.
@@ -383,14 +385,14 @@ rlhf_ppo_trainer_advantages(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout);
  * All optimizer steps on a rollout, or what is left of them, then the KL controller.
  *
  * @param trainer    The trainer.
- * @param rollout    With advantages. While its update is under way it cannot be changed,
- * and the trainer keeps it alive.
+ * @param rollout    With advantages. While its update is under way it cannot be
+ *                   changed, and the trainer keeps it alive.
  * @param out_stats  Optional. In: struct_size set. Out: the iteration's.
  * @return RLHF_OK; RLHF_ERR_STATE (no advantages; the update of another rollout, or by
- *         another trainer, is under way); RLHF_ERR_INVALID_ARG (num_minibatches above the
- *         sequences; struct_size); RLHF_ERR_NUMERIC (a gradient that is not finite; it is
- *         dropped); RLHF_ERR_CANCELLED. The same call goes on from the last optimizer
- * step.
+ *         another trainer, is under way); RLHF_ERR_INVALID_ARG (num_minibatches above
+ *         the sequences; struct_size); RLHF_ERR_NUMERIC (a gradient that is not finite;
+ *         it is dropped); RLHF_ERR_CANCELLED. The same call goes on from the last
+ *         optimizer step.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_update(rlhf_ppo_trainer *trainer,
@@ -417,8 +419,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_accumulate(
  *
  * @param trainer    After rlhf_ppo_trainer_accumulate has left no micro-batch.
  * @param out_done   1 after the iteration's last minibatch, else 0.
- * @param out_stats  Optional. In: struct_size set. Out: the iteration's when it is done,
- * else of the steps so far.
+ * @param out_stats  Optional. In: struct_size set. Out: the iteration's when it is
+ *                   done, else of the steps so far.
  * @return RLHF_OK; RLHF_ERR_STATE (not all gradients); RLHF_ERR_NUMERIC (not finite: no
  *         weight changes, and they are dropped); RLHF_ERR_INVALID_ARG (struct_size).
  * @since 0.1
@@ -467,7 +469,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_evaluate(
  *
  * @param trainer  The trainer.
  * @param sampler  Kept alive. One that declares softmax_temperature ==
- * options.temperature, or any with allow_biased_rollout. NULL: the default again.
+ *                 options.temperature, or any with allow_biased_rollout. NULL: the
+ *                 default again.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (another distribution).
  * @since 0.1
  */
@@ -540,7 +543,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_save(rlhf_ppo_trainer *tra
  * @param path         The folder.
  * @param out_rollout  Optional: the rollout whose update was under way, for _update or
  *                     _accumulate, or that a cancelled _step had sampled; the caller's.
- * NULL if there was none.
+ *                     NULL if there was none.
  * @return As rlhf_lm_trainer_resume.
  * @since 0.1
  */
@@ -573,7 +576,7 @@ RLHF_API void rlhf_rollout_free(rlhf_rollout *rollout);
  * @param rollout  Not in the middle of an update.
  * @param input    Copied.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (a field, named); RLHF_ERR_STATE (an update is
- * under way).
+ *         under way).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_rollout_append(rlhf_rollout *rollout,
@@ -592,7 +595,7 @@ RLHF_API int64_t rlhf_rollout_num_sequences(const rlhf_rollout *rollout);
  *
  * @param rollout       The rollout.
  * @param index         [0, rlhf_rollout_num_sequences), in the order of prompts or
- * _append.
+ *                      _append.
  * @param out_sequence  In: struct_size set. Out: filled.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
  * @since 0.1
@@ -635,8 +638,8 @@ RLHF_API rlhf_status rlhf_rollout_set_token_scores(rlhf_rollout *rollout, int64_
  * @param rollout    Unchanged.
  * @param tokenizer  NULL: ids only.
  * @param path       Made if it is not there; its folder must be.
- * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an
- * id that the tokenizer lacks). On failure the file is as it was.
+ * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG
+ *         (an id that the tokenizer lacks). On failure the file is as it was.
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_rollout_write_jsonl(const rlhf_rollout *rollout,

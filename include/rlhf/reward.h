@@ -70,8 +70,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_reward_model_create(
 /**
  * Reads a Hugging Face folder of a …ForSequenceClassification with one label. Its scale
  * is 1, its offset the field `rlhf_score_offset` of config.json (0 if absent), its EOS
- * rule `rlhf_append_eos` ("never" or "if_missing", which also holds where it is absent, as
- * in TRL's reward training) and `rlhf_append_eos_id`.
+ * rule `rlhf_append_eos` ("never" or "if_missing", which also holds where it is absent,
+ * as in TRL's reward training) and `rlhf_append_eos_id`.
  *
  * @param context           As in rlhf_model_load.
  * @param path              A folder.

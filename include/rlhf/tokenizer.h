@@ -4,8 +4,8 @@
  * docs/tokenizer.md says which files are read and what is exact.
  *
  * @threads As common.h says; a tokenizer itself never changes, so what only reads it
- * (encode, decode, ids, sizes) runs on any number of threads at once, beside a call under
- * way, from callbacks, and in a forked child.
+ *         (encode, decode, ids, sizes) runs on any number of threads at once, beside a
+ *         call under way, from callbacks, and in a forked child.
  */
 #ifndef RLHF_TOKENIZER_H
 #define RLHF_TOKENIZER_H
@@ -70,12 +70,12 @@ rlhf_tokenizer_train(rlhf_context *context, const char *const *texts, const size
  * Reads tokenizer.json, and tokenizer_config.json beside it if there is one.
  *
  * @param context        Its allocator and log (a warning for a bos or eos that is no
- * token).
+ *                       token).
  * @param path           A folder, or a file whose name ends in ".json".
  * @param out_tokenizer  The caller's.
- * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT; RLHF_ERR_LIMIT (256
- *         MiB, 2^22 ids); RLHF_ERR_UNSUPPORTED (a component this library lacks). Each
- * names file and field.
+ * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT; RLHF_ERR_LIMIT
+ *         (256 MiB, 2^22 ids); RLHF_ERR_UNSUPPORTED (a component this library lacks).
+ *         Each names file and field.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_tokenizer_load(rlhf_context *context,
@@ -88,8 +88,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_tokenizer_load(rlhf_context *context,
  *
  * @param tokenizer  Unchanged.
  * @param path       A folder, made if it is not there; its parent must be.
- * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND, RLHF_ERR_INVALID_ARG (an empty path).
- * On failure the folder is as it was.
+ * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND, RLHF_ERR_INVALID_ARG (an empty
+ *         path). On failure the folder is as it was.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_tokenizer_save(rlhf_tokenizer *tokenizer,
@@ -171,12 +171,12 @@ RLHF_API rlhf_status rlhf_tokenizer_encode(const rlhf_tokenizer *tokenizer,
  * @param num_ids       >= 0
  * @param skip_special  Not 0: special tokens give no text.
  * @param out_text      [capacity] bytes, zero-terminated where there is room for the
- * zero; NULL with capacity 0 to ask for the size.
+ *                      zero; NULL with capacity 0 to ask for the size.
  * @param capacity      Bytes.
  * @param out_size      Bytes of the whole text without the zero, also with
- * RLHF_ERR_LIMIT.
+ *                      RLHF_ERR_LIMIT.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an id that no token has); RLHF_ERR_LIMIT (more
- * bytes than a capacity that is not 0; no text is written).
+ *         bytes than a capacity that is not 0; no text is written).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer,
@@ -203,11 +203,11 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_text_stream_create(
  * @param stream    The stream.
  * @param id        A token's; -1 ends the text: what is held back comes out as it is, and
  *                  the stream starts afresh.
- * @param out_text  Stream-owned, zero-terminated, valid until the next call; "" if there
- * is nothing to give yet.
+ * @param out_text  Stream-owned, zero-terminated, valid until the next call; "" if
+ *                  there is nothing to give yet.
  * @param out_size  Its bytes, without the zero.
- * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an id that no token has). On failure the stream
- * is as before, the text given last is gone.
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an id that no token has). On failure the
+ *         stream is as before, the text given last is gone.
  * @threads One at a time for each stream.
  * @since 0.1
  */
