@@ -349,8 +349,8 @@ static rlhf_status add_prompt(rlhf__loader *loader, const rlhf__json *row)
     int64_t added;
 
     RLHF__TRY(get_part(loader, row, "prompt", "prompt_ids", prompt));
-    if (!is_there(prompt) && !rlhf__json_is_null(rlhf__json_get(row, "chosen")) &&
-        !rlhf__json_is_null(rlhf__json_get(row, "rejected")))
+    if (!is_there(prompt) && (!rlhf__json_is_null(rlhf__json_get(row, "chosen")) ||
+                              !rlhf__json_is_null(rlhf__json_get(row, "chosen_ids"))))
         RLHF__TRY(get_pair(loader, row, &empty)); /* a pair's implicit prompt */
     else if (!is_there(prompt))
         return missing(loader, row, "prompt");
