@@ -135,7 +135,7 @@ typedef struct piece {
 static rlhf_status store_row(rlhf__dataset *dataset, const piece *pieces, int num_pieces,
                              rlhf__dataset_row row)
 {
-    uint64_t hash = dataset->fingerprint;
+    uint64_t hash = dataset->fingerprint, margin;
     int64_t total = 0;
 
     for (int i = 0; i < num_pieces; i++)
@@ -156,6 +156,9 @@ static rlhf_status store_row(rlhf__dataset *dataset, const piece *pieces, int nu
         hash = (hash ^ (uint32_t)dataset->tokens[row.first + i]) * FNV_PRIME;
     hash = (hash ^ (uint64_t)row.num_tokens) * FNV_PRIME;
     hash = (hash ^ (uint64_t)row.prompt_length) * FNV_PRIME;
+    hash = (hash ^ (uint64_t)row.num_rejected) * FNV_PRIME;
+    memcpy(&margin, &row.margin, sizeof margin);
+    hash = (hash ^ margin) * FNV_PRIME;
     dataset->fingerprint = hash;
     dataset->num_tokens += total;
     dataset->rows[dataset->num_rows++] = row;
@@ -436,10 +439,11 @@ rlhf_status rlhf__dataset_restore_position(rlhf__dataset *dataset, const void *b
                           " rows there, %" PRId64 " here",
                           saved.num_rows, dataset->num_rows);
     if (saved.seed != dataset->options.seed || saved.shuffle != dataset->options.shuffle)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "the position belongs to another order: seed %" PRIu64
-                          " there, %" PRIu64 " here",
-                          saved.seed, dataset->options.seed);
+        return rlhf__fail(
+            RLHF_ERR_INVALID_ARG,
+            "the position belongs to another order: seed %" PRIu64 ", shuffle %" PRId64
+            " there, seed %" PRIu64 ", shuffle %" PRId32 " here",
+            saved.seed, saved.shuffle, dataset->options.seed, dataset->options.shuffle);
     if (saved.epoch < 0 || saved.index < 0 || saved.index > saved.num_rows)
         return rlhf__fail(RLHF_ERR_FORMAT,
                           "a position at row %" PRId64 " of epoch %" PRId64

@@ -36,7 +36,7 @@ typedef struct rlhf__dataset {
     rlhf__dataset_row *rows;
     int64_t num_rows, rows_capacity;
     rlhf_dataset_info info; /* the counters; get_info fills num_rows, num_tokens */
-    uint64_t fingerprint;   /* FNV-1a over ids and lengths: a position fits its data */
+    uint64_t fingerprint;   /* FNV-1a over all of the rows: a position fits its data */
     int64_t *order;         /* the epoch's permutation; NULL: none drawn yet */
     int64_t order_capacity;
     int64_t order_epoch;  /* the epoch that `order` is of; -1: none */
