@@ -1,0 +1,363 @@
+/* The rollout: which distribution answers come from and are recorded under, where they
+ * end, what of them is scored, and which samplers and temperatures are refused. */
+#include "train_support.h"
+
+enum { PROMPTS = 16 };
+
+static int32_t prompts[PROMPTS * 2];
+static int64_t prompt_ends[PROMPTS + 1];
+
+static int setup(void **state)
+{
+    (void)state;
+    for (int32_t i = 0; i < PROMPTS; i++) {
+        prompts[2 * i] = BOS;
+        prompts[2 * i + 1] = 2 + i % 10;
+        prompt_ends[i + 1] = 2 * (i + 1);
+    }
+    return 0;
+}
+
+static rlhf_rollout *roll(ppo_fixture *f)
+{
+    rlhf_rollout *rollout;
+
+    assert_ok(
+        rlhf_ppo_trainer_rollout(f->trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    return rollout;
+}
+
+/* log softmax(logits / tau) of token t of a sequence, `masked` (-1: none) left out. */
+static double logprob_under(rlhf_model *model, const rlhf_rollout_sequence *s, int64_t t,
+                            double temperature, int32_t masked)
+{
+    const int64_t cu_seqlens[2] = {0, s->num_tokens};
+    float logits[MOST_TOKENS * WORDS];
+    double total = 0;
+
+    assert_ok(rlhf_model_logits(model, s->tokens, cu_seqlens, 1, logits));
+    for (int32_t v = 0; v < WORDS; v++)
+        if (v != masked)
+            total += exp((double)logits[(t - 1) * WORDS + v] / temperature);
+    return (double)logits[(t - 1) * WORDS + s->tokens[t]] / temperature - log(total);
+}
+
+/* Weights of the head made larger, so that the distribution is far from uniform. */
+static void sharpen(rlhf_model *model)
+{
+    float values[WORDS * 16];
+
+    assert_ok(rlhf_model_parameter_read(model, "model.embed_tokens.weight", values,
+                                        WORDS * 16));
+    for (int i = 0; i < WORDS * 16; i++)
+        values[i] *= 20;
+    assert_ok(rlhf_model_parameter_write(model, "model.embed_tokens.weight", values,
+                                         WORDS * 16));
+}
+
+/* --- distributions
+ * ------------------------------------------------------------------------- */
+
+static void test_rollout_records_logprobs_at_the_trainers_temperature(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+
+    (void)state;
+    o.temperature = .7;
+    ppo_fixture f = ppo_make(&o, 3);
+    sharpen(f.policy);
+    sharpen(f.reference);
+    rlhf_rollout *rollout = roll(&f);
+    float zeros[PROMPTS] = {0};
+    assert_ok(rlhf_rollout_set_scores(rollout, zeros, PROMPTS));
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    for (int64_t i = 0; i < PROMPTS; i++) {
+        const rlhf_rollout_sequence s = sequence_of(rollout, i);
+        for (int64_t t = s.num_prompt; t < s.num_tokens; t++) {
+            assert_near("log pi", (double)s.logprobs[t],
+                        logprob_under(f.policy, &s, t, .7, -1), 2e-6);
+            assert_near("log pi_ref", (double)s.ref_logprobs[t],
+                        logprob_under(f.reference, &s, t, .7, -1), 2e-6);
+        }
+    }
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+}
+
+/* The stop token is left out of sampler, old, new and reference alike before the minimum.
+ */
+static void test_minimum_length_masks_the_stop_token_for_every_policy(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+    int64_t later_stops = 0;
+    float zeros[PROMPTS] = {0};
+
+    (void)state;
+    o.min_new_tokens = 3;
+    o.max_new_tokens = 12;
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_rollout *rollout = roll(&f);
+    assert_ok(rlhf_rollout_set_scores(rollout, zeros, PROMPTS));
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    for (int64_t i = 0; i < PROMPTS; i++) {
+        const rlhf_rollout_sequence s = sequence_of(rollout, i);
+        assert_true(s.num_actions >= 3);
+        later_stops += s.finish == RLHF_FINISH_STOP;
+        for (int64_t t = s.num_prompt; t < s.num_tokens; t++) {
+            const int32_t masked = t - s.num_prompt < 3 ? EOS : -1;
+            assert_true(s.tokens[t] != masked);
+            assert_near("log pi", (double)s.logprobs[t],
+                        logprob_under(f.policy, &s, t, 1, masked), 2e-6);
+            assert_near("log pi_ref", (double)s.ref_logprobs[t],
+                        logprob_under(f.reference, &s, t, 1, masked), 2e-6);
+        }
+    }
+    assert_true(later_stops > 0);
+    /* The new policy too: the first ratio is 1. */
+    assert_true(train_on(&f, rollout).first_ratio_deviation == 0);
+    ppo_free(&f);
+}
+
+/* --- ends
+ * ---------------------------------------------------------------------------------- */
+
+static void test_stop_token_ends_an_answer(void **state)
+{
+    static const int32_t given[3] = {-1, 9, -2}, stop[3] = {EOS, 9, -1};
+
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        rlhf_ppo_options o = plain_options();
+        int64_t stopped = 0;
+        o.stop_token_id = given[k];
+        ppo_fixture f = ppo_make(&o, 3);
+        rlhf_rollout *rollout = roll(&f);
+        for (int64_t i = 0; i < PROMPTS; i++) {
+            const rlhf_rollout_sequence s = sequence_of(rollout, i);
+            const int ends = s.tokens[s.num_tokens - 1] == stop[k];
+            for (int64_t t = s.num_prompt; t < s.num_tokens - 1; t++)
+                assert_int_not_equal(s.tokens[t], stop[k]);
+            assert_int_equal(s.finish, ends ? RLHF_FINISH_STOP : RLHF_FINISH_LENGTH);
+            assert_int_equal(s.num_actions, s.num_tokens - 2);
+            if (!ends)
+                assert_int_equal(s.num_actions, o.max_new_tokens);
+            stopped += ends;
+        }
+        assert_true(k == 2 ? stopped == 0 : stopped > 0);
+        rlhf_rollout_free(rollout);
+        ppo_free(&f);
+    }
+}
+
+/* Always T actions; the score reads up to the first stop token and lies on the last
+ * action. */
+static void test_training_past_the_stop_token_scores_the_truncated_text(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+    rlhf_context *context = support_context(NULL, 1);
+    ppo_fixture f = {.context = context,
+                     .policy = tiny_model(context, WORDS, CONTEXT, 1)};
+    rlhf_reward_model *reward = tiny_reward_model(context, 4, RLHF_APPEND_EOS_IF_MISSING);
+    int64_t cut = 0;
+
+    (void)state;
+    o.train_past_stop = 1;
+    assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, reward, NULL, &o, &f.trainer));
+    rlhf_rollout *rollout = roll(&f);
+    assert_ok(rlhf_ppo_trainer_score(f.trainer, rollout));
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    for (int64_t i = 0; i < PROMPTS; i++) {
+        const rlhf_rollout_sequence s = sequence_of(rollout, i);
+        int64_t cu_seqlens[2] = {0, s.num_prompt + 1};
+        float score;
+        while (cu_seqlens[1] < s.num_tokens && s.tokens[cu_seqlens[1] - 1] != EOS)
+            cu_seqlens[1]++;
+        const int stops = s.tokens[cu_seqlens[1] - 1] == EOS;
+        assert_ok(rlhf_reward_model_score(reward, s.tokens, cu_seqlens, 1, &score));
+        assert_near("score", s.score, (double)score, 0);
+        assert_int_equal(s.num_actions, o.max_new_tokens);
+        assert_int_equal(s.finish, stops ? RLHF_FINISH_STOP : RLHF_FINISH_LENGTH);
+        for (int64_t t = s.num_prompt; t < s.num_tokens; t++)
+            assert_near("reward", (double)s.rewards[t],
+                        t == s.num_tokens - 1 ? s.score : 0, 0);
+        cut += cu_seqlens[1] < s.num_tokens;
+    }
+    assert_true(cut > 0);
+    rlhf_rollout_free(rollout);
+    rlhf_reward_model_free(reward);
+    ppo_free(&f);
+}
+
+static void test_prompt_that_leaves_no_room_is_refused_before_the_rollout(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+    rlhf_rollout *rollout = NULL;
+
+    (void)state;
+    o.max_new_tokens = CONTEXT - 1;
+    ppo_fixture f = ppo_make(&o, 3);
+    assert_fails(
+        rlhf_ppo_trainer_rollout(f.trainer, prompts, prompt_ends, PROMPTS, &rollout),
+        RLHF_ERR_INVALID_ARG, "prompt 0 has 2 tokens");
+    assert_null(rollout);
+    ppo_free(&f);
+}
+
+/* --- samplers
+ * ------------------------------------------------------------------------------ */
+
+typedef struct picker {
+    int64_t calls;
+} picker;
+
+/* Draws from softmax(logits / .7) by the inverse of its distribution function. */
+static rlhf_status pick(void *user_data, void *state, const rlhf_sample_info *info,
+                        const float *logits, int64_t vocab_size, int32_t *out_token)
+{
+    double total = 0, sum = 0;
+
+    (void)state;
+    ((picker *)user_data)->calls++;
+    for (int64_t v = 0; v < vocab_size; v++)
+        total += exp((double)logits[v] / .7);
+    for (int64_t v = 0; v < vocab_size; v++) {
+        sum += exp((double)logits[v] / .7) / total;
+        *out_token = (int32_t)v;
+        if (info->uniforms[0] < sum)
+            break;
+    }
+    return RLHF_OK;
+}
+
+static rlhf_sampler *library_sampler(double temperature, int32_t top_k, double top_p,
+                                     double min_p)
+{
+    rlhf_sampler_options options;
+    rlhf_sampler *sampler;
+
+    assert_ok(rlhf_sampler_options_init(&options, sizeof options));
+    options.temperature = temperature;
+    options.top_k = top_k;
+    options.top_p = top_p;
+    options.min_p = min_p;
+    assert_ok(rlhf_sampler_create(&options, &sampler));
+    return sampler;
+}
+
+static void test_samplers_of_another_distribution_are_refused(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+
+    (void)state;
+    o.temperature = .7;
+    for (int allow = 0; allow < 2; allow++) {
+        o.allow_biased_rollout = allow;
+        ppo_fixture f = ppo_make(&o, 3);
+        rlhf_sampler *biased[5] = {
+            library_sampler(1, 0, 1, 0),   library_sampler(.7, 3, 1, 0),
+            library_sampler(.7, 0, .9, 0), library_sampler(.7, 0, 1, .1),
+            library_sampler(0, 0, 1, 0),
+        };
+        for (int i = 0; i < 5; i++) {
+            if (allow)
+                assert_ok(rlhf_ppo_trainer_set_sampler(f.trainer, biased[i]));
+            else
+                assert_fails(rlhf_ppo_trainer_set_sampler(f.trainer, biased[i]),
+                             RLHF_ERR_INVALID_ARG, "softmax(logits / 0.7)");
+            rlhf_sampler_free(biased[i]);
+        }
+        rlhf_sampler *same = library_sampler(.7, 0, 1, 0);
+        assert_ok(rlhf_ppo_trainer_set_sampler(f.trainer, same));
+        rlhf_sampler_free(same);
+        assert_ok(rlhf_ppo_trainer_set_sampler(f.trainer, NULL));
+        ppo_free(&f);
+    }
+}
+
+/* A host's sampler that declares the trainer's temperature is used; another is refused.
+ */
+static void test_host_sampler_must_declare_the_trainers_temperature(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+    picker own = {0};
+    rlhf_sampler_ops ops = {.struct_size = sizeof ops, .sample = pick};
+    rlhf_sampler *sampler;
+    int64_t actions = 0;
+
+    (void)state;
+    o.temperature = .7;
+    ppo_fixture f = ppo_make(&o, 3);
+    for (int i = 0; i < 2; i++) {
+        ops.softmax_temperature = i;
+        assert_ok(rlhf_sampler_create_custom(&ops, &own, &sampler));
+        assert_fails(rlhf_ppo_trainer_set_sampler(f.trainer, sampler),
+                     RLHF_ERR_INVALID_ARG, "declared temperature");
+        rlhf_sampler_free(sampler);
+    }
+    ops.softmax_temperature = .7;
+    assert_ok(rlhf_sampler_create_custom(&ops, &own, &sampler));
+    assert_ok(rlhf_ppo_trainer_set_sampler(f.trainer, sampler));
+    rlhf_sampler_free(sampler); /* the trainer keeps it */
+    rlhf_rollout *rollout = roll(&f);
+    for (int64_t i = 0; i < PROMPTS; i++)
+        actions += sequence_of(rollout, i).num_actions;
+    assert_int_equal(own.calls, actions);
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+}
+
+/* --- options
+ * ------------------------------------------------------------------------------- */
+
+static void assert_refused(const rlhf_ppo_options *o, const char *words)
+{
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *policy = tiny_model(context, WORDS, CONTEXT, 1);
+    rlhf_ppo_trainer *trainer;
+
+    assert_fails(rlhf_ppo_trainer_create(policy, NULL, NULL, NULL, o, &trainer),
+                 RLHF_ERR_INVALID_ARG, words);
+    assert_null(trainer);
+    rlhf_model_free(policy);
+    rlhf_context_free(context);
+}
+
+static void test_options_out_of_range_are_refused_by_name(void **state)
+{
+    rlhf_ppo_options o[8];
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        o[i] = plain_options();
+    o[0].temperature = 0;
+    assert_refused(&o[0], "temperature");
+    o[1].temperature = NAN;
+    assert_refused(&o[1], "temperature");
+    o[2].min_new_tokens = 9;
+    assert_refused(&o[2], "min_new_tokens must be <= max_new_tokens (8), got 9");
+    o[3].dual_clip = 1;
+    assert_refused(&o[3], "dual_clip must be 0 or > 1, got 1");
+    o[4].stop_token_id = WORDS;
+    assert_refused(&o[4], "stop_token_id");
+    o[5].gamma = 1.5;
+    assert_refused(&o[5], "gamma");
+    o[6].aggregation = 9;
+    assert_refused(&o[6], "aggregation");
+    o[7].clip_range = 0;
+    assert_refused(&o[7], "clip_range");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rollout_records_logprobs_at_the_trainers_temperature),
+        cmocka_unit_test(test_minimum_length_masks_the_stop_token_for_every_policy),
+        cmocka_unit_test(test_stop_token_ends_an_answer),
+        cmocka_unit_test(test_training_past_the_stop_token_scores_the_truncated_text),
+        cmocka_unit_test(test_prompt_that_leaves_no_room_is_refused_before_the_rollout),
+        cmocka_unit_test(test_samplers_of_another_distribution_are_refused),
+        cmocka_unit_test(test_host_sampler_must_declare_the_trainers_temperature),
+        cmocka_unit_test(test_options_out_of_range_are_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
