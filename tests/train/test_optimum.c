@@ -1,6 +1,6 @@
-/* PPO's unique optimum is pi* ~ pi_ref exp(R / beta): on a bandit and on sequences
- * that can be enumerated the policy has to get there. Fine-tuning has to reach the
- * answer that it is given. */
+/* PPO's unique optimum is pi* ~ pi_ref exp(R / beta): on a bandit and on sequences that
+ * can be enumerated the policy has to get there. Fine-tuning has to reach the answer that
+ * it is given. */
 #include "tiny.h"
 
 #include <math.h>
@@ -122,27 +122,64 @@ static double distance(rlhf_model *policy, rlhf_model *reference, const leaf *le
     return sum / 2;
 }
 
-static void check_optimum(const leaf *leaves, int n, int32_t vocab, int32_t length,
-                          double beta, int64_t iterations)
+/* A policy of which `uniform` says that every token is as likely as any other. */
+static rlhf_model *make_policy(rlhf_context *context, int32_t vocab, int uniform)
 {
-    rlhf_context *context = support_context(NULL, 1);
     rlhf_model_config config = tiny_config(vocab, 8);
-    rlhf_model *policy, *reference;
-    const rlhf_ppo_options options = tree_options(beta, length, iterations);
-    rlhf_ppo_trainer *trainer;
-    rlhf_model *before;
+    float *zeros = calloc((size_t)vocab * 16, sizeof *zeros);
+    rlhf_model *policy;
 
     /* Rotary positions cannot tell BOS BOS from BOS: equal tokens mix to equal values. */
     config.position = RLHF_POSITION_LEARNED;
+    config.num_layers = 1;
+    config.tie_embeddings = 0;
     assert_ok(rlhf_model_create(context, &config, 5, &policy));
+    if (uniform)
+        assert_ok(rlhf_model_parameter_write(policy, "lm_head.weight", zeros,
+                                             (int64_t)vocab * 16));
+    free(zeros);
+    return policy;
+}
+
+/* What PPO maximises: sum p (R - beta log(p / p_ref)); *out_kl is its KL. */
+static double objective(rlhf_model *policy, rlhf_model *reference, const leaf *leaves,
+                        int n, double beta, double *out_kl)
+{
+    double sum = 0;
+
+    *out_kl = 0;
+    for (int i = 0; i < n; i++) {
+        const double p = logprob_of(policy, leaves[i].tokens, leaves[i].count);
+        const double delta = p - logprob_of(reference, leaves[i].tokens, leaves[i].count);
+        sum += exp(p) * leaves[i].score;
+        *out_kl += exp(p) * delta;
+    }
+    return sum - beta * *out_kl;
+}
+
+static void check_optimum(const leaf *leaves, int n, int32_t vocab, int32_t length,
+                          double beta, int64_t iterations, const double published[2])
+{
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *policy = make_policy(context, vocab, published != NULL), *reference,
+               *before;
+    const rlhf_ppo_options options = tree_options(beta, length, iterations);
+    rlhf_ppo_trainer *trainer;
+    double kl;
+
     assert_ok(rlhf_model_clone(policy, &reference));
     assert_ok(rlhf_model_clone(policy, &before));
     assert_ok(rlhf_ppo_trainer_create(policy, reference, NULL, NULL, &options, &trainer));
     const double start = distance(policy, reference, leaves, n, beta);
-    train(trainer, leaves, n, iterations, 512);
+    train(trainer, leaves, n, iterations, 128);
     const double end = distance(policy, reference, leaves, n, beta);
     if (!(end < 0.01) || !(start > 0.1))
         fail_msg("total variation from pi* is %.4f (%.4f before)", end, start);
+    const double reached = objective(policy, reference, leaves, n, beta, &kl);
+    if (published &&
+        !(fabs(reached - published[0]) < 0.002 && fabs(kl - published[1]) < 0.02))
+        fail_msg("objective %.6f, KL %.6f; the optimum has %.6f, %.6f", reached, kl,
+                 published[0], published[1]);
     assert_same_model(reference, before); /* frozen, to the bit */
     rlhf_ppo_trainer_free(trainer);
     rlhf_model_free(before);
@@ -151,12 +188,21 @@ static void check_optimum(const leaf *leaves, int n, int32_t vocab, int32_t leng
     rlhf_context_free(context);
 }
 
-static void test_bandit_reaches_the_closed_form(void **state)
-{
-    const leaf arms[3] = {{{BOS, 0}, 2, 1}, {{BOS, 1}, 2, 0}, {{BOS, 2}, 2, 0}};
+/* Three arms, uniform reference, R = [1, 0, 0]. */
+static const leaf arms[3] = {{{BOS, 0}, 2, 1}, {{BOS, 1}, 2, 0}, {{BOS, 2}, 2, 0}};
 
+/* pi* = [.576117, .211942, .211942] */
+static void test_bandit_reaches_the_closed_form_at_beta_1(void **state)
+{
     (void)state;
-    check_optimum(arms, 3, 3, 1, 0.5, 200);
+    check_optimum(arms, 3, 3, 1, 1, 80, (const double[]){.452832, .123284});
+}
+
+/* pi* = [.786986, .106507, .106507] */
+static void test_bandit_reaches_the_closed_form_at_beta_half(void **state)
+{
+    (void)state;
+    check_optimum(arms, 3, 3, 1, .5, 80, (const double[]){.570466, .433040});
 }
 
 static void test_sequences_reach_the_closed_form(void **state)
@@ -176,7 +222,7 @@ static void test_sequences_reach_the_closed_form(void **state)
     all[m++] = (leaf){{BOS, 0, 3}, 3, 0};
     all[m++] = (leaf){{BOS, 2, 0}, 3, 0};
     all[m++] = (leaf){{BOS, 3, 0}, 3, 0};
-    check_optimum(all, m, 4, 2, 0.5, 300);
+    check_optimum(all, m, 4, 2, 0.5, 120, NULL);
 }
 
 /* One answer for every prompt: its first token and its EOS carry the loss too. */
@@ -229,7 +275,8 @@ static void test_fine_tuning_learns_a_constant_answer_and_its_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bandit_reaches_the_closed_form),
+        cmocka_unit_test(test_bandit_reaches_the_closed_form_at_beta_1),
+        cmocka_unit_test(test_bandit_reaches_the_closed_form_at_beta_half),
         cmocka_unit_test(test_sequences_reach_the_closed_form),
         cmocka_unit_test(test_fine_tuning_learns_a_constant_answer_and_its_end),
     };
