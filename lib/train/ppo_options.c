@@ -190,7 +190,9 @@ static const struct {
 } preset_values[] = {
     {"temperature", {0.7, 1, 0.7, 1}},
     {"max_new_tokens", {24, 256, 53, 256}}, /* assumed: instructgpt, openrlhf */
-    {"min_new_tokens", {16, 0, 0, 0}},      /* assumed: instructgpt */
+    /* assumed: instructgpt. Ziegler et al. only look past earlier stop tokens; here they
+     * are masked. */
+    {"min_new_tokens", {16, 0, 0, 0}},
     {"stop_token_id", {-1, -1, -1, -1}},
     {"train_past_stop", {1, 0, 0, 0}},
     {"allow_biased_rollout", {0, 0, 0, 0}},
@@ -248,6 +250,7 @@ static const struct {
     {"beta1", {0.9, 0.9, 0.9, 0.9}},
     {"beta2", {0.999, 0.95, 0.999, 0.95}},
     {"epsilon", {1e-5, 1e-8, 1e-8, 1e-8}}, /* assumed: instructgpt */
+    /* Ouyang et al. begin at a tenth of the rate, this schedule at 0. */
     {"warmup_iterations", {0, 10, 0, 30}},
     {"total_iterations", {1954, 500, 1954, 1000}}, /* assumed: openrlhf */
     {"value_learning_rate", {1e-5, 9e-6, 3e-6, 9e-6}},
