@@ -74,8 +74,8 @@ static int members(rlhf_ppo_trainer *trainer)
     return set;
 }
 
-static void test_steps_are_epochs_times_minibatches_and_each_sequence_comes_once_an_epoch(
-    void **state)
+static void
+test_each_sequence_comes_once_an_epoch_in_epochs_times_minibatches_steps(void **state)
 {
     rlhf_context *context = support_context(NULL, 1);
     rlhf_model_config config = tiny_config(WORDS, CONTEXT);
@@ -402,7 +402,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
-            test_steps_are_epochs_times_minibatches_and_each_sequence_comes_once_an_epoch),
+            test_each_sequence_comes_once_an_epoch_in_epochs_times_minibatches_steps),
         cmocka_unit_test(test_more_minibatches_than_sequences_are_refused),
         cmocka_unit_test(
             test_first_minibatch_has_ratio_one_and_loss_minus_the_mean_advantage),

@@ -78,6 +78,24 @@ static void test_pairwise_loss_and_gradient(void **state)
          0.09, 1e-12);
 }
 
+/* Only the centering sees a constant that is added to all rewards. */
+static void test_pairwise_loss_ignores_a_constant(void **state)
+{
+    (void)state;
+    for (int i = -3; i <= 3; i++) {
+        const rlhf__pair_loss a = rlhf__reward_pair_loss(i, .5, .25, 0);
+        const rlhf__pair_loss b = rlhf__reward_pair_loss(i + 7, 7.5, .25, 0);
+        near("loss", b.loss, a.loss, 1e-12);
+        near("gradient on chosen", b.dchosen, a.dchosen, 1e-12);
+        near("gradient on rejected", b.drejected, a.drejected, 1e-12);
+        /* c (r+ + r-)^2 grows by c ((s + 14)^2 - s^2) = c (28 s + 196), s = r+ + r-. */
+        near("centering",
+             rlhf__reward_pair_loss(i + 7, 7.5, .25, .01).loss -
+                 rlhf__reward_pair_loss(i, .5, .25, .01).loss,
+             .01 * (28 * (i + .5) + 196), 1e-12);
+    }
+}
+
 /* --- KL ----------------------------------------------------------------------------- */
 
 static void test_kl_estimators(void **state)
@@ -102,6 +120,43 @@ static void test_kl_estimators(void **state)
     near("E k3", expected[RLHF_KL_K3], .130812, 1e-6);
     near("clamp", rlhf__kl_estimate(RLHF_KL_K1, 5, 2), 2, 0);
     near("clamp below", rlhf__kl_estimate(RLHF_KL_K1, -5, 2), -2, 0);
+}
+
+/* A k3 of the wrong sign has another mean. */
+static void test_kl_k3_has_the_sign_of_its_source(void **state)
+{
+    const double delta[2] = {log(.75 / .5), log(.25 / .5)};
+
+    (void)state;
+    near("E k3, sign reversed",
+         .75 * rlhf__kl_estimate(RLHF_KL_K3, -delta[0], 0) +
+             .25 * rlhf__kl_estimate(RLHF_KL_K3, -delta[1], 0),
+         .119188, 1e-6);
+    for (double d = -4; d <= 4; d += .25) {
+        assert_true(rlhf__kl_estimate(RLHF_KL_K2, d, 0) >= 0);
+        assert_true(rlhf__kl_estimate(RLHF_KL_K3, d, 0) >= 0);
+    }
+}
+
+/* k1 in the reward: the expected policy gradient on the logits is the exact gradient of the KL,
+ * +-.205990 for pi = (.75, .25) and a uniform reference. */
+static void test_kl_in_the_reward_has_the_gradient_of_the_exact_kl(void **state)
+{
+    static const double pi[2] = {.75, .25};
+    double gradient[2] = {0, 0};
+    rlhf_ppo_options o;
+
+    (void)state;
+    assert_ok(rlhf_ppo_options_init(&o, sizeof o));
+    for (int a = 0; a < 2; a++) {
+        const double reward = -rlhf__kl_estimate(RLHF_KL_K1, log(pi[a] / .5), 0);
+        const rlhf__policy_loss loss =
+            rlhf__ppo_policy_loss(&o, reward, log(pi[a]), log(pi[a]));
+        for (int v = 0; v < 2; v++)
+            gradient[v] += pi[a] * loss.gradient * ((v == a) - pi[v]);
+    }
+    near("gradient", gradient[0], .205990, 1e-6);
+    near("gradient", gradient[1], -.205990, 1e-6);
 }
 
 static void test_kl_controller(void **state)
@@ -284,7 +339,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logprob_of_known_logits),
         cmocka_unit_test(test_pairwise_loss_and_gradient),
+        cmocka_unit_test(test_pairwise_loss_ignores_a_constant),
         cmocka_unit_test(test_kl_estimators),
+        cmocka_unit_test(test_kl_k3_has_the_sign_of_its_source),
+        cmocka_unit_test(test_kl_in_the_reward_has_the_gradient_of_the_exact_kl),
         cmocka_unit_test(test_kl_controller),
         cmocka_unit_test(test_gae_of_known_rewards),
         cmocka_unit_test(test_whitening),
