@@ -294,9 +294,10 @@ static void test_evaluation_on_held_out_prompts_changes_nothing(void **state)
             rlhf_ppo_trainer_evaluate(b.trainer, held_out, ends, 2, &again, &answers));
         assert_memory_equal(&stats, &again,
                             sizeof stats); /* its own stream, every time */
-        if (remaining > 0)
+        if (remaining == 0)
+            assert_ok(rlhf_ppo_trainer_apply(b.trainer, &done, NULL));
+        if (!done)
             rlhf_rollout_free(answers);
-        assert_ok(rlhf_ppo_trainer_apply(b.trainer, &done, NULL));
     }
     rlhf_rollout_free(rollout);
     assert_same_state(&a, &b);

@@ -290,10 +290,11 @@ static void test_value_loss_of_a_zero_head_is_half_the_mean_square_return(void *
 static rlhf_rollout *begin(ppo_fixture *f, const sample *of, int64_t count)
 {
     rlhf_rollout *rollout = make_rollout(f, of, count, OLD_OF_POLICY, 1);
-    int64_t remaining;
+    int64_t remaining = 1;
 
     assert_ok(rlhf_ppo_trainer_advantages(f->trainer, rollout));
-    assert_ok(rlhf_ppo_trainer_accumulate(f->trainer, rollout, &remaining));
+    while (remaining > 0)
+        assert_ok(rlhf_ppo_trainer_accumulate(f->trainer, rollout, &remaining));
     return rollout;
 }
 

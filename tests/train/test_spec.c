@@ -138,8 +138,8 @@ static void test_kl_k3_has_the_sign_of_its_source(void **state)
     }
 }
 
-/* k1 in the reward: the expected policy gradient on the logits is the exact gradient of the KL,
- * +-.205990 for pi = (.75, .25) and a uniform reference. */
+/* k1 in the reward: the expected policy gradient on the logits is the exact gradient of
+ * the KL, +-.205990 for pi = (.75, .25) and a uniform reference. */
 static void test_kl_in_the_reward_has_the_gradient_of_the_exact_kl(void **state)
 {
     static const double pi[2] = {.75, .25};
