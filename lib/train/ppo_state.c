@@ -1,6 +1,7 @@
-/* A PPO trainer's saved state: both learners, counters, and the rollout in hand with its place
- * in the iteration (docs/formats.md). A rollout is read back through rlhf__rollout_append, so
- * that what a file says is checked as a host's own samples are. */
+/* A PPO trainer's saved state: both learners, counters, and the rollout in hand with
+ * its place in the iteration (docs/formats.md). A rollout is read back through
+ * rlhf__rollout_append, so that what a file says is checked as a host's own samples
+ * are. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -15,7 +16,8 @@ enum { AFTER_VALUE, AFTER_REWARD, AFTER_RETURN, NUM_AFTER };
 enum { FLAG_LOGPROBS = 1, FLAG_TOKEN_SCORES = 2, FLAG_OWN_LOGPROBS = 4, FLAG_AFTER = 8 };
 #define TALLY_COUNT ((int64_t)(sizeof(rlhf__ppo_tally) / sizeof(double)))
 
-/* Doubles are kept as the 64-bit integers of their bits: NaN, "not yet", is one of their values. */
+/* Doubles are kept as the 64-bit integers of their bits: NaN, "not yet", is one of
+ * their values. */
 static int64_t bits_of(double value)
 {
     int64_t bits;
@@ -32,7 +34,7 @@ static double real_of(int64_t bits)
     return value;
 }
 
-/* --- writing ------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------ */
 
 /* Arrays made for the file; the writer borrows them until it commits. */
 typedef struct packed {
@@ -162,7 +164,7 @@ rlhf_status rlhf__ppo_save(rlhf__ppo_trainer *t, const rlhf__rollout *pending,
     return status;
 }
 
-/* --- reading ------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------ */
 
 /* Everything but the weights, read and checked before anything changes. */
 typedef struct counters {

@@ -7,8 +7,8 @@
  *   slot_after_eos_changes_no_action
  * - penalty tests EOS, not the stop id (score): penalty_tests_eos_not_the_stop_token
  * - off-by-ones (score): logits_or_values_off_by_one
- * - ratio is not 1 at the start (policy): ratio_not_one_at_start_by_dropout, _by_positions,
- *   _by_an_unshifted_mask
+ * - ratio is not 1 at the start (policy): ratio_not_one_at_start_by_dropout,
+ *   _by_positions, _by_an_unshifted_mask
  * - positions missing under padding (policy): positions_missing_beside_longer_neighbours
  * - last-token search (score): last_token_search_finds_pads_or_an_early_eos
  * - EOS in training, not in scoring (score): eos_in_training_but_not_in_scoring
@@ -148,7 +148,7 @@ static inline rlhf_ppo_options plain_options(int32_t new_tokens)
     return o;
 }
 
-/* --- a sampler that plays a script --------------------------------------------------- */
+/* --- a sampler that plays a script -------------------------------------------------- */
 
 typedef struct script {
     const int32_t (*tokens)[8]; /* answers by sequence id */
@@ -178,7 +178,7 @@ static inline rlhf_sampler *script_sampler(script *own)
     return sampler;
 }
 
-/* --- rollouts of a host's own -------------------------------------------------------- */
+/* --- rollouts of a host's own ------------------------------------------------------- */
 
 static inline rlhf_rollout *empty_rollout(rlhf_context *context)
 {

@@ -1,8 +1,8 @@
-/* Pitfalls on record around KL and the figures of an iteration: signs, estimators, prompts and
- * pads counted in. The table in pitfalls.h says which test is whose. */
+/* Pitfalls on record around KL and the figures of an iteration: signs, estimators,
+ * prompts and pads counted in. The table in pitfalls.h says which test is whose. */
 #include "pitfalls.h"
 
-/* --- KL ------------------------------------------------------------------------------ */
+/* --- KL ----------------------------------------------------------------------------- */
 
 enum { ARMS = 4, SAMPLES = 1024 };
 static const double arms[ARMS] = {.1, .6, .2, .1}, even[ARMS] = {.25, .25, .25, .25};
@@ -183,7 +183,7 @@ static void test_pitfall_kl_includes_the_prompt(void **state)
     free_coin(&c);
 }
 
-/* --- figures over ragged answers ----------------------------------------------------- */
+/* --- figures over ragged answers ---------------------------------------------------- */
 
 /* Answers of 1 to 7 tokens whose old log-probs lie `lag` below the policy's. */
 static rlhf_rollout *lagging_answers(rlhf_context *context, const double *p, double lag)

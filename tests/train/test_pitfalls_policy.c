@@ -1,11 +1,11 @@
-/* Pitfalls on record around the policy: log-probabilities that differ between rollout and
- * update, between a batch and one alone, between what is drawn and what is recorded. The table in
- * pitfalls.h says which test is whose. */
+/* Pitfalls on record around the policy: log-probabilities that differ between rollout
+ * and update, between a batch and one alone, between what is drawn and what is
+ * recorded. The table in pitfalls.h says which test is whose. */
 #include "pitfalls.h"
 
 #include "test_files.h"
 
-/* --- the ratio at the start ---------------------------------------------------------- */
+/* --- the ratio at the start --------------------------------------------------------- */
 
 enum { PROMPTS = 5 };
 static const int64_t prompt_lengths[PROMPTS] = {1, 7, 2, 11, 4};
@@ -166,7 +166,7 @@ static void test_pitfall_ratio_not_one_at_start_by_an_unshifted_mask(void **stat
     rlhf_context_free(context);
 }
 
-/* --- neighbours ---------------------------------------------------------------------- */
+/* --- neighbours --------------------------------------------------------------------- */
 
 /* Sequence `index` of `batch` has the figures of the only one of `alone`. */
 static void assert_same_figures(const rlhf_rollout *batch, int64_t index,
@@ -282,7 +282,7 @@ static void test_pitfall_batched_generation_differs_from_one_by_one(void **state
     rlhf_context_free(context);
 }
 
-/* --- what is recorded ---------------------------------------------------------------- */
+/* --- what is recorded --------------------------------------------------------------- */
 
 static rlhf_sampler *cut_sampler(int32_t top_k)
 {

@@ -30,7 +30,7 @@ static void free_rig(rig *r)
     rlhf_context_free(r->context);
 }
 
-/* --- where the score stands ---------------------------------------------------------- */
+/* --- where the score stands --------------------------------------------------------- */
 
 enum { SHORT_T = 4 };
 
@@ -176,7 +176,7 @@ static void test_pitfall_logits_or_values_off_by_one(void **state)
     free_rig(&r);
 }
 
-/* --- what the score reads ------------------------------------------------------------ */
+/* --- what the score reads ----------------------------------------------------------- */
 
 static rlhf_model *padded_model(rlhf_context *context)
 {
@@ -235,7 +235,7 @@ static void test_pitfall_last_token_search_finds_pads_or_an_early_eos(void **sta
     rlhf_context_free(context);
 }
 
-/* --- one rule for EOS ---------------------------------------------------------------- */
+/* --- one rule for EOS --------------------------------------------------------------- */
 
 static const int32_t chosen_rows[3][5] = {
     {BOS, 3, 4, 5, 2}, {BOS, 6, 2, EOS}, {BOS, 7, 7, 3}};
@@ -330,7 +330,7 @@ static void test_pitfall_eos_in_training_but_not_in_scoring(void **state)
     rlhf_context_free(context);
 }
 
-/* --- which tokens count -------------------------------------------------------------- */
+/* --- which tokens count ------------------------------------------------------------- */
 
 /* Ids equal to EOS and to the pad token, in the prompt and in the middle of the answer,
  * are tokens as any other: the prompt is masked by its length, the answer trained on by

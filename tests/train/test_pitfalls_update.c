@@ -3,7 +3,7 @@
  * says which test is whose. */
 #include "pitfalls.h"
 
-/* --- steps --------------------------------------------------------------------------- */
+/* --- steps -------------------------------------------------------------------------- */
 
 enum { SEQUENCES = 7 };
 
@@ -90,7 +90,7 @@ static void test_pitfall_num_minibatches_has_no_effect_on_steps(void **state)
     check_steps(3, SEQUENCES);
 }
 
-/* --- whitening ----------------------------------------------------------------------- */
+/* --- whitening ---------------------------------------------------------------------- */
 
 /* Ragged answers with a score at every action: 1, 2, …, 7 over all. */
 static rlhf_rollout *numbered_answers(rlhf_context *context)
@@ -213,7 +213,7 @@ static void test_pitfall_whitening_one_token_divides_by_zero(void **state)
     rlhf_context_free(context);
 }
 
-/* --- several turns ------------------------------------------------------------------- */
+/* --- several turns ------------------------------------------------------------------ */
 
 /* Five actions in three spans, a tool's tokens between them: GAE goes from action to
  * action, as if the tool's tokens were not there; they have no reward, value, advantage
@@ -265,7 +265,7 @@ static void test_pitfall_gae_across_masked_tool_tokens(void **state)
     rlhf_context_free(context);
 }
 
-/* --- accumulation -------------------------------------------------------------------- */
+/* --- accumulation ------------------------------------------------------------------- */
 
 /* A long row and short ones: a mean of micro-batch means would weigh the short ones'
  * tokens three and more times as much. */
