@@ -106,8 +106,8 @@ def assumed_in_code(root):
                                                   flags=re.S).group(1))
     table = re.search(r"preset_values\[\] = \{(.*?)\n\};", code, flags=re.S).group(1)
     marks = {}
-    row = (r"(?:^[ \t]*/\*(?P<above>[^*]*)\*/\n)?[ \t]*\{\"(?P<name>\w+)\",\s*\{[^}]*\}\},"
-           r"[ \t]*(?:/\*(?P<behind>[^*]*)\*/)?")
+    row = (r"(?:^[ \t]*/\*(?P<above>(?:[^*]|\*(?!/))*)\*/\n)?"
+           r"[ \t]*\{\"(?P<name>\w+)\",\s*\{[^}]*\}\},[ \t]*(?:/\*(?P<behind>[^*]*)\*/)?")
     for match in re.finditer(row, table, flags=re.M):
         words = f"{match.group('above') or ''} {match.group('behind') or ''}"
         if "assumed" in words:
