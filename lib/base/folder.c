@@ -223,60 +223,98 @@ rlhf_status rlhf__folder_write(rlhf__folder *folder, const char *name, const voi
     return rlhf__stream_close(stream);
 }
 
-static rlhf_status copy_file(rlhf_context *context, const char *from,
-                             rlhf__folder *folder, const char *name)
+static rlhf_status copy_file(rlhf_context *context, const char *from, const char *to)
 {
     char *data = NULL;
     int64_t size = 0;
 
     RLHF__TRY(rlhf__file_read(context, from, INT64_MAX / 4, &data, &size));
-    rlhf_status status = rlhf__folder_write(folder, name, data, size);
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    rlhf_status status =
+        fd < 0 ? rlhf__fail_errno(errno, to, "cannot create %s", to) : RLHF_OK;
+    if (status == RLHF_OK) {
+        status = rlhf__write_all(fd, to, data, size);
+        rlhf_status closed = rlhf__sync_and_close(fd, to);
+        if (status == RLHF_OK)
+            status = closed;
+    }
     rlhf__free(data);
     return status;
 }
 
-/* One entry of the old folder that the new one lacks: linked, or else copied. */
-static rlhf_status keep_entry(rlhf__folder *folder, const char *name)
+static rlhf_status copy_link(const char *from, const char *to)
 {
-    char *from = NULL, *to = NULL;
+    char target[4096];
+    ssize_t size = readlink(from, target, sizeof target - 1);
+
+    if (size >= 0) {
+        target[size] = '\0';
+        if (symlink(target, to) == 0)
+            return RLHF_OK;
+    }
+    return rlhf__fail_errno(errno, from, "cannot keep %s", from);
+}
+
+static rlhf_status keep_entries(rlhf__folder *folder, const char *from, const char *to,
+                                int depth);
+
+/* A subfolder becomes a tree of links: the old one stays whole until the new one stands. */
+static rlhf_status keep_subfolder(rlhf__folder *folder, const char *from, const char *to,
+                                  int depth)
+{
+    if (depth == MAX_REMOVE_DEPTH)
+        return rlhf__fail_at(RLHF_ERR_LIMIT, from, 0, 0, NULL,
+                             "folders lie deeper in each other than %d",
+                             MAX_REMOVE_DEPTH);
+    if (mkdir(to, 0777))
+        return rlhf__fail_errno(errno, from, "cannot keep %s", from);
+    return keep_entries(folder, from, to, depth);
+}
+
+/* One entry of the old folder that the new one lacks: linked, or else copied. */
+static rlhf_status keep_entry(rlhf__folder *folder, const char *from, const char *to,
+                              int depth)
+{
     struct stat st;
 
-    if (folder->drop && folder->drop(name))
+    if (lstat(to, &st) == 0 || lstat(from, &st) != 0)
         return RLHF_OK;
-    rlhf_status status = rlhf__path_join(folder->context, folder->path, name, &from);
-    if (status == RLHF_OK)
-        status = rlhf__path_join(folder->context, folder->temporary, name, &to);
-    if (status == RLHF_OK && lstat(to, &st) != 0 && lstat(from, &st) == 0) {
-        if (S_ISDIR(st.st_mode)) {
-            /* Moved at commit, once the new folder stands. */
-        } else if (link(from, to) != 0 && S_ISREG(st.st_mode)) {
-            status = copy_file(folder->context, from, folder, name);
-        }
-    }
-    rlhf__free(from);
-    rlhf__free(to);
-    return status;
+    if (S_ISDIR(st.st_mode))
+        return keep_subfolder(folder, from, to, depth + 1);
+    if (link(from, to) == 0)
+        return RLHF_OK;
+    if (S_ISREG(st.st_mode))
+        return copy_file(folder->context, from, to);
+    if (S_ISLNK(st.st_mode))
+        return copy_link(from, to);
+    return rlhf__fail_errno(errno, from, "cannot keep %s", from);
 }
 
-static rlhf_status keep_others(rlhf__folder *folder, DIR *old)
+static rlhf_status keep_entries(rlhf__folder *folder, const char *from, const char *to,
+                                int depth)
 {
     rlhf_status status = RLHF_OK;
+    DIR *dir = opendir(from);
 
-    for (struct dirent *entry = readdir(old); entry && status == RLHF_OK;
-         entry = readdir(old))
-        if (!is_dots(entry->d_name))
-            status = keep_entry(folder, entry->d_name);
+    if (!dir)
+        return errno == ENOENT ? RLHF_OK
+                               : rlhf__fail_errno(errno, from, "cannot list %s", from);
+    for (struct dirent *entry = readdir(dir); entry && status == RLHF_OK;
+         entry = readdir(dir)) {
+        char *old = NULL, *kept = NULL;
+        if (is_dots(entry->d_name) ||
+            (depth == 0 && folder->drop && folder->drop(entry->d_name)))
+            continue;
+        status = rlhf__path_join(folder->context, from, entry->d_name, &old);
+        if (status == RLHF_OK)
+            status = rlhf__path_join(folder->context, to, entry->d_name, &kept);
+        if (status == RLHF_OK)
+            status = keep_entry(folder, old, kept, depth);
+        rlhf__free(old);
+        rlhf__free(kept);
+    }
+    closedir(dir);
     return status;
-}
-
-/* Subfolders of the old folder move into the new one. */
-static void move_subfolders(rlhf__folder *folder, DIR *old)
-{
-    rewinddir(old);
-    for (struct dirent *entry = readdir(old); entry; entry = readdir(old))
-        if (!is_dots(entry->d_name) && is_folder(dirfd(old), entry->d_name))
-            (void)!renameat(dirfd(old), entry->d_name, dirfd(folder->written),
-                            entry->d_name);
 }
 
 /* Where the kernel or the file system has no exchange: the old folder steps aside
@@ -332,7 +370,7 @@ rlhf_status rlhf__folder_commit(rlhf__folder *folder)
     if (!old && errno != ENOENT)
         status = rlhf__fail_errno(errno, folder->path, "cannot list %s", folder->path);
     if (status == RLHF_OK && old && folder->keep_others)
-        status = keep_others(folder, old);
+        status = keep_entries(folder, folder->path, folder->temporary, 0);
     if (status == RLHF_OK)
         status = sync_written(folder);
     if (status == RLHF_OK)
@@ -345,8 +383,6 @@ rlhf_status rlhf__folder_commit(rlhf__folder *folder)
     }
     rlhf__sync_parent(folder->path);
     if (old) {
-        if (folder->keep_others)
-            move_subfolders(folder, old);
         empty_tree(old, 0);
         closedir(old);
         rmdir(folder->temporary);
