@@ -145,9 +145,12 @@ static rlhf_status split(rlhf_dataset *dataset, int64_t held_out, uint64_t seed,
 rlhf_status rlhf_dataset_split(rlhf_dataset *dataset, int64_t held_out, uint64_t seed,
                                rlhf_dataset **out_train, rlhf_dataset **out_held_out)
 {
+    if (out_train)
+        *out_train = NULL;
+    if (out_held_out)
+        *out_held_out = NULL;
     RLHF__REQUIRE(out_train);
     RLHF__REQUIRE(out_held_out);
-    *out_train = *out_held_out = NULL;
     RLHF__REQUIRE(dataset);
     RLHF__ENTER_AND_RETURN(dataset->handle.context,
                            split(dataset, held_out, seed, out_train, out_held_out));
