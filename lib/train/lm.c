@@ -49,6 +49,20 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
     return RLHF_OK;
 }
 
+/* A row's last token is a target and no input: the batch's own check misses it. */
+static rlhf_status check_targets(const rlhf__transformer *net, const inputs *in)
+{
+    const int32_t vocab = net->config.vocab_size;
+
+    for (int64_t i = 0; i < in->num_targets; i++)
+        if (in->targets[i] < 0 || in->targets[i] >= vocab)
+            return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                              "target %" PRId64 " must be in [0, %" PRId32
+                              "), got %" PRId32,
+                              i, vocab, in->targets[i]);
+    return RLHF_OK;
+}
+
 /* The step's loss is a plain sum: d loss / d logprob = -1; apply divides by the
  * targets. */
 static rlhf_status sum_loss(void *arg, int64_t first, int64_t count, const float *logprob,
@@ -78,6 +92,7 @@ static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
     RLHF__TRY(
         rlhf__arena_alloc(tape->arena, in.num_targets, sizeof *logprobs, &logprobs));
     RLHF__TRY(rlhf__batch_check(t->net, &in.batch));
+    RLHF__TRY(check_targets(t->net, &in));
     RLHF__TRY(rlhf__transformer_forward(t->net, tape, &in.batch, &hidden));
     if (in.num_targets < hidden->rows) /* else every row is asked for, in its order */
         RLHF__TRY(rlhf__op_gather_rows(tape, hidden, in.rows, in.num_targets, &hidden));
