@@ -340,6 +340,17 @@ static rlhf_status commit(rlhf__generator *g, rlhf__answer *a)
     return RLHF_OK;
 }
 
+/* Keys and values of weights that were since written over are of no use: the sequences
+ * that go on are read again from their first token. */
+static void follow_weights(rlhf__generator *g)
+{
+    const uint64_t version = g->net->params.version;
+
+    for (int64_t i = 0; i < g->num_active && version != g->weights_version; i++)
+        g->slots[g->answers[g->active[i]].slot].length = 0;
+    g->weights_version = version;
+}
+
 rlhf_status rlhf__generator_step(rlhf__generator *g, int64_t *out_left)
 {
     const int64_t left = g->num_active + g->num_answers - g->next_waiting;
@@ -352,6 +363,7 @@ rlhf_status rlhf__generator_step(rlhf__generator *g, int64_t *out_left)
     while (g->num_free > 0 && g->next_waiting < g->num_answers)
         RLHF__TRY(admit(g));
     if (g->num_active > 0) {
+        follow_weights(g);
         RLHF__TRY(reserve_caches(g));
         RLHF__TRY(decode_active(g));
         RLHF__TRY(reserve_text(g));

@@ -70,6 +70,7 @@ typedef struct rlhf__generator {
     int64_t todo_capacity;
     int64_t next_waiting;     /* first answer that has not begun */
     int64_t cache_capacity;   /* tokens, of every slot in use */
+    uint64_t weights_version; /* of the weights that the caches are of */
     int64_t longest_possible; /* tokens of the longest answer that can come */
 } rlhf__generator;
 
