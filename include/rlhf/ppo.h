@@ -108,16 +108,17 @@ typedef struct rlhf_ppo_options {
     double score_clip;        /**< |score| <= this after normalising; 0: off. */
     double length_penalty;    /**< Subtracted from the score for each answer token. */
     /* Reward */
-    double kl_coef;            /**< beta >= 0, at the start. */
-    double kl_target;          /**< Adaptive KL (Ziegler et al. 2.2), nats a sequence;
+    double kl_coef;         /**< beta >= 0, at the start. */
+    double kl_target;       /**< Adaptive KL (Ziegler et al. 2.2), nats a sequence;
                                     0: fixed. */
-    double kl_horizon;         /**< Of the adaptive controller, episodes > 0. */
-    double kl_clamp;           /**< Each token's estimate to +-this; 0: off. */
-    double max_rollout_kl;     /**< Mean nats a sequence; a rollout above it leaves the
+    double kl_horizon;      /**< Of the adaptive controller, episodes > 0; with a target
+                                    over a fifth of a rollout's, or beta could reach 0. */
+    double kl_clamp;        /**< Each token's estimate to +-this; 0: off. */
+    double max_rollout_kl;  /**< Mean nats a sequence; a rollout above it leaves the
                                     policy as it is (stats.policy_skipped). 0: off. */
-    int32_t kl_estimator;      /**< An rlhf_kl_estimator. */
-    int32_t score_slot;        /**< An rlhf_score_slot. */
-    int32_t whiten_rewards;    /**< 0 or 1: scale to variance 1, mean kept. */
+    int32_t kl_estimator;   /**< An rlhf_kl_estimator. */
+    int32_t score_slot;     /**< An rlhf_score_slot. */
+    int32_t whiten_rewards; /**< 0 or 1: scale to variance 1, mean kept. */
     int32_t whiten_advantages; /**< 0 or 1: mean 0, variance 1. */
     int32_t whiten_variance;   /**< An rlhf_variance, of both. */
     int32_t whiten_scope;      /**< An rlhf_whiten_scope, of advantages. */
@@ -150,13 +151,14 @@ typedef struct rlhf_ppo_options {
     double beta1;              /**< [0, 1) */
     double beta2;              /**< [0, 1) */
     double epsilon;            /**< > 0 */
-    int64_t warmup_iterations; /**< Linear from 0, >= 0. */
+    int64_t warmup_iterations; /**< n >= 0: iteration i < n, from 0, has (i + 1) / n of
+                                    the rate. */
     int64_t total_iterations;  /**< >= 1 */
     /* Critic optimizer; beta1, beta2, epsilon, weight_decay are shared. */
     double value_learning_rate;      /**< >= 0 */
     double value_final_lr_ratio;     /**< [0, 1] */
     double value_max_grad_norm;      /**< 0: off. */
-    int64_t value_warmup_iterations; /**< >= 0 */
+    int64_t value_warmup_iterations; /**< As warmup_iterations. */
     int32_t schedule;                /**< An rlhf_schedule. */
     int32_t value_schedule;          /**< An rlhf_schedule. */
 } rlhf_ppo_options;

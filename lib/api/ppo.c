@@ -240,7 +240,7 @@ static rlhf_status step(rlhf_ppo_trainer *trainer, const int32_t *tokens,
         return rlhf__fail(RLHF_ERR_STATE,
                           "a whole iteration needs a reward model; without "
                           "one call its parts and set the scores");
-    RLHF__TRY(rlhf__ppo_check_minibatches(trainer->core, num_seqs));
+    RLHF__TRY(rlhf__ppo_check_episodes(trainer->core, num_seqs));
     RLHF__TRY(prepare_rollout(trainer, tokens, cu_seqlens, num_seqs));
     rlhf__rollout *rollout = trainer->active->core;
     if (!trainer->core->rollout) {

@@ -143,6 +143,9 @@ rlhf_status rlhf__ppo_logprobs(rlhf__ppo_trainer *trainer, rlhf__transformer *ne
 
 /* --- ppo_advantages.c --------------------------------------------------------------- */
 
+/* Every sequence has a score, and the policy can read it. */
+rlhf_status rlhf__ppo_check_sequences(const rlhf__ppo_trainer *trainer,
+                                      const rlhf__rollout *rollout);
 rlhf_status rlhf__ppo_advantages(rlhf__ppo_trainer *trainer, rlhf__rollout *rollout);
 /* Sum of Delta per episode, from log-probs and reference log-probs. */
 void rlhf__ppo_sum_kl(rlhf__rollout *rollout, const float *ref_logprobs);
@@ -161,9 +164,10 @@ rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *trainer, bool *out_done,
                             rlhf_ppo_stats *out_stats);
 rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *trainer, rlhf__rollout *rollout,
                              rlhf_ppo_stats *out_stats);
-/* INVALID_ARG where a rollout of so many sequences has too few for its minibatches. */
-rlhf_status rlhf__ppo_check_minibatches(const rlhf__ppo_trainer *trainer,
-                                        int64_t num_episodes);
+/* INVALID_ARG where a rollout of so many sequences has too few for its minibatches, or
+ * too many for the KL controller's horizon. */
+rlhf_status rlhf__ppo_check_episodes(const rlhf__ppo_trainer *trainer,
+                                     int64_t num_episodes);
 /* The permutation of the epoch under way. */
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *trainer, const rlhf__rollout *rollout);
 

@@ -13,7 +13,7 @@
 
 /* --- networks ----------------------------------------------------------------------- */
 
-static rlhf_status check_sequences(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
+rlhf_status rlhf__ppo_check_sequences(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {
     for (int64_t i = 0; i < r->num_episodes; i++) {
         const rlhf__episode *e = &r->episodes[i];
@@ -304,7 +304,7 @@ rlhf_status rlhf__ppo_advantages(rlhf__ppo_trainer *t, rlhf__rollout *r)
         return rlhf__fail(RLHF_ERR_STATE, "the rollout is in the middle of an update");
     if (r->num_episodes == 0)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "the rollout is empty");
-    RLHF__TRY(check_sequences(t, r));
+    RLHF__TRY(rlhf__ppo_check_sequences(t, r));
     RLHF__TRY(rlhf__rollout_reserve_estimates(r));
     for (int64_t i = 0; i < r->num_episodes; i++)
         r->episodes[i].has_after = t->options.score_slot == RLHF_SCORE_AFTER_LAST &&

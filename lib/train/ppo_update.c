@@ -257,13 +257,18 @@ rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
     return RLHF_OK;
 }
 
-rlhf_status rlhf__ppo_check_minibatches(const rlhf__ppo_trainer *t, int64_t num_episodes)
+rlhf_status rlhf__ppo_check_episodes(const rlhf__ppo_trainer *t, int64_t num_episodes)
 {
     if (t->options.num_minibatches > num_episodes)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "num_minibatches must be at most the %" PRId64
                           " sequences, got %" PRId32,
                           num_episodes, t->options.num_minibatches);
+    if (t->options.kl_target > 0.0 && 0.2 * (double)num_episodes >= t->options.kl_horizon)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "kl_horizon must be over a fifth of the %" PRId64
+                          " sequences, or beta could fall to 0 and below; got %g",
+                          num_episodes, t->options.kl_horizon);
     return RLHF_OK;
 }
 
@@ -277,7 +282,9 @@ static rlhf_status begin_update(rlhf__ppo_trainer *t, rlhf__rollout *r)
         return rlhf__fail(RLHF_ERR_STATE,
                           "another trainer is in the middle of an update on "
                           "the rollout");
-    RLHF__TRY(rlhf__ppo_check_minibatches(t, r->num_episodes));
+    RLHF__TRY(rlhf__ppo_check_episodes(t, r->num_episodes));
+    /* Its advantages may be another trainer's. */
+    RLHF__TRY(rlhf__ppo_check_sequences(t, r));
     t->epoch = t->minibatch = 0;
     RLHF__TRY(rlhf__ppo_shuffle(t, r));
     memset(&t->tally, 0, sizeof t->tally);
@@ -344,8 +351,17 @@ static void count_minibatch(rlhf__ppo_trainer *t)
     sum->policy_minibatches += !t->policy_skipped;
 }
 
+/* An iteration of warm-up counts itself: no whole rollout goes by at a rate of 0. */
+static double rate_of(int32_t schedule, double peak, double final_ratio, int64_t warmup,
+                      int64_t total, int64_t iteration)
+{
+    if (iteration < warmup)
+        return peak * (double)(iteration + 1) / (double)warmup;
+    return rlhf__schedule_rate(schedule, peak, final_ratio, warmup, total, iteration);
+}
+
 /* The networks' steps. The norms come first: a gradient that is not finite changes
- * nothing. */
+ * nothing; max_mean_ratio comes before them, as such a minibatch may have no other. */
 static rlhf_status step_networks(rlhf__ppo_trainer *t)
 {
     const rlhf_ppo_options *o = &t->options;
@@ -353,19 +369,19 @@ static rlhf_status step_networks(rlhf__ppo_trainer *t)
         t->fresh.tokens > 0.0 ? t->fresh.ratio / t->fresh.tokens : 1.0;
     double policy_norm = 0.0, value_norm = 0.0;
 
+    t->tally.learning_rate =
+        rate_of(o->schedule, t->learning_rate, o->final_lr_ratio, o->warmup_iterations,
+                o->total_iterations, t->iteration);
+    t->tally.value_learning_rate =
+        rate_of(o->value_schedule, t->value_learning_rate, o->value_final_lr_ratio,
+                o->value_warmup_iterations, o->total_iterations, t->iteration);
+    if (o->max_mean_ratio > 0.0 && mean_ratio > o->max_mean_ratio)
+        return RLHF_OK;
     if (!t->policy_skipped)
         RLHF__TRY(rlhf__learner_norm(&t->policy_learner, 1.0, "the policy's gradient",
                                      &policy_norm));
     RLHF__TRY(rlhf__learner_norm(&t->critic_learner, 1.0, "the critic's gradient",
                                  &value_norm));
-    t->tally.learning_rate =
-        rlhf__schedule_rate(o->schedule, t->learning_rate, o->final_lr_ratio,
-                            o->warmup_iterations, o->total_iterations, t->iteration);
-    t->tally.value_learning_rate = rlhf__schedule_rate(
-        o->value_schedule, t->value_learning_rate, o->value_final_lr_ratio,
-        o->value_warmup_iterations, o->total_iterations, t->iteration);
-    if (o->max_mean_ratio > 0.0 && mean_ratio > o->max_mean_ratio)
-        return RLHF_OK;
     if (!t->policy_skipped) {
         rlhf__learner_apply(&t->policy_learner, t->tally.learning_rate, 1.0, policy_norm);
         t->tally.policy_norm += policy_norm;

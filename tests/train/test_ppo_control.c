@@ -309,7 +309,7 @@ static void test_policy_and_critic_have_schedules_of_their_own(void **state)
     o.value_final_lr_ratio = .2;
     ppo_fixture f = ppo_make(&o, 3);
     for (int i = 0; i < 7; i++) {
-        const double linear = i < 2 ? i / 2. : 1 - .9 * fmin(1, (i - 2) / 3.);
+        const double linear = i < 2 ? (i + 1) / 2. : 1 - .9 * fmin(1, (i - 2) / 3.);
         const double cosine = .2 + .4 * (1 + cos(acos(-1) * fmin(1, i / 5.)));
         const rlhf_ppo_stats s = iterate(&f, OLD_OF_POLICY);
         assert_near("policy's rate", s.learning_rate, 1e-3 * linear, 1e-12);
