@@ -1,0 +1,213 @@
+/* What a host may do to a trainer or a generator and should not be able to break: ids
+ * beyond the vocabulary, a rollout of another trainer, weights written in the middle,
+ * log-probs from far away. */
+#include "pitfalls.h"
+
+/* A row's last token is a target only, no input: it is checked all the same. */
+static void test_target_beyond_the_vocabulary_is_refused(void **state)
+{
+    const int32_t row[3] = {BOS, 3, VOCAB};
+    const rlhf_example example = {
+        .struct_size = sizeof example, .tokens = row, .num_tokens = 3};
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *model = awake_model(context, RLHF_POSITION_ROTARY, 1);
+    rlhf_dataset_options options;
+    rlhf_dataset *dataset;
+    rlhf_lm_trainer *trainer;
+    double loss;
+
+    (void)state;
+    assert_ok(rlhf_dataset_options_init(&options, sizeof options));
+    assert_ok(rlhf_dataset_create(context, &options, &dataset));
+    assert_ok(rlhf_dataset_append(dataset, &example));
+    assert_ok(rlhf_lm_trainer_create(model, dataset, NULL, &trainer));
+    assert_fails(rlhf_lm_trainer_step(trainer, NULL), RLHF_ERR_INVALID_ARG,
+                 "[0, 8), got 8");
+    assert_fails(rlhf_lm_trainer_evaluate(trainer, dataset, 0, &loss),
+                 RLHF_ERR_INVALID_ARG, "[0, 8), got 8");
+    rlhf_lm_trainer_free(trainer);
+    rlhf_dataset_free(dataset);
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+}
+
+/* Advantages by a trainer of a larger vocabulary or a longer context do not carry a
+ * rollout into the update of one that cannot read it. */
+static void test_rollout_of_a_larger_trainer_is_refused(void **state)
+{
+    const int32_t tokens[3] = {BOS, 1, VOCAB - 1};
+    const double p[4] = {.25, .25, .25, .25};
+    const rlhf_ppo_options options = plain_options(4);
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *large = awake_model(context, RLHF_POSITION_ROTARY, 1);
+    rlhf_model *small = known_model(context, 4, p);
+    rlhf_rollout *rollout = empty_rollout(context);
+    rlhf_ppo_trainer *first, *second;
+    int64_t remaining;
+
+    (void)state;
+    assert_ok(rlhf_ppo_trainer_create(large, NULL, NULL, NULL, &options, &first));
+    assert_ok(rlhf_ppo_trainer_create(small, NULL, NULL, NULL, &options, &second));
+    add_answer(rollout, tokens, 3, 2, NULL, 1);
+    assert_ok(rlhf_ppo_trainer_advantages(first, rollout));
+    assert_fails(rlhf_ppo_trainer_update(second, rollout, NULL), RLHF_ERR_INVALID_ARG,
+                 "[0, 4), got 7");
+    assert_fails(rlhf_ppo_trainer_accumulate(second, rollout, &remaining),
+                 RLHF_ERR_INVALID_ARG, "[0, 4), got 7");
+    assert_ok(
+        rlhf_ppo_trainer_update(first, rollout, NULL)); /* it is still the first one's */
+    rlhf_rollout_free(rollout);
+    rlhf_ppo_trainer_free(second);
+    rlhf_ppo_trainer_free(first);
+    rlhf_model_free(small);
+    rlhf_model_free(large);
+    rlhf_context_free(context);
+}
+
+/* A sample that the policy finds e^200 times likelier than its sampler said: its
+ * gradient is not finite, and max_mean_ratio is what skips such a minibatch. */
+static void test_minibatch_of_enormous_ratio_is_skipped(void **state)
+{
+    const int32_t tokens[3] = {BOS, 3, EOS};
+    const float far[3] = {0, 0, -200};
+    rlhf_ppo_options options = plain_options(4);
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *policy = awake_model(context, RLHF_POSITION_ROTARY, 1), *before;
+    rlhf_rollout *rollout = empty_rollout(context);
+    rlhf_ppo_trainer *trainer;
+
+    (void)state;
+    options.max_mean_ratio = 10;
+    options.learning_rate = 1e-2;
+    assert_ok(rlhf_model_clone(policy, &before));
+    assert_ok(rlhf_ppo_trainer_create(policy, NULL, NULL, NULL, &options, &trainer));
+    add_answer(rollout, tokens, 3, 2, far, -1);
+    const rlhf_ppo_stats stats = update_on(trainer, rollout);
+    assert_int_equal(stats.num_steps, 0);
+    assert_true(stats.ratio > 1e80);
+    assert_same_model(policy, before);
+    rlhf_rollout_free(rollout);
+    rlhf_ppo_trainer_free(trainer);
+    rlhf_model_free(before);
+    rlhf_model_free(policy);
+    rlhf_context_free(context);
+}
+
+/* Of so many sequences that one adaptive step would take beta below 0, and with it
+ * turn the penalty into a reward. */
+static void test_horizon_too_short_for_the_rollout_is_refused(void **state)
+{
+    const int32_t tokens[3] = {BOS, 3, EOS};
+    rlhf_ppo_options options = plain_options(4);
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *policy = awake_model(context, RLHF_POSITION_ROTARY, 1);
+    rlhf_rollout *rollout = empty_rollout(context);
+    rlhf_ppo_trainer *trainer;
+
+    (void)state;
+    options.kl_coef = 0.1;
+    options.kl_target = 6;
+    options.kl_horizon = 1;
+    assert_ok(rlhf_ppo_trainer_create(policy, NULL, NULL, NULL, &options, &trainer));
+    for (int i = 0; i < 5; i++)
+        add_answer(rollout, tokens, 3, 2, NULL, 1);
+    assert_ok(rlhf_ppo_trainer_advantages(trainer, rollout));
+    assert_fails(rlhf_ppo_trainer_update(trainer, rollout, NULL), RLHF_ERR_INVALID_ARG,
+                 "kl_horizon");
+    rlhf_rollout_free(rollout);
+    rlhf_ppo_trainer_free(trainer);
+    rlhf_model_free(policy);
+    rlhf_context_free(context);
+}
+
+/* An iteration of warm-up counts itself: the first of four has a quarter of the rate. */
+static void test_first_warmup_iteration_learns(void **state)
+{
+    static const double expected[5] = {.25, .5, .75, 1, 1};
+    const int32_t tokens[3] = {BOS, 3, EOS};
+    rlhf_ppo_options options = plain_options(4);
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *policy = awake_model(context, RLHF_POSITION_ROTARY, 1);
+    rlhf_ppo_trainer *trainer;
+
+    (void)state;
+    options.learning_rate = 1e-3;
+    options.warmup_iterations = 4;
+    options.value_learning_rate = 2e-3;
+    options.value_warmup_iterations = 2;
+    assert_ok(rlhf_ppo_trainer_create(policy, NULL, NULL, NULL, &options, &trainer));
+    for (int i = 0; i < 5; i++) {
+        rlhf_rollout *rollout = empty_rollout(context);
+        add_answer(rollout, tokens, 3, 2, NULL, 1);
+        const rlhf_ppo_stats stats = update_on(trainer, rollout);
+        expect_near("learning_rate", stats.learning_rate, 1e-3 * expected[i], 1e-12);
+        expect_near("value_learning_rate", stats.value_learning_rate,
+                    i == 0 ? 1e-3 : 2e-3, 1e-12);
+        rlhf_rollout_free(rollout);
+    }
+    rlhf_ppo_trainer_free(trainer);
+    rlhf_model_free(policy);
+    rlhf_context_free(context);
+}
+
+/* Weights written while answers are under way: they go on as the new weights would
+ * from the tokens so far, not on keys and values of the old ones. */
+static void test_weights_written_in_the_middle_of_an_answer(void **state)
+{
+    const int32_t prompt[4] = {BOS, 3, 5, 2};
+    const int64_t cu_seqlens[2] = {0, 4};
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *model = awake_model(context, RLHF_POSITION_LEARNED, 1);
+    rlhf_model *other = awake_model(context, RLHF_POSITION_LEARNED, 2);
+    rlhf_generator_options options;
+    rlhf_generator *generator, *expected;
+    rlhf_generation a = {.struct_size = sizeof a}, b = {.struct_size = sizeof b};
+    int64_t left;
+
+    (void)state;
+    assert_ok(rlhf_generator_options_init(&options, sizeof options));
+    options.max_new_tokens = 10;
+    options.use_stop_tokens = 0;
+    options.seed = 3;
+    assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
+    assert_ok(rlhf_generator_start(generator, prompt, cu_seqlens, 1, NULL));
+    for (int i = 0; i < 4; i++)
+        assert_ok(rlhf_generator_step(generator, &left));
+    for (int64_t i = 0; i < rlhf_model_num_parameter_names(other); i++) {
+        rlhf_parameter_info info = {.struct_size = sizeof info};
+        assert_ok(rlhf_model_parameter_info(other, i, &info));
+        const int64_t count = info.rows * info.cols;
+        float *values = malloc((size_t)count * sizeof *values);
+        assert_ok(rlhf_model_parameter_read(other, info.name, values, count));
+        assert_ok(rlhf_model_parameter_write(model, info.name, values, count));
+        free(values);
+    }
+    assert_ok(rlhf_generator_run(generator));
+    assert_ok(rlhf_generator_get(generator, 0, &a));
+    options.max_new_tokens = 6;
+    assert_ok(rlhf_generator_create(other, NULL, &options, &expected));
+    assert_ok(rlhf_generator_start(expected, a.tokens, (const int64_t[]){0, 8}, 1, NULL));
+    assert_ok(rlhf_generator_run(expected));
+    assert_ok(rlhf_generator_get(expected, 0, &b));
+    assert_int_equal(a.num_tokens, 14);
+    assert_memory_equal(a.tokens, b.tokens, 14 * sizeof *a.tokens);
+    assert_memory_equal(a.logprobs + 4, b.logprobs, 6 * sizeof *a.logprobs);
+    rlhf_generator_free(expected);
+    rlhf_generator_free(generator);
+    rlhf_model_free(other);
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
+        cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
+        cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),
+        cmocka_unit_test(test_horizon_too_short_for_the_rollout_is_refused),
+        cmocka_unit_test(test_first_warmup_iteration_learns),
+        cmocka_unit_test(test_weights_written_in_the_middle_of_an_answer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
