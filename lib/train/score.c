@@ -105,14 +105,17 @@ rlhf_status rlhf__reward_normalize(rlhf__reward_model *model, rlhf__tape *tape,
     model->scale = old_scale;
     model->offset = old_offset;
     if (status == RLHF_OK) {
-        for (int64_t s = 0; s < n; s++)
+        bool alike = true; /* exactly: the mean's rounding is no variance */
+        for (int64_t s = 0; s < n; s++) {
             mean += (double)scores[s] / (double)n;
+            alike = alike && scores[s] == scores[0];
+        }
         for (int64_t s = 0; s < n; s++)
             squares += ((double)scores[s] - mean) * ((double)scores[s] - mean);
         const double std = sqrt(squares / (double)n);
         /* Without unit_variance the scale stays; its sign too with it. */
         const double scale = unit_variance ? copysign(1.0 / std, old_scale) : old_scale;
-        if (!(std > 0.0) && unit_variance) {
+        if (alike && unit_variance) {
             status = rlhf__fail(RLHF_ERR_NUMERIC,
                                 "all %" PRId64 " sequences score %g: there "
                                 "is no variance to normalise",
