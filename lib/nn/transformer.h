@@ -52,9 +52,9 @@ rlhf_status rlhf__transformer_clone(const rlhf__transformer *model,
  * 1/sqrt(d+1)), bias 0 (spec section 3), or zeros. */
 rlhf_status rlhf__transformer_to_scalar(const rlhf__transformer *model, uint64_t seed,
                                         bool zero_head, rlhf__transformer **out);
-/* GPT-2's published initialisation: N(0, range), residual projections N(0,
- * range/sqrt(2 L)), norms 1, biases 0, positions N(0, range) with GPT-2's 0.01 ratio
- * kept as the config says. */
+/* GPT-2's published initialisation: N(0, range), both embeddings among them (as Hugging
+ * Face's; OpenAI's code has 0.01 for positions, the paper does not say), residual
+ * projections N(0, range / sqrt(2 L)), norms 1, biases 0. */
 void rlhf__transformer_init(rlhf__transformer *model, uint64_t seed);
 
 /* Keys and values of one sequence: layers' caches, allocated per sequence, grown in
