@@ -119,7 +119,7 @@ struct rlhf_ppo_trainer {
     rlhf_reward_model *critic;
     rlhf_sampler *sampler; /* NULL: the default */
     bool holds_policy, holds_critic;
-    /* Whose update is under way, or that rlhf_ppo_trainer_step has sampled; NULL:
+    /* Whose update is under way, or that was sampled last and waits for its update; NULL:
      * none. */
     rlhf_rollout *active;
     struct rlhf__ppo_trainer *core;

@@ -266,6 +266,17 @@ rlhf_status rlhf_ppo_trainer_step(rlhf_ppo_trainer *trainer, const int32_t *toke
 
 /* --- its parts ---------------------------------------------------------------------- */
 
+/* For the host; kept in hand, so that a state saved before its update holds it. */
+static rlhf_status sample_and_keep(rlhf_ppo_trainer *trainer, const int32_t *tokens,
+                                   const int64_t *cu_seqlens, int64_t num_seqs,
+                                   rlhf_rollout **out_rollout)
+{
+    RLHF__TRY(sample(trainer, tokens, cu_seqlens, num_seqs, out_rollout));
+    if (!trainer->core->rollout)
+        set_active(trainer, *out_rollout);
+    return RLHF_OK;
+}
+
 rlhf_status rlhf_ppo_trainer_rollout(rlhf_ppo_trainer *trainer, const int32_t *tokens,
                                      const int64_t *cu_seqlens, int64_t num_seqs,
                                      rlhf_rollout **out_rollout)
@@ -274,8 +285,9 @@ rlhf_status rlhf_ppo_trainer_rollout(rlhf_ppo_trainer *trainer, const int32_t *t
     *out_rollout = NULL;
     RLHF__REQUIRE(trainer);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
-    RLHF__ENTER_AND_RETURN(trainer->handle.context,
-                           sample(trainer, tokens, cu_seqlens, num_seqs, out_rollout));
+    RLHF__ENTER_AND_RETURN(
+        trainer->handle.context,
+        sample_and_keep(trainer, tokens, cu_seqlens, num_seqs, out_rollout));
 }
 
 rlhf_status rlhf_ppo_trainer_score(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout)

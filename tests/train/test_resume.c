@@ -386,6 +386,50 @@ static void test_ppo_parts_equal_the_whole_step(void **state)
     rlhf_context_free(context);
 }
 
+/* Saved between any two parts: what the host has drawn and scored is in the state. */
+static void test_ppo_rollout_in_the_hosts_hands_is_saved(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run a = make_run(context, 1);
+    const float scores[PROMPTS] = {1, -1, 2, 0, 0.5f, -2};
+    rlhf_rollout *rollout, *drawn;
+
+    (void)state;
+    must_step(&a);
+    assert_ok(
+        rlhf_ppo_trainer_rollout(a.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    for (int stage = 0; stage < 3; stage++) {
+        char name[16];
+        snprintf(name, sizeof name, "stage%d", stage);
+        if (stage == 1)
+            assert_ok(rlhf_rollout_set_scores(rollout, scores, PROMPTS));
+        if (stage == 2)
+            assert_ok(rlhf_ppo_trainer_advantages(a.trainer, rollout));
+        assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, name)));
+    }
+    assert_ok(rlhf_ppo_trainer_update(a.trainer, rollout, NULL));
+    must_step(&a);
+    for (int stage = 0; stage < 3; stage++) {
+        ppo_run b = make_run(context, 50);
+        char name[16];
+        snprintf(name, sizeof name, "stage%d", stage);
+        assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, name), &drawn));
+        assert_non_null(drawn);
+        if (stage < 1)
+            assert_ok(rlhf_rollout_set_scores(drawn, scores, PROMPTS));
+        if (stage < 2)
+            assert_ok(rlhf_ppo_trainer_advantages(b.trainer, drawn));
+        assert_ok(rlhf_ppo_trainer_update(b.trainer, drawn, NULL));
+        rlhf_rollout_free(drawn);
+        must_step(&b);
+        assert_same_run(&a, &b);
+        free_run(&b);
+    }
+    rlhf_rollout_free(rollout);
+    free_run(&a);
+    rlhf_context_free(context);
+}
+
 /* The ratio is exactly 1 also after the host has written to the policy between
  * iterations. */
 static void test_ppo_first_ratio_is_one_after_the_host_writes(void **state)
@@ -414,6 +458,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_ppo_run_resumes_to_the_bit_between_iterations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_run_resumes_to_the_bit_from_any_place,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_rollout_in_the_hosts_hands_is_saved,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_parts_equal_the_whole_step, setup,
                                         teardown),
