@@ -304,7 +304,7 @@ static int split_words(char *copy, char *words[MAX_WORDS])
 
 static double share_different_pairs(char *const *words, int n)
 {
-    char *pairs[MAX_WORDS];
+    char *pairs[MAX_WORDS] = {NULL};
 
     for (int i = 0; i + 1 < n; i++) {
         const size_t size = strlen(words[i]) + strlen(words[i + 1]) + 2;

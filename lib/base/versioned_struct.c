@@ -28,6 +28,7 @@ static void set_default(const rlhf__field *field, void *options)
     int32_t i32;
     int64_t i64;
     uint64_t u64;
+    const void *none = NULL;
 
     /* Each converts in its own case: a default of -1 has no value as a uint64_t. */
     switch (field->type) {
@@ -49,7 +50,7 @@ static void set_default(const rlhf__field *field, void *options)
         memcpy(at, &field->default_value, sizeof(double));
         break;
     default:
-        memset(at, 0, sizeof(void *));
+        memcpy(at, &none, sizeof none);
     }
 }
 
