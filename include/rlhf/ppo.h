@@ -344,7 +344,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_step(rlhf_ppo_trainer *tra
  * @param cu_seqlens   As in rlhf_ppo_trainer_step.
  * @param num_seqs     >= 1
  * @param out_rollout  The caller's; without scores. The trainer holds on to it until its
- *                     update is over or another is drawn: rlhf_ppo_trainer_save writes it.
+ *                     update is over or another is drawn: rlhf_ppo_trainer_save writes
+ *                     it.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (a prompt, named, before anything is generated);
  *         RLHF_ERR_NUMERIC; RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
  * @since 0.1
@@ -544,9 +545,9 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_save(rlhf_ppo_trainer *tra
  *
  * @param trainer      Any; an update under way is given up.
  * @param path         The folder.
- * @param out_rollout  Optional: the rollout in hand, whose update was under way or had not
- *                     begun, with its scores and advantages as they were; the caller's.
- *                     NULL if there was none.
+ * @param out_rollout  Optional: the rollout in hand, whose update was under way or had
+ *                     not begun, with its scores and advantages as they were; the
+ *                     caller's. NULL if there was none.
  * @return As rlhf_lm_trainer_resume.
  * @since 0.1
  */

@@ -258,7 +258,8 @@ static rlhf_status copy_link(const char *from, const char *to)
 static rlhf_status keep_entries(rlhf__folder *folder, const char *from, const char *to,
                                 int depth);
 
-/* A subfolder becomes a tree of links: the old one stays whole until the new one stands. */
+/* A subfolder becomes a tree of links: the old one stays whole until the new one
+ * stands. */
 static rlhf_status keep_subfolder(rlhf__folder *folder, const char *from, const char *to,
                                   int depth)
 {

@@ -1,5 +1,6 @@
-/* Everything that is saved, on a full disk, where nothing may be written, and where the path is
- * something else; and a process killed in the middle: the old or the new, whole, never mixed. */
+/* Everything that is saved, on a full disk, where nothing may be written, and where
+ * the path is something else; and a process killed in the middle: the old or the new,
+ * whole, never mixed. */
 #include "api_support.h"
 
 #include <dirent.h>
@@ -37,7 +38,7 @@ static const char *place(const char *folder, const char *name)
     return all[count++];
 }
 
-/* --- what is saved ------------------------------------------------------------------------- */
+/* --- what is saved ------------------------------------------------------------------ */
 
 static rlhf_status save_model(objects *o, const char *path)
 {
@@ -187,7 +188,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- looking at folders -------------------------------------------------------------------- */
+/* --- looking at folders ------------------------------------------------------------- */
 
 static void mix(uint64_t *hash, const void *data, size_t size)
 {
@@ -229,10 +230,10 @@ static uint64_t content(const char *path)
     return hash;
 }
 
-/* --- a disk that is full ------------------------------------------------------------------- */
+/* --- a disk that is full ------------------------------------------------------------ */
 
-/* The old is saved first; then the disk is full; 0, or the number of the saver that did not
- * keep what was there or fail with words. */
+/* The old is saved first; then the disk is full; 0, or the number of the saver that
+ * did not keep what was there or fail with words. */
 static int save_on_full_disk(objects *o, const char *folder, void (*fill)(const char *),
                              const char *words)
 {
@@ -270,7 +271,8 @@ static void limit_files(const char *folder)
     test_limit_file_size(100); /* less than any of the files, tokenizer_config.json too */
 }
 
-/* The context works in the process that made it alone, so each child makes its own things. */
+/* The context works in the process that made it alone, so each child makes its own
+ * things. */
 static int in_child(int (*body)(objects *o))
 {
     int status = -1;
@@ -346,7 +348,8 @@ static void test_full_disk_leaves_the_old(void **state)
     assert_int_equal(failed, 0);
 }
 
-/* The feedback store itself: the choice that found no room is not there, the others are. */
+/* The feedback store itself: the choice that found no room is not there, the others
+ * are. */
 static int full_store(objects *o)
 {
     const char *folder = place(o->folder, "disk");
@@ -399,7 +402,7 @@ static void test_full_disk_leaves_the_feedback_store_whole(void **state)
     assert_int_equal(failed, 0);
 }
 
-/* --- wrong places -------------------------------------------------------------------------- */
+/* --- wrong places ------------------------------------------------------------------- */
 
 static void test_wrong_paths_are_named(void **state)
 {
@@ -457,7 +460,7 @@ static void test_closed_folder_is_named(void **state)
     assert_int_equal(in_child(in_closed_folder), 0);
 }
 
-/* --- killed in the middle ------------------------------------------------------------------ */
+/* --- killed in the middle ----------------------------------------------------------- */
 
 /* Saves one model and the other in turns until it is killed. */
 static void save_for_ever(const char *path)

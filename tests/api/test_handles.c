@@ -77,8 +77,8 @@ static rlhf_tokenizer *train_tokenizer(rlhf_context *context, const char *text)
     return tokenizer;
 }
 
-/* Everything at work: a trainer between micro-batch and step, a generator half done, a rollout in
- * the middle of its update. */
+/* Everything at work: a trainer between micro-batch and step, a generator half done, a
+ * rollout in the middle of its update. */
 static void make_all(failing_allocator *memory, void *all[KINDS])
 {
     const int32_t prompt[2] = {2, 3};
@@ -168,7 +168,7 @@ static void test_trainer_keeps_what_it_needs(void **state)
     assert_int_equal(memory.live, 0);
 }
 
-/* --- the tokenizer's buffers --------------------------------------------------------------- */
+/* --- the tokenizer's buffers -------------------------------------------------------- */
 
 static void test_encode_asks_fills_and_refuses(void **state)
 {

@@ -6,7 +6,7 @@
 
 #include "test_files.h"
 
-/* --- config -------------------------------------------------------------------------------- */
+/* --- config ------------------------------------------------------------------------- */
 
 typedef struct bad_int {
     const char *field;
@@ -155,9 +155,10 @@ static void test_layer_configs_are_checked_each(void **state)
     rlhf_context_free(context);
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------- */
 
-/* 12 * 16 tokens; a layer: q, k, v, o 4 * 16 * 16, gate, up, down 3 * 16 * 32, norms 2 * 16. */
+/* 12 * 16 tokens; a layer: q, k, v, o 4 * 16 * 16, gate, up, down 3 * 16 * 32, norms 2
+ * * 16. */
 static void test_model_has_the_parameters_of_its_config(void **state)
 {
     (void)state;
@@ -268,7 +269,7 @@ static void test_parameters_are_found_by_name(void **state)
     rlhf_context_free(context);
 }
 
-/* --- batches ------------------------------------------------------------------------------- */
+/* --- batches ------------------------------------------------------------------------ */
 
 enum { SEQS = 4, TOKENS = 30 };
 static const int64_t cu_seqlens[SEQS + 1] = {0, 1, 1, 13,
@@ -280,7 +281,8 @@ static void fill_tokens(int32_t tokens[TOKENS])
         tokens[t] = (t * t + 2) % VOCAB;
 }
 
-/* log softmax(logits / tau) in double against the call's own, at the end of each sequence too. */
+/* log softmax(logits / tau) in double against the call's own, at the end of each
+ * sequence too. */
 static void compare_logprobs(const int32_t *tokens, const float *logits,
                              const float *logprobs, double tau)
 {

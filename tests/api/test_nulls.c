@@ -1,5 +1,6 @@
-/* NULL for each pointer of every public function: refused by INVALID_ARG or a no-op, never a
- * crash. The list is held against librlhf.map, so that a new function is noticed. */
+/* NULL for each pointer of every public function: refused by INVALID_ARG or a no-op,
+ * never a crash. The list is held against librlhf.map, so that a new function is
+ * noticed. */
 #include "api_support.h"
 
 #include "test_files.h"

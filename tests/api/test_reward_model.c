@@ -1,4 +1,5 @@
-/* Reward models through the API: scores, scale and offset, normalising, and how they are saved. */
+/* Reward models through the API: scores, scale and offset, normalising, and how they
+ * are saved. */
 #include "api_support.h"
 
 #include <jansson.h>
@@ -80,7 +81,8 @@ static void test_scores_are_scale_times_raw_plus_offset(void **state)
     rlhf_context_free(context);
 }
 
-/* The score is the head on the last token: with EOS appended, that of the text with EOS. */
+/* The score is the head on the last token: with EOS appended, that of the text with
+ * EOS. */
 static void test_score_reads_the_last_token_alone(void **state)
 {
     (void)state;

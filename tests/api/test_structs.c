@@ -1,5 +1,6 @@
-/* Every struct with a struct_size: none set, an older host's, a newer host's with zeros, and a
- * newer host's that sets what this library does not know. And: versions and names. */
+/* Every struct with a struct_size: none set, an older host's, a newer host's with
+ * zeros, and a newer host's that sets what this library does not know. And: versions
+ * and names. */
 #include "api_support.h"
 
 #include "test_files.h"
@@ -64,7 +65,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- options: an _init, and a call that reads them ----------------------------------------- */
+/* --- options: an _init, and a call that reads them ---------------------------------- */
 
 typedef rlhf_status (*use_fn)(objects *o, void *given);
 
@@ -187,7 +188,8 @@ static const struct {
     {INIT(rlhf_ppo_options), use_ppo},
 };
 
-/* A struct of a size that the library does not have, at the end of a block of `ROOM` bytes. */
+/* A struct of a size that the library does not have, at the end of a block of `ROOM`
+ * bytes. */
 static void set_size(void *given, size_t size)
 {
     memcpy(given, &size, sizeof size);
@@ -221,7 +223,7 @@ static void test_options_travel_between_versions(void **state)
     }
 }
 
-/* --- inputs without an _init --------------------------------------------------------------- */
+/* --- inputs without an _init -------------------------------------------------------- */
 
 static rlhf_status use_allocator(objects *o, void *given)
 {
@@ -340,7 +342,7 @@ static void test_inputs_travel_between_versions(void **state)
     }
 }
 
-/* --- outputs ------------------------------------------------------------------------------- */
+/* --- outputs ------------------------------------------------------------------------ */
 
 static rlhf_status fill_error(objects *o, void *out)
 {
@@ -437,7 +439,8 @@ static const struct {
     OUTPUT(rlhf_ppo_stats, fill_ppo),
 };
 
-/* An older host gets what it has room for, a newer one zeros; no byte beyond is touched. */
+/* An older host gets what it has room for, a newer one zeros; no byte beyond is
+ * touched. */
 static void test_outputs_fit_older_and_newer_hosts(void **state)
 {
     objects *o = *state;
@@ -463,7 +466,7 @@ static void test_outputs_fit_older_and_newer_hosts(void **state)
     }
 }
 
-/* --- versions ------------------------------------------------------------------------------ */
+/* --- versions ----------------------------------------------------------------------- */
 
 static void test_version_is_that_of_the_header(void **state)
 {
