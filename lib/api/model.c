@@ -246,7 +246,7 @@ rlhf_status rlhf_model_logprobs(rlhf_model *model, const int32_t *tokens,
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "temperature must be > 0 and finite, got %g", temperature);
     const rlhf__batch batch = {tokens, cu_seqlens, num_seqs, NULL};
-    logprobs_job job = {model->net, (float)(1.0 / temperature), out_logprobs};
+    logprobs_job job = {model->net, rlhf__inv_tau(temperature), out_logprobs};
     RLHF__ENTER_AND_RETURN(model->handle.context, run_batch(model->net, "logprobs",
                                                             &batch, take_logprobs, &job));
 }

@@ -78,7 +78,7 @@ static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t c
                                      &draw, logits + i * vocab, vocab, &targets[i]));
     }
     rlhf__logprob(g->context, logits, vocab, count, vocab, targets,
-                  (float)(1.0 / g->settings.temperature), logprobs, entropies, NULL);
+                  rlhf__inv_tau(g->settings.temperature), logprobs, entropies, NULL);
     for (int64_t i = 0; i < count; i++) {
         rlhf__answer *a = &g->answers[which[i]];
         a->pending = targets[i];

@@ -258,7 +258,7 @@ static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
     }
     const double u = rlhf__draw_uniform(draw, 0);
     RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *probs, &probs));
-    rlhf__softmax_row(context, logits, vocab, (float)(1.0 / options->temperature), probs);
+    rlhf__softmax_row(context, logits, vocab, rlhf__inv_tau(options->temperature), probs);
     if (truncates(options))
         RLHF__TRY(pick_truncated(scratch, options, logits, probs, vocab, u, out_token));
     else

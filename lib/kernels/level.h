@@ -234,8 +234,7 @@ static void row_sums(const float *z, int64_t count, float inv_tau, float top,
     vf sum = v_set(0.0f), dots = v_set(0.0f);
 
     FOR_VECTORS (count) {
-        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-top)),
-           e = v_exp(d);
+        vf d = (load(z + i, n, -INFINITY) - top) * inv_tau, e = v_exp(d);
         sum += e;
         /* 0 * -inf is no term */
         dots = v_fma(e, v_max(d, v_set(-200.0f)), dots);
@@ -259,7 +258,7 @@ static void row_exp(const float *z, int64_t count, float inv_tau, float top, flo
                     float *probs)
 {
     FOR_VECTORS (count) {
-        vf d = v_fma(load(z + i, n, -INFINITY), v_set(inv_tau), v_set(-top));
+        vf d = (load(z + i, n, -INFINITY) - top) * inv_tau;
         store(probs + i, n, v_exp(d) * factor);
     }
 }

@@ -47,16 +47,22 @@ static void logprob_rows(void *arg, int64_t first, int64_t last)
 
     for (int64_t i = first; i < last; i++) {
         const float *z = job->logits + i * job->ld;
-        float top = job->table->row_max(z, job->vocab) * job->inv_tau, sum, weighted;
+        float top = job->table->row_max(z, job->vocab), sum, weighted;
         job->table->row_sums(z, job->vocab, job->inv_tau, top, &sum, &weighted);
         float log_sum = (float)log_of_sum((double)sum);
         if (job->logprob)
-            job->logprob[i] = z[job->targets[i]] * job->inv_tau - top - log_sum;
+            job->logprob[i] = (z[job->targets[i]] - top) * job->inv_tau - log_sum;
         if (job->entropy)
             job->entropy[i] = log_sum - weighted / sum;
         if (job->lse)
-            job->lse[i] = top + log_sum;
+            job->lse[i] = top * job->inv_tau + log_sum;
     }
+}
+
+/* Far below what logits resolve, but 0 * inv_tau stays 0. */
+float rlhf__inv_tau(double temperature)
+{
+    return (float)fmin(1.0 / temperature, 1e30);
 }
 
 void rlhf__logprob(rlhf_context *ctx, const float *logits, int64_t ld, int64_t rows,
@@ -112,7 +118,7 @@ void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab,
                        float inv_tau, float *probs)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
-    float top = table->row_max(logits, vocab) * inv_tau, sum, weighted;
+    float top = table->row_max(logits, vocab), sum, weighted;
 
     table->row_sums(logits, vocab, inv_tau, top, &sum, &weighted);
     table->row_exp(logits, vocab, inv_tau, top, 1.0f / sum, probs);

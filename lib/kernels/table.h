@@ -58,8 +58,9 @@ typedef struct rlhf__kernels {
                                float *ds);
     float (*dot)(const float *a, const float *b, int64_t count);
 
-    /* Row reductions of softmax(z * inv_tau): sum of exp(z - max), sum of exp(z -
-     * max)(z - max). */
+    /* Row reductions of softmax, z' = (z - top) * inv_tau with top the row's maximum, taken
+     * off first so that nothing overflows at any temperature: sum of exp(z'), sum of
+     * exp(z') z'. */
     float (*row_max)(const float *z, int64_t count);
     void (*row_sums)(const float *z, int64_t count, float inv_tau, float top, float *sum,
                      float *weighted);
@@ -67,7 +68,7 @@ typedef struct rlhf__kernels {
      * inv_tau. */
     void (*row_grad)(float *z, int64_t count, float inv_tau, float lse, float entropy,
                      float dlogprob, float dentropy);
-    /* probs = exp(z * inv_tau - top) * factor */
+    /* probs = exp((z - top) * inv_tau) * factor */
     void (*row_exp)(const float *z, int64_t count, float inv_tau, float top, float factor,
                     float *probs);
 

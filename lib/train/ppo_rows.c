@@ -145,7 +145,7 @@ static rlhf_status logprobs_micro(rlhf__ppo_trainer *t, rlhf__transformer *net,
     RLHF__TRY(rlhf__ppo_hidden(t, net, &rows, &hidden));
     RLHF__TRY(rlhf__op_linear_logprob(
         t->tape, &net->params, net->head_weight, hidden, rows.targets, rows.masked,
-        (float)(1.0 / t->options.temperature), logprobs, entropies, NULL, NULL));
+        rlhf__inv_tau(t->options.temperature), logprobs, entropies, NULL, NULL));
     for (int64_t i = 0; i < rows.num_rows; i++) {
         out_logprobs[rows.places[i]] = logprobs[i];
         if (out_entropies)

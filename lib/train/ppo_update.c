@@ -112,7 +112,7 @@ static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     RLHF__TRY(rlhf__ppo_hidden(t, t->policy, &rows, &hidden));
     RLHF__TRY(rlhf__op_linear_logprob(t->tape, &t->policy->params, t->policy->head_weight,
                                       hidden, rows.targets, rows.masked,
-                                      (float)(1.0 / t->options.temperature), logprobs,
+                                      rlhf__inv_tau(t->options.temperature), logprobs,
                                       entropies, policy_loss, &pass));
     return rlhf__tape_backward(t->tape);
 }

@@ -274,6 +274,30 @@ static void test_softmax_and_argmax(void **state)
     }
 }
 
+/* At any temperature above 0 the largest logit wins, and no step overflows on the way. */
+static void test_softmax_holds_at_tiny_temperatures(void **state)
+{
+    static const double taus[] = {1e-3, 1e-6, 1e-12, 1e-300};
+    const float z[3] = {100.0f, 99.5f, -90.0f};
+    const int32_t targets[2] = {0, 1};
+    float p[3], logprob[2], rows[6];
+
+    (void)state;
+    memcpy(rows, z, sizeof z);
+    memcpy(rows + 3, z, sizeof z);
+    FOR_LEVELS(context, 1)
+    {
+        for (int i = 0; i < 4; i++) {
+            const float inv_tau = rlhf__inv_tau(taus[i]);
+            rlhf__softmax_row(context, z, 3, inv_tau, p);
+            assert_true(p[0] == 1.0f && p[1] == 0.0f && p[2] == 0.0f);
+            rlhf__logprob(context, rows, 3, 2, 3, targets, inv_tau, logprob, NULL, NULL);
+            assert_true(logprob[0] == 0.0f);
+            assert_near(logprob[1] * taus[i], taus[i] < 1e-30 ? 0.0 : -0.5, 1e-6);
+        }
+    }
+}
+
 static void test_rope_turns_and_turns_back(void **state)
 {
     (void)state;
@@ -437,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_logprob_has_the_exact_values),
         cmocka_unit_test(test_logprob_gradient_equals_finite_differences),
         cmocka_unit_test(test_softmax_and_argmax),
+        cmocka_unit_test(test_softmax_holds_at_tiny_temperatures),
         cmocka_unit_test(test_rope_turns_and_turns_back),
         cmocka_unit_test(test_embedding_gathers_and_scatters),
         cmocka_unit_test(test_adamw_equals_double_reference),
