@@ -225,6 +225,50 @@ static void test_sequences_reach_the_closed_form(void **state)
     check_optimum(all, m, 4, 2, 0.5, 120, NULL);
 }
 
+/* The loss of one row is the mean over its answer, from the first token to EOS, of
+ * -log p; an answer may be EOS alone. */
+static void test_first_answer_token_and_eos_carry_the_loss(void **state)
+{
+    static const int32_t row[6] = {BOS, 5, 4, 3, 6, EOS};
+    static const int64_t cu_seqlens[2] = {0, 6};
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *model = tiny_model(context, 8, 16, 3);
+    float logprobs[6];
+
+    (void)state;
+    assert_ok(rlhf_model_logprobs(model, row, cu_seqlens, 1, 1.0, logprobs));
+    for (int64_t prompt = 3; prompt < 6; prompt++) {
+        const rlhf_example example = {.struct_size = sizeof example,
+                                      .tokens = row,
+                                      .num_tokens = 6,
+                                      .prompt_length = prompt};
+        rlhf_dataset_options data_options;
+        rlhf_lm_stats stats = {.struct_size = sizeof stats};
+        rlhf_dataset *dataset;
+        rlhf_lm_trainer *trainer;
+        double loss, expected = 0;
+        for (int64_t t = prompt; t < 6; t++)
+            expected -= (double)logprobs[t] / (double)(6 - prompt);
+        assert_ok(rlhf_dataset_options_init(&data_options, sizeof data_options));
+        data_options.kind = RLHF_DATASET_COMPLETION;
+        data_options.num_epochs = 1;
+        assert_ok(rlhf_dataset_create(context, &data_options, &dataset));
+        assert_ok(rlhf_dataset_append(dataset, &example));
+        assert_ok(rlhf_lm_trainer_create(model, dataset, NULL, &trainer));
+        assert_ok(rlhf_lm_trainer_evaluate(trainer, dataset, 0, &loss));
+        if (!(fabs(loss - expected) < 1e-6))
+            fail_msg("loss %.9g, expected %.9g", loss, expected);
+        assert_ok(rlhf_lm_trainer_step(trainer, &stats)); /* rate 0: warm-up */
+        assert_int_equal(stats.num_targets, 6 - prompt);
+        if (!(fabs(stats.loss - expected) < 1e-6))
+            fail_msg("loss of the step %.9g, expected %.9g", stats.loss, expected);
+        rlhf_lm_trainer_free(trainer);
+        rlhf_dataset_free(dataset);
+    }
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+}
+
 /* One answer for every prompt: its first token and its EOS carry the loss too. */
 static void test_fine_tuning_learns_a_constant_answer_and_its_end(void **state)
 {
@@ -278,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_bandit_reaches_the_closed_form_at_beta_1),
         cmocka_unit_test(test_bandit_reaches_the_closed_form_at_beta_half),
         cmocka_unit_test(test_sequences_reach_the_closed_form),
+        cmocka_unit_test(test_first_answer_token_and_eos_carry_the_loss),
         cmocka_unit_test(test_fine_tuning_learns_a_constant_answer_and_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
