@@ -77,11 +77,15 @@ static rlhf_status set_text(rlhf__json *line, const char *key, const char *text,
         rlhf__json_new_string(scratch->size ? scratch->data : "", scratch->size));
 }
 
+/* A text that came without ids goes out without them, so that a reader encodes it. */
 static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids,
-                           int64_t count)
+                           int64_t count, const char *text)
 {
-    rlhf__json *array = rlhf__json_new_array();
+    rlhf__json *array;
 
+    if (count == 0 && *text)
+        return RLHF_OK;
+    array = rlhf__json_new_array();
     RLHF__TRY(rlhf__json_set(line, key, array));
     for (int64_t i = 0; i < count; i++)
         RLHF__TRY(rlhf__json_append(array, rlhf__json_new_i64(ids[i])));
@@ -96,10 +100,11 @@ static rlhf_status fill_line(rlhf__json *line, const rlhf_comparison *c,
     RLHF__TRY(set_text(line, "prompt", c->prompt_text, scratch));
     RLHF__TRY(set_text(line, "chosen", c->answer_text[chosen], scratch));
     RLHF__TRY(set_text(line, "rejected", c->answer_text[rejected], scratch));
-    RLHF__TRY(set_ids(line, "prompt_ids", c->prompt_ids, c->num_prompt));
-    RLHF__TRY(set_ids(line, "chosen_ids", c->answer_ids[chosen], c->num_answer[chosen]));
-    return set_ids(line, "rejected_ids", c->answer_ids[rejected],
-                   c->num_answer[rejected]);
+    RLHF__TRY(set_ids(line, "prompt_ids", c->prompt_ids, c->num_prompt, c->prompt_text));
+    RLHF__TRY(set_ids(line, "chosen_ids", c->answer_ids[chosen], c->num_answer[chosen],
+                      c->answer_text[chosen]));
+    return set_ids(line, "rejected_ids", c->answer_ids[rejected], c->num_answer[rejected],
+                   c->answer_text[rejected]);
 }
 
 typedef struct jsonl {
@@ -149,7 +154,8 @@ static rlhf_status join_side(pairs *to, int side, const rlhf_comparison *c, int 
 {
     const int64_t total = c->num_prompt + c->num_answer[answer];
 
-    RLHF__TRY(rlhf__grow(to->context, &to->sides[side], &to->capacities[side], total,
+    /* One more, so that a side without ids is empty, not missing. */
+    RLHF__TRY(rlhf__grow(to->context, &to->sides[side], &to->capacities[side], total + 1,
                          sizeof(int32_t)));
     if (c->num_prompt > 0)
         memcpy(to->sides[side], c->prompt_ids, (size_t)c->num_prompt * sizeof(int32_t));
