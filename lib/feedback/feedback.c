@@ -231,16 +231,30 @@ static void copy_ids(const unsigned char *bytes, int64_t count, int32_t *out)
     }
 }
 
+/* The schema rules it out, but the schema is the file's own. */
+static rlhf_status damaged(const rlhf__feedback *store, int64_t id, const char *words)
+{
+    return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
+                         "damaged feedback store: comparison %" PRId64 ": %s", id, words);
+}
+
 /* The row of select_one into memory of the store: three lists of ids, then three texts.
  */
 static rlhf_status take_row(rlhf__feedback *store, sqlite3_stmt *statement,
                             rlhf_comparison *out)
 {
+    const int64_t id = sqlite3_column_int64(statement, COLUMN_ID);
+    const int32_t order = sqlite3_column_int(statement, COLUMN_ORDER);
+    const int32_t choice = sqlite3_column_int(statement, COLUMN_CHOICE);
     int64_t counts[3], sizes[3], bytes = 0;
     int32_t *ids[3];
     char *texts[3], *memory = NULL;
 
+    if (order < 0 || order > 1 || choice < RLHF_CHOICE_NONE || choice > RLHF_CHOICE_SKIP)
+        return damaged(store, id, "its display order or its choice is none");
     for (int i = 0; i < 3; i++) {
+        if (sqlite3_column_bytes(statement, COLUMN_IDS + i) % 4 != 0)
+            return damaged(store, id, "its ids are cut off");
         counts[i] = sqlite3_column_bytes(statement, COLUMN_IDS + i) / 4;
         sizes[i] = sqlite3_column_bytes(statement, COLUMN_TEXTS + i);
         bytes += counts[i] * 4 + sizes[i] + 1;
@@ -258,10 +272,8 @@ static rlhf_status take_row(rlhf__feedback *store, sqlite3_stmt *statement,
             memcpy(memory, sqlite3_column_blob(statement, COLUMN_TEXTS + i),
                    (size_t)sizes[i]);
     }
-    const int32_t order = sqlite3_column_int(statement, COLUMN_ORDER);
-    const int32_t choice = sqlite3_column_int(statement, COLUMN_CHOICE);
     *out = (rlhf_comparison){.struct_size = sizeof *out,
-                             .id = sqlite3_column_int64(statement, COLUMN_ID),
+                             .id = id,
                              .prompt_ids = ids[0],
                              .answer_ids = {ids[1], ids[2]},
                              .num_prompt = counts[0],
