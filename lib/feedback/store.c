@@ -5,8 +5,11 @@
  * journal back and undo a choice that was reported as made. */
 #include "feedback/store.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -168,6 +171,19 @@ static int on_progress(void *arg)
     return atomic_load(&store->context->cancel_requested) != 0;
 }
 
+/* SQLite tries again without the right to write, and its errno is of that attempt: "no
+ * such file" where a folder is read-only. */
+static rlhf_status cannot_open(rlhf__feedback *store, int rc)
+{
+    const int fd = open(store->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+    if (fd < 0)
+        return rlhf__fail_errno(errno, store->path,
+                                "cannot open the feedback store \"%s\"", store->path);
+    close(fd);
+    return rlhf__store_fail(store, rc);
+}
+
 /* SQLite reads "file:..." as a URI and ":memory:" as no file at all, where the build or
  * the host says so; "./" before a relative path takes that away. */
 static rlhf_status open_file(rlhf__feedback *store)
@@ -180,7 +196,8 @@ static rlhf_status open_file(rlhf__feedback *store)
     if (status == RLHF_OK) {
         const int rc = sqlite3_open_v2(name.data, &store->db, flags, NULL);
         if (rc != SQLITE_OK)
-            status = rlhf__store_fail(store, rc);
+            status = (rc & 0xff) == SQLITE_CANTOPEN ? cannot_open(store, rc)
+                                                    : rlhf__store_fail(store, rc);
     }
     rlhf__buffer_free(&name);
     return status;
@@ -198,6 +215,22 @@ static rlhf_status configure(rlhf__feedback *store)
     return rlhf__store_exec(store, "PRAGMA cell_size_check = ON;"
                                    "PRAGMA synchronous = EXTRA;"
                                    "PRAGMA foreign_keys = ON;");
+}
+
+/* A last page that is cut off reads as if its end were zeros, which SQLite takes for
+ * data. */
+static rlhf_status check_size(rlhf__feedback *store)
+{
+    int64_t pages = 0, page_size = 0;
+    struct stat info;
+
+    RLHF__TRY(rlhf__store_integer(store, "PRAGMA page_count", 0, &pages));
+    RLHF__TRY(rlhf__store_integer(store, "PRAGMA page_size", 0, &page_size));
+    if (stat(store->path, &info) == 0 && info.st_size < pages * page_size)
+        return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
+                             "damaged feedback store: %" PRId64 " bytes of %" PRId64,
+                             (int64_t)info.st_size, pages * page_size);
+    return RLHF_OK;
 }
 
 /* In a write transaction, so that two processes that make the store at once agree. */
@@ -219,7 +252,7 @@ static rlhf_status check_or_create(rlhf__feedback *store)
                              "a feedback store of version %" PRId64
                              "; this library reads up to %d",
                              version, SCHEMA_VERSION);
-    return RLHF_OK;
+    return check_size(store);
 }
 
 static rlhf_status check_pages(rlhf__feedback *store)
