@@ -173,7 +173,8 @@ RLHF_API rlhf_status rlhf_feedback_get_info(rlhf_feedback *feedback,
 /**
  * Writes the choices of one instant as JSONL (`prompt`, `chosen`, `rejected`,
  * `prompt_ids`, `chosen_ids`, `rejected_ids`), in the order of ids; ties and skips are
- * left out. Bytes of texts that are not UTF-8 become U+FFFD; the ids are exact.
+ * left out. Bytes of texts that are not UTF-8 become U+FFFD; the ids are exact, and the
+ * field is left out where a text came without any.
  *
  * @param feedback  The store.
  * @param path      The file; appears whole or not at all.
@@ -184,6 +185,7 @@ RLHF_API rlhf_status rlhf_feedback_export(rlhf_feedback *feedback, const char *p
 
 /**
  * The choices of one instant as a preference dataset of ids, in the order of comparisons.
+ * An answer that came as text alone is counted as empty.
  *
  * @param feedback     The store.
  * @param options      NULL: defaults. Its kind is taken as RLHF_DATASET_PREFERENCE;
