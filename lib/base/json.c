@@ -22,8 +22,8 @@ static rlhf__json *as(json_t *json)
 }
 
 /* jansson recurses to 2048 levels; a pre-scan refuses more than MAX_DEPTH before it
- * does. */
-static rlhf_status check_depth(const char *text, int64_t size, const char *file,
+ * does. And jansson overlooks a zero byte after a number or a word. */
+static rlhf_status check_text(const char *text, int64_t size, const char *file,
                                int64_t first_line)
 {
     int64_t depth = 0, line = first_line;
@@ -33,6 +33,9 @@ static rlhf_status check_depth(const char *text, int64_t size, const char *file,
         char c = text[i];
         if (c == '\n')
             line++;
+        if (c == '\0')
+            return rlhf__fail_at(RLHF_ERR_FORMAT, file, line, 0, NULL,
+                                 "invalid JSON: a zero byte");
         if (in_string) {
             if (c == '\\')
                 i++;
@@ -69,7 +72,7 @@ rlhf_status rlhf__json_parse(rlhf_context *context, const char *text, int64_t si
 
     (void)context;
     *out = NULL;
-    RLHF__TRY(check_depth(text, size, file, first_line));
+    RLHF__TRY(check_text(text, size, file, first_line));
     json_t *json =
         json_loadb(text, (size_t)size,
                    JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
