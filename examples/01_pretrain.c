@@ -56,6 +56,17 @@ static rlhf_tokenizer *train_tokenizer(rlhf_context *context, rlhf_config *confi
     return tokenizer;
 }
 
+/* Ctrl-C saves the trainer, where there is a place for it. */
+static void check(rlhf_status status, const char *doing, rlhf_lm_trainer *trainer,
+                  const char *state)
+{
+    if (status == RLHF_ERR_CANCELLED && state) {
+        host_must(rlhf_lm_trainer_save(trainer, state), "save the trainer");
+        host_stop("the trainer is saved: the same command goes on");
+    }
+    host_must(status, doing);
+}
+
 int main(int argc, char **argv)
 {
     rlhf_context *context = host_start(argv[0]);
@@ -113,11 +124,7 @@ int main(int argc, char **argv)
     for (int64_t step = rlhf_lm_trainer_num_steps(trainer); step < steps; step++) {
         rlhf_lm_stats stats = {.struct_size = sizeof stats};
         const rlhf_status status = rlhf_lm_trainer_step(trainer, &stats);
-        if (status == RLHF_ERR_CANCELLED && state) {
-            host_must(rlhf_lm_trainer_save(trainer, state), "save the trainer");
-            host_stop("the trainer is saved: the same command goes on");
-        }
-        host_must(status, "train");
+        check(status, "train", trainer, state);
         host_progress("pretrain", step + 1, steps, "loss %.3f", stats.loss);
         host_log(metrics,
                  "{\"stage\": \"pretrain\", \"step\": %" PRId64
@@ -128,12 +135,12 @@ int main(int argc, char **argv)
     }
     if (held_out > 0) {
         double loss;
-        host_must(rlhf_lm_trainer_evaluate(trainer, test, 0, &loss), "evaluate");
+        check(rlhf_lm_trainer_evaluate(trainer, test, 0, &loss), "evaluate", trainer,
+              state);
         fprintf(stderr, "held-out loss: %.3f nats a token\n", loss);
         host_log(metrics, "{\"stage\": \"pretrain\", \"held_out_loss\": %.6g}", loss);
     }
-    host_must(rlhf_tokenizer_save(tokenizer, output), "save the tokenizer");
-    host_must(rlhf_model_save(model, output), "save the model");
+    host_save(output, tokenizer, model, NULL);
     fprintf(stderr, "wrote %s\n", output);
 
     host_log_close(metrics);

@@ -98,6 +98,17 @@ static void normalize(rlhf_reward_model *reward, rlhf_model *model,
     rlhf_dataset_free(dataset);
 }
 
+/* Ctrl-C saves the trainer, where there is a place for it. */
+static void check(rlhf_status status, const char *doing, rlhf_reward_trainer *trainer,
+                  const char *state)
+{
+    if (status == RLHF_ERR_CANCELLED && state) {
+        host_must(rlhf_reward_trainer_save(trainer, state), "save the trainer");
+        host_stop("the trainer is saved: the same command goes on");
+    }
+    host_must(status, doing);
+}
+
 int main(int argc, char **argv)
 {
     rlhf_context *context = host_start(argv[0]);
@@ -171,11 +182,7 @@ int main(int argc, char **argv)
     for (int64_t step = rlhf_reward_trainer_num_steps(trainer); step < steps; step++) {
         rlhf_reward_stats stats = {.struct_size = sizeof stats};
         const rlhf_status status = rlhf_reward_trainer_step(trainer, &stats);
-        if (status == RLHF_ERR_CANCELLED && state) {
-            host_must(rlhf_reward_trainer_save(trainer, state), "save the trainer");
-            host_stop("the trainer is saved: the same command goes on");
-        }
-        host_must(status, "train");
+        check(status, "train", trainer, state);
         if (step >= steps - average_last)
             average_step(&mean, reward, 0);
         host_progress("reward", step + 1, steps, "loss %.3f accuracy %.2f", stats.loss,
@@ -190,7 +197,8 @@ int main(int argc, char **argv)
         average_step(&mean, reward, 1);
     if (held_out > 0) {
         rlhf_reward_stats stats = {.struct_size = sizeof stats};
-        host_must(rlhf_reward_trainer_evaluate(trainer, test, 0, &stats), "evaluate");
+        check(rlhf_reward_trainer_evaluate(trainer, test, 0, &stats), "evaluate", trainer,
+              state);
         fprintf(stderr, "held-out pairs: accuracy %.3f, loss %.3f\n", stats.accuracy,
                 stats.loss);
         host_log(metrics,
@@ -201,8 +209,7 @@ int main(int argc, char **argv)
     if (prompts)
         normalize(reward, model, tokenizer, context, prompts, normalize_count,
                   &generator_options);
-    host_must(rlhf_tokenizer_save(tokenizer, output), "save the tokenizer");
-    host_must(rlhf_reward_model_save(reward, output), "save the reward model");
+    host_save(output, tokenizer, NULL, reward);
     fprintf(stderr, "wrote %s\n", output);
 
     host_log_close(metrics);

@@ -21,7 +21,7 @@ typedef struct run {
     const char *output, *state, *samples, *position_path;
     FILE *metrics;
     double best;
-    int64_t best_iteration;
+    int64_t best_iteration, evaluated; /* iterations; -1: none yet */
 } run;
 
 static void log_stats(const run *r, const rlhf_ppo_stats *s)
@@ -38,28 +38,6 @@ static void log_stats(const run *r, const rlhf_ppo_stats *s)
         s->explained_variance, s->kl_coef, s->tokens_per_second);
 }
 
-/* Scores the held-out prompts; keeps the policy if it is the best so far. */
-static void evaluate(run *r, const host_batch *held_out, double kl_coef)
-{
-    rlhf_ppo_stats s = {.struct_size = sizeof s};
-
-    host_must(rlhf_ppo_trainer_evaluate(r->trainer, held_out->tokens,
-                                        held_out->cu_seqlens, held_out->num_seqs, &s,
-                                        NULL),
-              "evaluate");
-    const double figure = s.score - kl_coef * s.kl;
-    host_log(r->metrics,
-             "{\"stage\": \"ppo_held_out\", \"iteration\": %" PRId64 ", \"score\": %.6g, "
-             "\"kl\": %.6g, \"response_length\": %.6g, \"eos_rate\": %.6g}",
-             s.iteration, s.score, s.kl, s.response_length, s.eos_rate);
-    if (figure <= r->best)
-        return;
-    r->best = figure;
-    r->best_iteration = s.iteration;
-    host_must(rlhf_tokenizer_save(r->tokenizer, r->output), "save the tokenizer");
-    host_must(rlhf_model_save(r->policy, r->output), "save the policy");
-}
-
 /* What Ctrl-C leaves: the trainer, and this program's own place, for the same command. */
 static void stop(const run *r, rlhf_dataset *prompts)
 {
@@ -71,7 +49,8 @@ static void stop(const run *r, rlhf_dataset *prompts)
     host_must(rlhf_dataset_save_position(prompts, position, sizeof position, &size),
               "save the place in the prompts");
     host_file_begin(&file, r->position_path);
-    fprintf(file.stream, "%.17g %" PRId64 " %zu\n", r->best, r->best_iteration, size);
+    fprintf(file.stream, "%.17g %" PRId64 " %" PRId64 " %zu\n", r->best,
+            r->best_iteration, r->evaluated, size);
     fwrite(position, 1, size, file.stream);
     host_file_commit(&file);
     host_stop("the trainer is saved: the same command goes on");
@@ -83,14 +62,38 @@ static void resume(run *r, rlhf_dataset *prompts)
     int header = 0;
     char *text = host_read(r->position_path, &size);
 
-    if (sscanf(text, "%lg %" SCNd64 " %zu%n", &r->best, &r->best_iteration, &stored,
-               &header) != 3 ||
+    if (sscanf(text, "%lg %" SCNd64 " %" SCNd64 " %zu%n", &r->best, &r->best_iteration,
+               &r->evaluated, &stored, &header) != 4 ||
         (size_t)header + 1 + stored != size)
         host_die("%s is not a saved place", r->position_path);
     host_must(rlhf_dataset_restore_position(prompts, text + header + 1, stored),
               "find the place in the prompts");
     host_must(rlhf_ppo_trainer_resume(r->trainer, r->state, NULL), "resume");
     free(text);
+}
+
+/* Scores the held-out prompts; keeps the policy if it is the best so far. */
+static void evaluate(run *r, rlhf_dataset *prompts, const host_batch *held_out,
+                     double kl_coef)
+{
+    rlhf_ppo_stats s = {.struct_size = sizeof s};
+    const rlhf_status status = rlhf_ppo_trainer_evaluate(
+        r->trainer, held_out->tokens, held_out->cu_seqlens, held_out->num_seqs, &s, NULL);
+
+    if (status == RLHF_ERR_CANCELLED && r->state)
+        stop(r, prompts);
+    host_must(status, "evaluate");
+    r->evaluated = s.iteration;
+    const double figure = s.score - kl_coef * s.kl;
+    host_log(r->metrics,
+             "{\"stage\": \"ppo_held_out\", \"iteration\": %" PRId64 ", \"score\": %.6g, "
+             "\"kl\": %.6g, \"response_length\": %.6g, \"eos_rate\": %.6g}",
+             s.iteration, s.score, s.kl, s.response_length, s.eos_rate);
+    if (figure <= r->best)
+        return;
+    r->best = figure;
+    r->best_iteration = s.iteration;
+    host_save(r->output, r->tokenizer, r->policy, NULL);
 }
 
 /* One iteration. The prompts of one that was interrupted are drawn again: their place
@@ -145,7 +148,10 @@ static rlhf_dataset *load_prompts(run *r, const char *path, rlhf_dataset_options
 
 int main(int argc, char **argv)
 {
-    run r = {.context = host_start(argv[0]), .best = -INFINITY};
+    run r = {.context = host_start(argv[0]),
+             .best = -INFINITY,
+             .best_iteration = -1,
+             .evaluated = -1};
     rlhf_config *config = host_config(r.context, argc, argv, "CONFIG.yaml");
     const char *input = host_path(config, "model");
     const char *reward_path = host_path(config, "reward_model");
@@ -192,16 +198,16 @@ int main(int argc, char **argv)
               "make the trainer");
     if (resumes)
         resume(&r, prompts);
-    else
-        evaluate(&r, &held_out, options.kl_coef); /* where it starts from, and a first
-                                                     best */
-    for (int64_t i = rlhf_ppo_trainer_num_iterations(r.trainer); i < iterations; i++) {
+    for (int64_t i = rlhf_ppo_trainer_num_iterations(r.trainer);; i++) {
+        /* At 0: where it starts from, and a first best. */
+        if ((i % evaluate_every == 0 || i == iterations) && r.evaluated != i)
+            evaluate(&r, prompts, &held_out, options.kl_coef);
+        if (i == iterations)
+            break;
         iterate(&r, prompts, batch_size, &stats);
         log_stats(&r, &stats);
         host_progress("ppo", i + 1, iterations, "score %.2f kl %.2f", stats.score,
                       stats.kl);
-        if ((i + 1) % evaluate_every == 0 || i + 1 == iterations)
-            evaluate(&r, &held_out, options.kl_coef);
     }
     write_samples(&r, &held_out);
     fprintf(stderr, "wrote %s: the policy of iteration %" PRId64 "\n", r.output,

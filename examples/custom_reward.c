@@ -96,8 +96,7 @@ int main(int argc, char **argv)
         rlhf_rollout_free(rollout);
         host_batch_free(&batch);
     }
-    host_must(rlhf_tokenizer_save(tokenizer, output), "save the tokenizer");
-    host_must(rlhf_model_save(policy, output), "save the policy");
+    host_save(output, tokenizer, policy, NULL);
     fprintf(stderr, "wrote %s\n", output);
 
     rlhf_ppo_trainer_free(trainer);

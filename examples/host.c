@@ -1,7 +1,9 @@
 #include "host.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,7 +17,8 @@ static const char *program_name = "example";
 static rlhf_context *current_context;
 static volatile sig_atomic_t interrupted;
 static host_file *open_files;
-static int line_is_open; /* a progress bar stands on the terminal, without a newline */
+static char *open_folder; /* that host_save is writing, or NULL */
+static int line_is_open;  /* a progress bar stands on the terminal, without a newline */
 
 /* rlhf_context_cancel is one atomic store, so a signal handler may call it. */
 static void on_interrupt(int signal_number)
@@ -59,11 +62,27 @@ rlhf_context *host_start(const char *program)
     return current_context;
 }
 
+static int remove_entry(const char *path, const struct stat *info, int type,
+                        struct FTW *place)
+{
+    (void)info;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+static void remove_folder(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void remove_unfinished(void)
 {
     for (host_file *file = open_files; file; file = file->next)
         unlink(file->temporary);
     open_files = NULL;
+    if (open_folder)
+        remove_folder(open_folder);
 }
 
 void host_die(const char *format, ...)
@@ -218,6 +237,81 @@ void host_file_commit(host_file *file)
     }
     free(file->path);
     free(file->temporary);
+}
+
+/* What the folder that will be replaced holds, by links: what is not written anew stays. */
+static void link_tree(const char *from, const char *to)
+{
+    DIR *folder = opendir(from);
+    char old[4096], kept[4096];
+    struct stat info;
+
+    if (!folder)
+        host_die("cannot read %s: %s", from, strerror(errno));
+    for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(old, sizeof old, "%s/%s", from, entry->d_name);
+        snprintf(kept, sizeof kept, "%s/%s", to, entry->d_name);
+        const int is_folder = lstat(old, &info) == 0 && S_ISDIR(info.st_mode);
+        if ((is_folder ? mkdir(kept, 0777) : link(old, kept)) != 0)
+            host_die("cannot keep %s: %s", old, strerror(errno));
+        if (is_folder)
+            link_tree(old, kept);
+    }
+    closedir(folder);
+}
+
+/* By an exchange, so that there is a whole folder under the name at any moment. */
+static void replace_folder(const char *path, const char *part)
+{
+    const int is_new = !host_exists(path);
+
+    if (is_new ? rename(part, path) != 0
+               : renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_EXCHANGE) != 0)
+        host_die("cannot write %s: %s", path, strerror(errno));
+    if (!is_new)
+        remove_folder(part); /* the old one now */
+}
+
+static rlhf_status save_parts(const char *part, rlhf_tokenizer *tokenizer,
+                              rlhf_model *model, rlhf_reward_model *reward)
+{
+    rlhf_status status = rlhf_tokenizer_save(tokenizer, part);
+
+    if (status == RLHF_OK && model)
+        status = rlhf_model_save(model, part);
+    if (status == RLHF_OK && reward)
+        status = rlhf_reward_model_save(reward, part);
+    return status;
+}
+
+void host_save(const char *path, rlhf_tokenizer *tokenizer, rlhf_model *model,
+               rlhf_reward_model *reward)
+{
+    char *real = realpath(path, NULL), *name = real ? real : strdup(path);
+    size_t size = name ? strlen(name) : 0;
+
+    while (size > 1 && name[size - 1] == '/')
+        name[--size] = '\0';
+    open_folder = host_alloc(size + 8, 1);
+    snprintf(open_folder, size + 8, "%s.part", name ? name : "");
+    remove_folder(open_folder); /* of a run that was killed */
+    if (mkdir(open_folder, 0777) != 0)
+        host_die("cannot save to %s: %s", path, strerror(errno));
+    if (real)
+        link_tree(real, open_folder);
+    rlhf_status status;
+    do /* Ctrl-C waits for what is nearly done */
+        status = save_parts(open_folder, tokenizer, model, reward);
+    while (status == RLHF_ERR_CANCELLED);
+    host_must(status, "save the folder");
+    replace_folder(name, open_folder);
+    if (interrupted)
+        rlhf_context_cancel(current_context); /* the next call hears of it */
+    free(open_folder);
+    open_folder = NULL;
+    free(name);
 }
 
 FILE *host_log_open(const char *path, int append)

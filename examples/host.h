@@ -41,6 +41,12 @@ typedef struct host_file {
 void host_file_begin(host_file *file, const char *path);
 void host_file_commit(host_file *file);
 
+/* Saves a tokenizer with a model or a reward model (the other is NULL) as one folder: it
+ * appears, or replaces the one that is there, when both are on disk. Its other files are
+ * kept. */
+void host_save(const char *path, rlhf_tokenizer *tokenizer, rlhf_model *model,
+               rlhf_reward_model *reward);
+
 /* A log that grows a line at a time (metrics). NULL path: no log, and every use is a
  * no-op. */
 FILE *host_log_open(const char *path, int append);

@@ -36,8 +36,7 @@ int main(int argc, char **argv)
         host_must(rlhf_reward_model_set_affine(reward, 1, 0), "set the scale");
         free(zeros);
     }
-    host_must(rlhf_tokenizer_save(tokenizer, argv[3]), "save the tokenizer");
-    host_must(rlhf_reward_model_save(reward, argv[3]), "save the reward model");
+    host_save(argv[3], tokenizer, NULL, reward);
     rlhf_reward_model_free(reward);
     rlhf_tokenizer_free(tokenizer);
     rlhf_context_free(context);
