@@ -192,7 +192,7 @@ static void test_model_is_its_seed_and_its_copies(void **state)
     rlhf_context *context = support_context(NULL, 1), *other = support_context(NULL, 2);
     rlhf_model *model = tiny_model(context, VOCAB, LENGTH, 9);
     rlhf_model *same = tiny_model(other, VOCAB, LENGTH, 9);
-    rlhf_model *differs = tiny_model(context, VOCAB, LENGTH, 10), *copy, *loaded;
+    rlhf_model *differs = tiny_model(context, VOCAB, LENGTH, 10), *copy, *loaded, *absent;
     char folder[TEST_PATH];
     float value[16], changed[16];
     int64_t n;
@@ -215,15 +215,16 @@ static void test_model_is_its_seed_and_its_copies(void **state)
     assert_same_model(model, loaded); /* a deep copy */
     assert_ok(rlhf_model_parameter_read(copy, "model.norm.weight", value, 16));
     assert_memory_equal(value, changed, sizeof value);
-    assert_fails(rlhf_model_load(context, test_join(folder, "absent"), &loaded),
+    assert_fails(rlhf_model_load(context, test_join(folder, "absent"), &absent),
                  RLHF_ERR_NOT_FOUND, "absent");
-    assert_null(loaded);
+    assert_null(absent);
     rlhf_context_free(context);
     rlhf_context_free(other);
     rlhf_model_free(model);
     rlhf_model_free(same);
     rlhf_model_free(differs);
     rlhf_model_free(copy);
+    rlhf_model_free(loaded);
     test_folder_remove(folder);
 }
 

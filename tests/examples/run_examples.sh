@@ -26,11 +26,13 @@ run() {
     echo "ok: $name"
 }
 
-# An example that must fail, with words; what was there stays.
+# An example that must fail, with words and not by a signal; what was there stays.
 refuse() {
     words=$1
     shift
-    if "$@" >refuse.out 2>refuse.err </dev/null; then fail "$* is taken"; fi
+    status=0
+    "$@" >refuse.out 2>refuse.err </dev/null || status=$?
+    [ "$status" -gt 0 ] && [ "$status" -lt 126 ] || fail "$* ends with status $status"
     grep -q "$words" refuse.err || { cat refuse.err; fail "$* does not say '$words'"; }
 }
 
@@ -85,6 +87,24 @@ refuse 'model.safetensors' "$programs/02_sft" bad.yaml
 printf 'store: nowhere.db\n' >bad.yaml
 refuse 'no store' "$programs/04_annotate" bad.yaml
 [ ! -e x ] || fail 'a refused run wrote its output'
+
+# Every program, on its own config with one thing wrong.
+for name in 01_pretrain 02_sft 03_generate 04_annotate 05_reward 06_ppo \
+    07_serve_and_improve custom_reward custom_sampler; do
+    program=$programs/$name
+    refuse usage "$program"
+    refuse 'nowhere.yaml' "$program" nowhere.yaml prompt
+    { cat "$root/examples/$name.yaml" && printf '\nbroken: [1\n'; } >bad.yaml
+    refuse 'bad.yaml:[0-9]*:[0-9]*:' "$program" bad.yaml prompt
+    { cat "$root/examples/$name.yaml" && printf '\nunknown_key: 1\n'; } >bad.yaml
+    refuse 'bad.yaml:[0-9]*:1:.*unknown_key' "$program" bad.yaml prompt
+    sed 's#work/#nowhere/#' "$root/examples/$name.yaml" >bad.yaml
+    refuse 'nowhere' "$program" bad.yaml prompt
+    grep -q '^model: ' bad.yaml || continue
+    sed 's#^model: .*#model: broken#' "$root/examples/$name.yaml" >bad.yaml
+    refuse 'broken/model.safetensors' "$program" bad.yaml prompt
+done
+[ ! -e nowhere ] || fail 'a refused run made a folder'
 echo 'ok: wrong input'
 
 # Ctrl-C in the middle: a message, the state saved, and the same command goes on.
@@ -112,6 +132,54 @@ done_before=$(wc -l <work/pretrain.jsonl)
 [ -s work/again/model.safetensors ] || fail 'no model after going on'
 echo 'ok: Ctrl-C'
 
+# interrupt SIGN NAME CONFIG: starts an example, waits for the file SIGN to have bytes,
+# presses Ctrl-C.
+interrupt() {
+    sign=$1
+    rm -f "$sign"
+    "$programs/$2" "$3" >stop.out 2>stop.err &
+    child=$!
+    tries=0
+    while [ ! -s "$sign" ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+        [ "$tries" -lt 600 ] || fail "$2 does not begin: $(cat stop.err)"
+    done
+    kill -INT "$child"
+    status=0
+    wait "$child" || status=$?
+    [ "$status" -eq 130 ] || fail "$2 ended with status $status: $(cat stop.err)"
+    grep -q "$2: stopped by Ctrl-C" stop.err || fail "$2 on Ctrl-C says: $(cat stop.err)"
+    [ -z "$(find . -name '*.part' -o -name '*.tmp-*')" ] || fail "$2 left half a file"
+}
+
+# The others: those with a state save it, none leaves half an output.
+before=$(cksum work/sft/* work/reward/* work/policy/* | sort)
+sed -e 's/^steps: .*/steps: 100000/' -e 's#work/sft#again-sft#' "$root/examples/02_sft.yaml" >long.yaml
+interrupt work/finetune.jsonl 02_sft long.yaml
+[ -d work/state-finetune ] && [ ! -e again-sft ] || fail '02_sft on Ctrl-C'
+sed -e 's/^steps: .*/steps: 100000/' -e 's#work/reward$#again-reward#' -e 's/^held_out: .*/held_out: 8/' \
+    "$root/examples/05_reward.yaml" >long.yaml
+interrupt work/reward.jsonl 05_reward long.yaml
+[ -d work/state-reward ] && [ ! -e again-reward ] || fail '05_reward on Ctrl-C'
+sed -e 's/^iterations: .*/iterations: 100000/' -e 's#work/policy#again-policy#' \
+    -e 's/^evaluate_every: .*/evaluate_every: 100000/' -e 's/^batch: .*/batch: 8/' \
+    -e 's/^held_out: .*/held_out: 8/' "$root/examples/06_ppo.yaml" >long.yaml
+interrupt work/ppo.jsonl 06_ppo long.yaml
+[ -d work/state-ppo ] || fail '06_ppo on Ctrl-C'
+i=0
+while [ "$i" -lt 100 ]; do
+    cat work/data/prompts_ppo.jsonl
+    i=$((i + 1))
+done >many.jsonl
+printf 'model: work/sft\nprompts: many.jsonl\noutput: many-answers.jsonl\nanswers: 1\n' >long.yaml
+interrupt stop.err 03_generate long.yaml
+[ ! -e many-answers.jsonl ] || fail '03_generate on Ctrl-C'
+[ "$(cksum work/sft/* work/reward/* work/policy/* | sort)" = "$before" ] ||
+    fail 'Ctrl-C damaged a folder'
+rm -rf work/state-*
+echo 'ok: Ctrl-C in the others'
+
 # A full disk: a message, and the folder that was there stays whole.
 before=$(cksum work/sft/* | sort)
 if (trap '' XFSZ && ulimit -f 100 && "$programs/02_sft" 02_sft.yaml >/dev/null 2>disk.err); then
@@ -119,4 +187,10 @@ if (trap '' XFSZ && ulimit -f 100 && "$programs/02_sft" 02_sft.yaml >/dev/null 2
 fi
 grep -q 'cannot save.*work/sft' disk.err || fail "a full disk says: $(cat disk.err)"
 [ "$(cksum work/sft/* | sort)" = "$before" ] || fail 'a full disk damaged the old folder'
+# A folder that is not there yet does not appear with a tokenizer alone.
+sed 's#work/sft#fresh#' 02_sft.yaml >fresh.yaml
+if (trap '' XFSZ && ulimit -f 100 && "$programs/02_sft" fresh.yaml >/dev/null 2>disk.err); then
+    fail 'a full disk is not noticed'
+fi
+[ ! -e fresh ] && [ ! -e fresh.part ] || fail 'a full disk left half a folder'
 echo 'ok: full disk'
