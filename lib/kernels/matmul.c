@@ -31,7 +31,8 @@ int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n)
 {
     int64_t panel = rlhf__table(ctx)->panel;
 
-    return rlhf__ceil_div(n, panel) * panel * k;
+    /* BLIS's micro-kernels load the row after the last one, and do not use it. */
+    return rlhf__ceil_div(n, panel) * panel * k + MAX_PANEL;
 }
 
 /* --- packing ------------------------------------------------------------------------ */
