@@ -62,13 +62,19 @@ static rlhf_status tokenizer_save(oom_world *w)
     return rlhf_tokenizer_save(w->tokenizer, test_join(w->folder, "tokenizer"));
 }
 
-/* Over a folder that holds another file and a subfolder: both stay. */
+/* Over a folder that holds another file, and maybe a subfolder: they stay. */
 static void need_old_folder(oom_world *w)
 {
     oom_need_tokenizer(w);
     assert_ok(rlhf_tokenizer_save(w->tokenizer, test_join(w->folder, "tokenizer")));
     test_write(test_join(w->folder, "tokenizer/notes.txt"), "mine", 4);
     test_write(test_join(w->folder, "tokenizer/tokenizer_config.json"), "{}", 2);
+}
+
+static void need_old_subfolder(oom_world *w)
+{
+    need_old_folder(w);
+    w->skip_temporary = !w->hooked;
     assert_int_equal(mkdir(test_join(w->folder, "tokenizer/more"), 0777), 0);
     test_write(test_join(w->folder, "tokenizer/more/own.txt"), "mine too", 8);
 }
@@ -390,6 +396,7 @@ const oom_scenario oom_data_scenarios[] = {
      OOM_JSON},
     {"rlhf_tokenizer_save", oom_need_tokenizer, tokenizer_save, 0},
     {"rlhf_tokenizer_save over a folder", need_old_folder, tokenizer_save, 0},
+    {"rlhf_tokenizer_save over a subfolder", need_old_subfolder, tokenizer_save, 0},
     {"rlhf_tokenizer_encode", oom_need_tokenizer, tokenizer_encode, 0},
     {"rlhf_tokenizer_decode", oom_need_tokenizer, tokenizer_decode, 0},
     {"rlhf_text_stream_create", oom_need_tokenizer, text_stream_create, 0},

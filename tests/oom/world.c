@@ -363,7 +363,7 @@ static void mix_trainers(uint64_t *hash, oom_world *w)
 
 /* Names and bytes, in the names' order. An SQLite file is seen through the store instead.
  */
-static void mix_folder(uint64_t *hash, const char *path, bool names_only)
+static void mix_folder(uint64_t *hash, const char *path, const oom_world *w)
 {
     struct dirent **entries;
     const int count = scandir(path, &entries, NULL, alphasort);
@@ -374,11 +374,13 @@ static void mix_folder(uint64_t *hash, const char *path, bool names_only)
         char child[2 * TEST_PATH];
         struct stat info;
         snprintf(child, sizeof child, "%s/%s", path, name);
-        if (name[0] != '.' && !strstr(name, ".db") && stat(child, &info) == 0) {
+        const bool passed_over = name[0] == '.' || strstr(name, ".db") ||
+                                 (w->skip_temporary && strstr(name, ".tmp-"));
+        if (!passed_over && stat(child, &info) == 0) {
             mix(hash, name, strlen(name) + 1);
             if (S_ISDIR(info.st_mode)) {
-                mix_folder(hash, child, names_only);
-            } else if (!names_only) {
+                mix_folder(hash, child, w);
+            } else if (!w->names_only) {
                 size_t size = 0;
                 char *data = test_read(child, &size);
                 mix(hash, data, size);
@@ -417,7 +419,7 @@ uint64_t oom_digest(oom_world *w, bool without_streams)
     }
     mix_feedback(&hash, w->feedback);
     mix_trainers(&hash, w);
-    mix_folder(&hash, w->folder, w->names_only);
+    mix_folder(&hash, w->folder, w);
     return hash;
 }
 
