@@ -58,9 +58,9 @@ typedef struct rlhf__kernels {
                                float *ds);
     float (*dot)(const float *a, const float *b, int64_t count);
 
-    /* Row reductions of softmax, z' = (z - top) * inv_tau with top the row's maximum, taken
-     * off first so that nothing overflows at any temperature: sum of exp(z'), sum of
-     * exp(z') z'. */
+    /* Row reductions of softmax, z' = (z - top) * inv_tau with top the row's maximum,
+     * taken off first so that nothing overflows at any temperature: sum of exp(z'), sum
+     * of exp(z') z'. */
     float (*row_max)(const float *z, int64_t count);
     void (*row_sums)(const float *z, int64_t count, float inv_tau, float top, float *sum,
                      float *weighted);

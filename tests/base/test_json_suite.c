@@ -1,12 +1,12 @@
-/* The JSON reader against JSONTestSuite: what must be accepted is, what must be refused is, with
- * words, and nothing crashes. */
+/* The JSON reader against JSONTestSuite: what must be accepted is, what must be refused
+ * is, with words, and nothing crashes. */
 #include "support.h"
 #include "test_files.h"
 
 #include "base/json.h"
 
-/* Legal JSON that the reader refuses by its own rules: duplicate keys, and a zero byte in a
- * key. */
+/* Legal JSON that the reader refuses by its own rules: duplicate keys, and a zero byte
+ * in a key. */
 static const char *const stricter[] = {"y_object_duplicated_key.json",
                                        "y_object_duplicated_key_and_value.json",
                                        "y_object_escaped_null_in_key.json"};

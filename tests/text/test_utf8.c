@@ -1,5 +1,5 @@
-/* Valid and invalid UTF-8 of published test files: repaired as they say, and through a byte-level
- * tokenizer and back as they are. */
+/* Valid and invalid UTF-8 of published test files: repaired as they say, and through a
+ * byte-level tokenizer and back as they are. */
 #include "support.h"
 #include "test_files.h"
 
@@ -18,8 +18,8 @@ static char *read_data(const char *data, const char *name, size_t *out_size)
     return bytes;
 }
 
-/* "C2 A9", "c2a9" or "nothing" as bytes, up to a colon or the line's end; returns what comes
- * after. */
+/* "C2 A9", "c2a9" or "nothing" as bytes, up to a colon or the line's end; returns what
+ * comes after. */
 static const char *take_hex(const char *at, char *out, size_t *out_size)
 {
     const char *end = at + strcspn(at, ":\n");
