@@ -250,7 +250,7 @@ static const struct {
     {"beta1", {0.9, 0.9, 0.9, 0.9}},
     {"beta2", {0.999, 0.95, 0.999, 0.95}},
     {"epsilon", {1e-5, 1e-8, 1e-8, 1e-8}}, /* assumed: instructgpt */
-    /* Ouyang et al. begin at a tenth of the rate, this schedule at 0. */
+    /* Of 10 the first has a tenth of the rate, as Ouyang et al. */
     {"warmup_iterations", {0, 10, 0, 30}},
     {"total_iterations", {1954, 500, 1954, 1000}}, /* assumed: openrlhf */
     {"value_learning_rate", {1e-5, 9e-6, 3e-6, 9e-6}},
