@@ -239,7 +239,8 @@ void host_file_commit(host_file *file)
     free(file->temporary);
 }
 
-/* What the folder that will be replaced holds, by links: what is not written anew stays. */
+/* What the folder that will be replaced holds, by links: what is not written anew
+ * stays. */
 static void link_tree(const char *from, const char *to)
 {
     DIR *folder = opendir(from);
