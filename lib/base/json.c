@@ -24,7 +24,7 @@ static rlhf__json *as(json_t *json)
 /* jansson recurses to 2048 levels; a pre-scan refuses more than MAX_DEPTH before it
  * does. And jansson overlooks a zero byte after a number or a word. */
 static rlhf_status check_text(const char *text, int64_t size, const char *file,
-                               int64_t first_line)
+                              int64_t first_line)
 {
     int64_t depth = 0, line = first_line;
     bool in_string = false;
