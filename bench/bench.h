@@ -106,6 +106,20 @@ static inline int32_t *bench_ids(int64_t count, int32_t vocab)
     return ids;
 }
 
+/* Where each of `batch` sequences of one length begins, and the last one ends. */
+static inline int64_t *bench_offsets(int64_t batch, int64_t length)
+{
+    int64_t *offsets = malloc(((size_t)batch + 1) * sizeof *offsets);
+
+    if (!offsets) {
+        fprintf(stderr, "no memory for %" PRId64 " offsets\n", batch);
+        exit(1);
+    }
+    for (int64_t b = 0; b <= batch; b++)
+        offsets[b] = b * length;
+    return offsets;
+}
+
 static inline double bench_peak_rss_mib(void)
 {
     struct rusage usage;

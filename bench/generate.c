@@ -35,11 +35,7 @@ int main(int argc, char **argv)
     bench_check(rlhf_generator_create(model, sampler, &options, &generator), "generator");
 
     int32_t *ids = bench_ids(batch * prompt, config.vocab_size);
-    int64_t *cu_seqlens = malloc((size_t)(batch + 1) * sizeof *cu_seqlens);
-    if (!cu_seqlens)
-        return 1;
-    for (int64_t b = 0; b <= batch; b++)
-        cu_seqlens[b] = b * prompt;
+    int64_t *cu_seqlens = bench_offsets(batch, prompt);
     for (int run = 0; run < 3; run++) {
         double start = bench_now();
         bench_check(rlhf_generator_start(generator, ids, cu_seqlens, batch, NULL),
@@ -51,7 +47,7 @@ int main(int argc, char **argv)
     bench_check(rlhf_generator_get(generator, batch - 1, &answer), "get");
     if (answer.num_tokens != prompt + new_tokens) {
         fprintf(stderr, "an answer has %" PRId64 " tokens\n", answer.num_tokens);
-        return 1;
+        exit(1);
     }
     bench_sort(&times);
     bench_report("generate", argv[1],

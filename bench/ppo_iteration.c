@@ -49,11 +49,7 @@ int main(int argc, char **argv)
     rlhf_context *context = bench_context();
     rlhf_ppo_trainer *trainer = make_trainer(context, argv[1], response, &config);
     int32_t *ids = bench_ids(batch * prompt * iterations, config.vocab_size);
-    int64_t *cu_seqlens = malloc((size_t)(batch + 1) * sizeof *cu_seqlens);
-    if (!cu_seqlens)
-        return 1;
-    for (int64_t b = 0; b <= batch; b++)
-        cu_seqlens[b] = b * prompt;
+    int64_t *cu_seqlens = bench_offsets(batch, prompt);
     for (int64_t i = 0; i < iterations && times.count < BENCH_MAX_RUNS; i++) {
         double start = bench_now();
         bench_check(rlhf_ppo_trainer_step(trainer, ids + i * batch * prompt, cu_seqlens,

@@ -77,6 +77,8 @@ int main(int argc, char **argv)
             text[i] = NULL;
         }
     }
+    for (int i = 0; i < 3; i++)
+        free(text[i]);
     free(line);
     gold_lexicon_free(lexicon);
     return 0;

@@ -32,7 +32,7 @@ void step_set_folder(const char *path)
 {
     if (strlen(path) > PATH_SIZE / 2)
         step_die("the path %.40s… is too long", path);
-    strcpy(folder, path);
+    memcpy(folder, path, strlen(path) + 1);
 }
 
 const char *step_folder(void)

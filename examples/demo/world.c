@@ -360,8 +360,7 @@ int main(int argc, char **argv)
         return 2;
     }
     random_state = strtoull(argv[1], NULL, 10) * 0x2545f4914f6cdd1du + 1;
-    given =
-        calloc((size_t)(SFT + pairs + TEST + PPO + VALIDATE + EVAL + 1), sizeof *given);
+    given = calloc((size_t)pairs + SFT + TEST + PPO + VALIDATE + EVAL + 1, sizeof *given);
     if (!given)
         die("hold", "the prompts");
     write_corpus(argv[2], DOCUMENTS);

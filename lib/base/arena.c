@@ -67,6 +67,11 @@ static rlhf_status add_block(rlhf__arena *arena, size_t size)
     return RLHF_OK;
 }
 
+static size_t room_left(const arena_block *block)
+{
+    return block->size - block->used;
+}
+
 /* Makes a block with room for `bytes` current: a later one that is there already, or a
  * new one. */
 static rlhf_status next_block(rlhf__arena *arena, size_t bytes)
@@ -95,11 +100,9 @@ rlhf_status rlhf__arena_alloc(rlhf__arena *arena, int64_t count, size_t size, vo
         bytes > PTRDIFF_MAX - RLHF__ALIGNMENT)
         return rlhf__fail_no_memory(SIZE_MAX);
     bytes = (bytes + RLHF__ALIGNMENT - 1) / RLHF__ALIGNMENT * RLHF__ALIGNMENT;
-    arena_block *block = arena->current >= 0 ? &arena->blocks[arena->current] : NULL;
-    if (!block || block->size - block->used < bytes) {
+    if (arena->current < 0 || room_left(&arena->blocks[arena->current]) < bytes)
         RLHF__TRY(next_block(arena, bytes));
-        block = &arena->blocks[arena->current];
-    }
+    arena_block *block = &arena->blocks[arena->current];
     *(void **)out = block->data + block->used;
     block->used += bytes;
     return RLHF_OK;

@@ -1,4 +1,5 @@
 /* The per-thread error: a fixed buffer, so that a failure to allocate can be told too. */
+#define RLHF__ERROR_C
 #include "base/error.h"
 
 #include <errno.h>

@@ -65,8 +65,9 @@ rlhf_status rlhf__rows_add(rlhf__rows *rows, const rlhf_example *example)
     rows->cu_seqlens[0] = 0;
     rows->cu_seqlens[s + 1] = first + example->num_tokens;
     if (pair) {
-        memcpy(rows->tokens + rows->cu_seqlens[s + 1], example->rejected,
-               (size_t)num_rejected * sizeof(int32_t));
+        if (num_rejected > 0)
+            memcpy(rows->tokens + rows->cu_seqlens[s + 1], example->rejected,
+                   (size_t)num_rejected * sizeof(int32_t));
         rows->cu_seqlens[s + 2] = rows->cu_seqlens[s + 1] + num_rejected;
     }
     rows->prompt_lengths[n] = example->prompt_length;

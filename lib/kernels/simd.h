@@ -154,7 +154,7 @@ static inline vf v_exp(vf x)
     vf y = p * (vf)((half + 127) << 23) * (vf)((bits - half + 127) << 23);
     y = v_select(x < v_set(-87.33f), v_set(0.0f), y);
     y = v_select(x > v_set(88.72f), v_set(INFINITY), y);
-    return v_select(x != x, x, y);
+    return v_select(x != x, x, y); /* NaN. NOLINT(misc-redundant-expression) */
 }
 
 /* tanh x = 1 - 2 / (e^2x + 1); Cephes' odd polynomial below 0.625, where that would

@@ -1,6 +1,7 @@
 /* Byte-pair encoding of one piece: its characters (or bytes) become ids, then the
  * adjacent pair of lowest rank merges, leftmost first, until none is left (Sennrich et
  * al. 2016). Unknown characters are treated as Hugging Face's models/bpe does it. */
+#include <assert.h>
 #include <string.h>
 
 #include "text/parts.h"
@@ -330,7 +331,9 @@ rlhf_status rlhf__bpe_index_whole(rlhf__tokenizer *t)
             continue;
         if (!t->ignore_merges) {
             status = encode_units(t, &scratch, text.data, size);
-            one = scratch.units.size == 1 && scratch.units.data[0] == id;
+            assert(scratch.units.size == 0 || scratch.units.data);
+            one = status == RLHF_OK && scratch.units.size == 1 &&
+                  scratch.units.data[0] == id;
         }
         if (status == RLHF_OK && (one || t->ignore_merges))
             status = rlhf__strmap_add(&t->whole, text.data, size, id);
