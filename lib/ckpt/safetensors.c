@@ -69,8 +69,7 @@ void rlhf__tensor_shape_text(const int64_t *shape, int32_t rank, char out_text[1
     snprintf(out_text + used, 128 - used, "]");
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------- */
 
 static rlhf_status open_regular(const char *path, int *out_fd, int64_t *out_size)
 {
@@ -148,8 +147,7 @@ cleanup:
     return status;
 }
 
-/* --- header
- * --------------------------------------------------------------------------------- */
+/* --- header ------------------------------------------------------------------------- */
 
 static rlhf_status fail_tensor(const rlhf__tensor_file *file, rlhf_status status,
                                const char *name, const char *what)
@@ -356,8 +354,7 @@ static rlhf_status read_header(rlhf__tensor_file *file, int64_t file_size)
     return check_cover(file);
 }
 
-/* --- entry points
- * --------------------------------------------------------------------------- */
+/* --- entry points ------------------------------------------------------------------- */
 
 rlhf_status rlhf__tensor_file_open(rlhf_context *context, const char *path,
                                    rlhf__tensor_file **out_file)
@@ -421,8 +418,7 @@ const rlhf__tensor_entry *rlhf__tensor_file_find(const rlhf__tensor_file *file,
     return NULL;
 }
 
-/* --- data
- * ----------------------------------------------------------------------------------- */
+/* --- data --------------------------------------------------------------------------- */
 
 static float bits_to_float(uint32_t bits)
 {

@@ -27,8 +27,7 @@ struct rlhf__state_reader {
     int64_t num_bytes, capacity;
 };
 
-/* --- opening
- * -------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------ */
 
 static rlhf_status fail_json(const rlhf__state_reader *reader, rlhf_status status,
                              const char *field, const char *what)
@@ -237,8 +236,7 @@ void rlhf__state_reader_free(rlhf__state_reader *reader)
     rlhf__free(reader);
 }
 
-/* --- values
- * --------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------- */
 
 int64_t rlhf__state_version(const rlhf__state_reader *reader)
 {
@@ -369,8 +367,7 @@ rlhf_status rlhf__state_get_bytes(const rlhf__state_reader *const_reader,
     return RLHF_OK;
 }
 
-/* --- arrays
- * --------------------------------------------------------------------------------- */
+/* --- arrays ------------------------------------------------------------------------- */
 
 static rlhf_status find_array(const rlhf__state_reader *reader, const char *name,
                               rlhf__dtype dtype, const rlhf__tensor_entry **out_entry,

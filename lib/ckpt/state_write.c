@@ -108,8 +108,7 @@ void rlhf__state_writer_free(rlhf__state_writer *writer)
     rlhf__free(writer);
 }
 
-/* --- values
- * --------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------- */
 
 static bool name_taken(const rlhf__state_writer *writer, const char *name)
 {
@@ -187,8 +186,7 @@ rlhf_status rlhf__state_put_bytes(rlhf__state_writer *writer, const char *name,
     return status;
 }
 
-/* --- arrays
- * --------------------------------------------------------------------------------- */
+/* --- arrays ------------------------------------------------------------------------- */
 
 static rlhf_status put_tensor(rlhf__state_writer *writer, const rlhf__tensor_spec *spec,
                               const void *data, int64_t count)
@@ -238,8 +236,7 @@ rlhf_status rlhf__state_put_params(rlhf__state_writer *writer, const char *prefi
     return RLHF_OK;
 }
 
-/* --- commit
- * --------------------------------------------------------------------------------- */
+/* --- commit ------------------------------------------------------------------------- */
 
 /* A folder that is replaced loses what is in it: only one of ours, or an empty one. */
 static rlhf_status check_replaceable(rlhf_context *context, const char *path)

@@ -11,8 +11,7 @@
 #define RLHF__LINE_MAX      ((int64_t)16 << 20)
 #define RLHF__DATA_FILE_MAX ((int64_t)4 << 30)
 
-/* --- lines.c
- * ---------------------------------------------------------------------------- */
+/* --- lines.c ------------------------------------------------------------------------ */
 
 typedef struct rlhf__lines {
     rlhf_context *context;
@@ -31,8 +30,7 @@ rlhf_status rlhf__lines_open(rlhf_context *context, const char *path, rlhf__line
 rlhf_status rlhf__lines_next(rlhf__lines *lines, bool *out_more);
 void rlhf__lines_close(rlhf__lines *lines); /* accepts a zeroed struct with fd -1 */
 
-/* --- rows.c
- * ----------------------------------------------------------------------------- */
+/* --- rows.c ------------------------------------------------------------------------- */
 
 /* One field of a row: text, or ids, or neither. */
 typedef struct rlhf__part {

@@ -9,8 +9,7 @@
 #include "base/json.h"
 #include "base/size.h"
 
-/* --- fields
- * ------------------------------------------------------------------------------ */
+/* --- fields ------------------------------------------------------------------------- */
 
 static rlhf_status fail_field(const rlhf__loader *loader, rlhf_status status,
                               const char *field, const char *words)
@@ -98,8 +97,7 @@ static bool is_empty(const rlhf__part *part)
     return part->has_ids ? part->ids.size == 0 : part->size == 0;
 }
 
-/* --- ids
- * --------------------------------------------------------------------------------- */
+/* --- ids ---------------------------------------------------------------------------- */
 
 rlhf_status rlhf__loader_add_bos(const rlhf__loader *loader, rlhf__ids *ids)
 {
@@ -188,8 +186,7 @@ static rlhf_status build_side(rlhf__loader *loader, const rlhf__part *prompt,
     return rlhf__loader_add_eos(loader, ids);
 }
 
-/* --- rows by kind
- * ------------------------------------------------------------------------ */
+/* --- rows by kind ------------------------------------------------------------------- */
 
 static rlhf_status drop(rlhf__loader *loader, rlhf__verdict verdict)
 {

@@ -64,8 +64,7 @@ static rlhf_status visit_chosen(rlhf__feedback *store, visit_fn visit, void *arg
     return rlhf__store_end(store, status);
 }
 
-/* --- JSONL
- * ------------------------------------------------------------------------------- */
+/* --- JSONL -------------------------------------------------------------------------- */
 
 static rlhf_status set_text(rlhf__json *line, const char *key, const char *text,
                             rlhf__buffer *scratch)
@@ -140,8 +139,7 @@ rlhf_status rlhf__feedback_export(rlhf__feedback *feedback, const char *path)
     return status;
 }
 
-/* --- dataset
- * ----------------------------------------------------------------------------- */
+/* --- dataset ------------------------------------------------------------------------ */
 
 typedef struct pairs {
     rlhf_context *context;

@@ -11,8 +11,7 @@
 #include "base/size.h"
 #include "feedback/store.h"
 
-/* --- checks
- * ------------------------------------------------------------------------------ */
+/* --- checks ------------------------------------------------------------------------- */
 
 static rlhf_status check_ids(const int32_t *ids, int64_t count, const char *name)
 {
@@ -67,8 +66,7 @@ static bool answers_equal(const rlhf_comparison *c)
                   (size_t)c->num_answer[0] * sizeof(int32_t)) == 0;
 }
 
-/* --- adding
- * ------------------------------------------------------------------------------ */
+/* --- adding ------------------------------------------------------------------------- */
 
 /* Little-endian int32 whatever the machine. */
 static rlhf_status bind_ids(rlhf__feedback *store, sqlite3_stmt *statement, int column,
@@ -212,8 +210,7 @@ rlhf_status rlhf__feedback_add_many(rlhf__feedback *feedback,
     return status;
 }
 
-/* --- reading
- * ----------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------ */
 
 enum { COLUMN_ID, COLUMN_IDS, COLUMN_TEXTS = 4, COLUMN_ORDER = 7, COLUMN_CHOICE = 8 };
 
@@ -316,8 +313,7 @@ rlhf_status rlhf__feedback_next(rlhf__feedback *feedback, rlhf_comparison *out)
     return rlhf__feedback_get(feedback, id, out);
 }
 
-/* --- choices
- * ----------------------------------------------------------------------------- */
+/* --- choices ------------------------------------------------------------------------ */
 
 static rlhf_status current_choice(rlhf__feedback *store, int64_t id, int64_t *out_choice)
 {

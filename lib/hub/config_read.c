@@ -51,8 +51,7 @@ void rlhf__hub_config_clear(rlhf__hub_config *config)
     memset(config, 0, sizeof *config);
 }
 
-/* --- which model
- * ---------------------------------------------------------------------------- */
+/* --- which model -------------------------------------------------------------------- */
 
 static rlhf_status check_model_type(const rlhf__fields *fields, rlhf__hub_family family)
 {
@@ -105,8 +104,7 @@ static rlhf_status read_family(const rlhf__fields *fields, bool reward,
                          name ? "architectures" : "model_type", name ? name : type);
 }
 
-/* --- what cannot be expressed
- * --------------------------------------------------------------- */
+/* --- what cannot be expressed ------------------------------------------------------- */
 
 typedef enum neutral { NEUTRAL_NULL, NEUTRAL_FALSE, NEUTRAL_TRUE, NEUTRAL_ONE } neutral;
 
@@ -179,8 +177,7 @@ static rlhf_status log_dropout(void *arg, const char *key, rlhf__json *value)
     return RLHF_OK;
 }
 
-/* --- parts that families share
- * -------------------------------------------------------------- */
+/* --- parts that families share ------------------------------------------------------ */
 
 /* Absent means the class's default in transformers, where that is in the vocabulary. Of a
  * list (several ends of text) the first counts; the list is kept on save. */
@@ -234,8 +231,7 @@ static rlhf_status check_divides(const rlhf__fields *fields, const char *whole_k
     return RLHF_OK;
 }
 
-/* --- GPT-2
- * ---------------------------------------------------------------------------------- */
+/* --- GPT-2 -------------------------------------------------------------------------- */
 
 static rlhf_status read_gpt2(rlhf_context *context, const rlhf__fields *fields,
                              rlhf_model_config *model)
@@ -269,8 +265,7 @@ static rlhf_status read_gpt2(rlhf_context *context, const rlhf__fields *fields,
     return read_tokens(context, fields, 50256, 50256, model);
 }
 
-/* --- Llama
- * ---------------------------------------------------------------------------------- */
+/* --- Llama -------------------------------------------------------------------------- */
 
 /* Version 5 of transformers writes rope_parameters, older ones rope_theta and
  * rope_scaling. */
@@ -345,8 +340,7 @@ static rlhf_status read_llama(rlhf_context *context, const rlhf__fields *fields,
     return read_tokens(context, fields, 1, 2, model);
 }
 
-/* --- our own
- * -------------------------------------------------------------------------------- */
+/* --- our own ------------------------------------------------------------------------ */
 
 static rlhf_status read_layers(rlhf_context *context, const rlhf__fields *fields,
                                rlhf__hub_config *out)
@@ -420,8 +414,7 @@ static rlhf_status read_own(rlhf_context *context, const rlhf__fields *fields,
     return read_layers(context, fields, out);
 }
 
-/* --- reward
- * --------------------------------------------------------------------------------- */
+/* --- reward ------------------------------------------------------------------------- */
 
 /* transformers keeps the number of labels as the size of id2label, 2 where nothing is
  * said. */

@@ -13,8 +13,7 @@
 
 #include <rlhf/reward.h>
 
-/* --- origin
- * --------------------------------------------------------------------------------- */
+/* --- origin ------------------------------------------------------------------------- */
 
 void rlhf__hub_origin_free(rlhf__hub_origin *origin)
 {
@@ -45,8 +44,7 @@ rlhf_status rlhf__hub_origin_clone(const rlhf__hub_origin *origin,
     return RLHF_OK;
 }
 
-/* --- family
- * --------------------------------------------------------------------------------- */
+/* --- family ------------------------------------------------------------------------- */
 
 static bool layers_are_plain(const rlhf_model_config *config)
 {
@@ -78,8 +76,7 @@ rlhf__hub_family rlhf__hub_family_of(const rlhf_model_config *config)
     return RLHF__HUB_OWN;
 }
 
-/* --- fields
- * --------------------------------------------------------------------------------- */
+/* --- fields ------------------------------------------------------------------------- */
 
 /* null for none; a list that the origin had stays if the model still has its first. */
 static rlhf_status set_token(rlhf__json *object, const char *key, int32_t id)
@@ -236,8 +233,7 @@ static rlhf_status set_own(rlhf__json *object, const rlhf_model_config *config)
     return set_layers(object, config);
 }
 
-/* --- reward
- * --------------------------------------------------------------------------------- */
+/* --- reward ------------------------------------------------------------------------- */
 
 /* One label, as transformers says it: {"0": "LABEL_0"} and back. */
 static rlhf_status set_labels(rlhf__json *object)
@@ -285,8 +281,7 @@ static rlhf_status set_score(rlhf_context *context, rlhf__json *object,
     return set_token(object, "rlhf_append_eos_id", score->eos_token_id);
 }
 
-/* --- the document
- * --------------------------------------------------------------------------- */
+/* --- the document ------------------------------------------------------------------- */
 
 static rlhf_status set_identity(rlhf__json *object, const char *architecture,
                                 const char *model_type)

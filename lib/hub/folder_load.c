@@ -70,8 +70,7 @@ void rlhf__hub_tensor_of(const rlhf__params *params, const rlhf__named *named,
     }
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------- */
 
 static rlhf_status open_file(loader *load, const char *name)
 {
@@ -182,8 +181,7 @@ static rlhf_status check_size(const loader *load)
     return RLHF_OK;
 }
 
-/* --- tensors
- * -------------------------------------------------------------------------------- */
+/* --- tensors ------------------------------------------------------------------------ */
 
 /* File rows are the parameter's columns: a few of them at a time through scratch. */
 static rlhf_status read_transposed(loader *load, rlhf__tensor_file *file,
@@ -341,8 +339,7 @@ static rlhf_status check_filled(const loader *load)
     return RLHF_OK;
 }
 
-/* --- entry point
- * ---------------------------------------------------------------------------- */
+/* --- entry point -------------------------------------------------------------------- */
 
 static rlhf_status read_config(loader *load, bool reward)
 {

@@ -43,8 +43,7 @@ static bool is_old_weights(const char *name)
     return false;
 }
 
-/* --- tensors
- * -------------------------------------------------------------------------------- */
+/* --- tensors ------------------------------------------------------------------------ */
 
 /* A tied head is the token table and is not written again; a score's bias is in the
  * offset. */
@@ -146,8 +145,7 @@ static rlhf_status write_weights(saver *save, rlhf__folder *folder)
     return rlhf__tensor_writer_close(file, NULL, NULL);
 }
 
-/* --- config
- * --------------------------------------------------------------------------------- */
+/* --- config ------------------------------------------------------------------------- */
 
 static rlhf_status write_config(const saver *save, const rlhf__hub_origin *origin,
                                 rlhf__folder *folder)

@@ -65,8 +65,7 @@ void rlhf__bpe_scratch_free(rlhf__bpe_scratch *scratch)
     rlhf__ids_free(&scratch->units);
 }
 
-/* --- characters to ids
- * ------------------------------------------------------------------- */
+/* --- characters to ids -------------------------------------------------------------- */
 
 /* One character that the vocabulary lacks; *pending is an unknown token not yet written.
  */
@@ -143,8 +142,7 @@ static rlhf_status to_units(const rlhf__tokenizer *t, const char *piece, int64_t
     return pending >= 0 ? rlhf__ids_append(units, pending) : RLHF_OK;
 }
 
-/* --- merging
- * ------------------------------------------------------------------------------- */
+/* --- merging ------------------------------------------------------------------------ */
 
 /* In place; returns how many are left. */
 static int64_t merge_short(const rlhf__tokenizer *t, int32_t *ids, int64_t count)
@@ -287,8 +285,7 @@ rlhf_status rlhf__bpe_encode(const rlhf__tokenizer *t, rlhf__bpe_scratch *scratc
     return RLHF_OK;
 }
 
-/* --- pieces that are one token
- * ----------------------------------------------------------- */
+/* --- pieces that are one token ------------------------------------------------------ */
 
 /* The text that the model reads as this token: bytes if byte-level. False: there is none.
  */

@@ -118,8 +118,7 @@ int64_t rlhf__tokenizer_count_within(const rlhf__tokenizer *t, const int32_t *id
     return num_ids;
 }
 
-/* --- streams
- * ------------------------------------------------------------------------------- */
+/* --- streams ------------------------------------------------------------------------ */
 
 rlhf_status rlhf__text_stream_create(rlhf_context *context, rlhf__tokenizer *tokenizer,
                                      int32_t decode_flags, rlhf__text_stream **out)

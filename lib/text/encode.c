@@ -17,8 +17,7 @@ typedef struct encoder {
 
 typedef rlhf_status (*fragment_fn)(encoder *e, const char *text, int64_t size);
 
-/* --- added tokens
- * -------------------------------------------------------------------------- */
+/* --- added tokens ------------------------------------------------------------------- */
 
 /* Longest token of the set that `text` begins with, or NULL. The tokens are sorted, so
  * those that share the first n bytes of the text are a range that shrinks as n grows. */
@@ -123,8 +122,7 @@ static rlhf_status cut_added(encoder *e, const rlhf__added_set *set, const char 
     return fragment(e, text + done, size - done);
 }
 
-/* --- normalizer
- * ---------------------------------------------------------------------------- */
+/* --- normalizer --------------------------------------------------------------------- */
 
 rlhf_status rlhf__rewrite_apply(const rlhf__rewrite *rule, const char *text, int64_t size,
                                 rlhf__buffer *out)
@@ -163,8 +161,7 @@ rlhf_status rlhf__normalize(const rlhf__tokenizer *t, const char *text, int64_t 
     return status;
 }
 
-/* --- the way through
- * ----------------------------------------------------------------------- */
+/* --- the way through ---------------------------------------------------------------- */
 
 static rlhf_status encode_piece(void *arg, const char *piece, int64_t size)
 {

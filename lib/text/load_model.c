@@ -38,8 +38,7 @@ rlhf_status rlhf__json_only(const rlhf__json *object, const char *const *known,
     return rlhf__json_each(object, check_known, &arg);
 }
 
-/* --- vocabulary
- * ---------------------------------------------------------------------------- */
+/* --- vocabulary --------------------------------------------------------------------- */
 
 typedef struct vocab_arg {
     rlhf__tokenizer *t;
@@ -138,8 +137,7 @@ static void index_units(rlhf__tokenizer *t)
     }
 }
 
-/* --- merges
- * -------------------------------------------------------------------------------- */
+/* --- merges ------------------------------------------------------------------------- */
 
 typedef struct span {
     const char *text;
@@ -231,8 +229,7 @@ static rlhf_status load_merges(rlhf__tokenizer *t, const rlhf__json *merges,
     return status;
 }
 
-/* --- model
- * --------------------------------------------------------------------------------- */
+/* --- model -------------------------------------------------------------------------- */
 
 static rlhf_status check_model(const rlhf__json *model, const char *file)
 {
@@ -292,8 +289,7 @@ rlhf_status rlhf__tokenizer_load_model(rlhf__tokenizer *t, const rlhf__json *roo
     return rlhf__bpe_index_whole(t);
 }
 
-/* --- added tokens
- * -------------------------------------------------------------------------- */
+/* --- added tokens ------------------------------------------------------------------- */
 
 static rlhf_status name_added(rlhf__tokenizer *t, const char *text, int64_t size,
                               int32_t id, const char *file)

@@ -57,8 +57,7 @@ static rlhf_status copy_string(rlhf__tokenizer *t, const rlhf__json *string, cha
                          out);
 }
 
-/* --- normalizer
- * ---------------------------------------------------------------------------- */
+/* --- normalizer --------------------------------------------------------------------- */
 
 /* {"String": "x"} of a Replace or Split; NULL if it is something else or empty. */
 static const rlhf__json *plain_pattern(const rlhf__json *component)
@@ -101,8 +100,7 @@ static rlhf_status load_rewrite(rlhf__tokenizer *t, const rlhf__json *component,
     return RLHF_OK;
 }
 
-/* --- pre-tokenizer
- * ------------------------------------------------------------------------- */
+/* --- pre-tokenizer ------------------------------------------------------------------ */
 
 static rlhf_status add_stage(rlhf__tokenizer *t, rlhf__stage_kind kind, const char *file,
                              rlhf__stage **out)
@@ -215,8 +213,7 @@ static rlhf_status load_stage(rlhf__tokenizer *t, const rlhf__json *component,
     return add_split(t, each ? "\\p{N}" : "\\p{N}+", each ? 5 : 6, false, file, &stage);
 }
 
-/* --- post-processor
- * ------------------------------------------------------------------------ */
+/* --- post-processor ----------------------------------------------------------------- */
 
 /* Ids that a template's special token stands for, appended to the list. */
 static rlhf_status add_affix(rlhf__tokenizer *t, const rlhf__json *template,

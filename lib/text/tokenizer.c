@@ -23,8 +23,7 @@ void rlhf__ids_free(rlhf__ids *ids)
     *ids = (rlhf__ids){.context = ids->context};
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------- */
 
 rlhf__tokenizer *rlhf__tokenizer_ref(rlhf__tokenizer *t)
 {
@@ -122,8 +121,7 @@ rlhf_status rlhf__tokenizer_build(rlhf_context *context, const rlhf__json *root,
     return status;
 }
 
-/* --- files
- * --------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------- */
 
 static bool ends_with(const char *path, const char *ending)
 {
@@ -235,8 +233,7 @@ rlhf_status rlhf__tokenizer_save(const rlhf__tokenizer *t, rlhf__folder *folder)
     return status;
 }
 
-/* --- looked at
- * ----------------------------------------------------------------------------- */
+/* --- looked at ---------------------------------------------------------------------- */
 
 int32_t rlhf__tokenizer_vocab_size(const rlhf__tokenizer *t)
 {

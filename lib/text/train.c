@@ -67,8 +67,7 @@ struct rlhf__tokenizer_trainer {
     rlhf__ids merges; /* left, right, merged, left, …; merged -1: merged again later */
 };
 
-/* --- pieces
- * -------------------------------------------------------------------------------- */
+/* --- pieces ------------------------------------------------------------------------- */
 
 static rlhf_status check_settings(const rlhf__tokenizer_train_settings *s)
 {
@@ -197,8 +196,7 @@ rlhf_status rlhf__tokenizer_trainer_add(rlhf__tokenizer_trainer *t, const char *
                         count_piece, t);
 }
 
-/* --- pairs
- * --------------------------------------------------------------------------------- */
+/* --- pairs -------------------------------------------------------------------------- */
 
 static int64_t probe(const rlhf__tokenizer_trainer *t, int32_t left, int32_t right)
 {
@@ -301,8 +299,7 @@ static void free_nodes(rlhf__tokenizer_trainer *t, int32_t head)
     }
 }
 
-/* --- heap
- * ---------------------------------------------------------------------------------- */
+/* --- heap --------------------------------------------------------------------------- */
 
 /* The higher count first, then the smaller ids. */
 static bool before(const entry *a, const entry *b)
@@ -353,8 +350,7 @@ static rlhf_status push_touched(rlhf__tokenizer_trainer *t)
     return RLHF_OK;
 }
 
-/* --- merging
- * ------------------------------------------------------------------------------- */
+/* --- merging ------------------------------------------------------------------------ */
 
 static rlhf_status merge_word(rlhf__tokenizer_trainer *t, int32_t left, int32_t right,
                               int32_t merged, int32_t word_index)
@@ -444,8 +440,7 @@ static rlhf_status learn(rlhf__tokenizer_trainer *t, rlhf__buffer *text)
     return RLHF_OK;
 }
 
-/* --- from pieces to words of ids
- * ------------------------------------------------------------ */
+/* --- from pieces to words of ids ---------------------------------------------------- */
 
 /* Special tokens, then the byte alphabet by code point. */
 static rlhf_status name_first(rlhf__tokenizer_trainer *t)

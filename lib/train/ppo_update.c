@@ -29,8 +29,7 @@ static int64_t num_slots(const rlhf__episode *e)
     return e->num_actions + e->has_after;
 }
 
-/* --- weights of token losses
- * --------------------------------------------------------------- */
+/* --- weights of token losses -------------------------------------------------------- */
 
 /* d (minibatch's loss) / d (loss of a slot): `mine` slots in its sequence, `micro` in its
  * micro-batch, `all` in the minibatch. */
@@ -49,8 +48,7 @@ static double slot_weight(const rlhf_ppo_options *o, const minibatch *mb, int64_
     }
 }
 
-/* --- policy
- * -------------------------------------------------------------------------------- */
+/* --- policy ------------------------------------------------------------------------- */
 
 typedef struct policy_pass {
     rlhf__ppo_trainer *trainer;
@@ -117,8 +115,7 @@ static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     return rlhf__tape_backward(t->tape);
 }
 
-/* --- critic
- * -------------------------------------------------------------------------------- */
+/* --- critic ------------------------------------------------------------------------- */
 
 static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
                                const minibatch *mb, const int64_t *episodes,
@@ -153,8 +150,7 @@ static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     return rlhf__tape_backward(t->tape);
 }
 
-/* --- one minibatch
- * ------------------------------------------------------------------------- */
+/* --- one minibatch ------------------------------------------------------------------ */
 
 /* Advantages whitened over the minibatch's own actions. */
 static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
@@ -243,8 +239,7 @@ static rlhf_status run_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     return RLHF_OK;
 }
 
-/* --- the update
- * ---------------------------------------------------------------------------- */
+/* --- the update --------------------------------------------------------------------- */
 
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {

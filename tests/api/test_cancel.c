@@ -157,8 +157,7 @@ static void test_another_thread_may_cancel(void **state)
     rlhf_context_free(context);
 }
 
-/* --- threads
- * ------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------ */
 
 enum { SEQS = 3, TOKENS = 24, CALLS = 20 };
 

@@ -7,8 +7,7 @@
 
 enum { MAX_BLOCKS = 4096 };
 
-/* --- memory
- * -------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------- */
 
 typedef struct block {
     void *ptr;
@@ -200,8 +199,7 @@ static void test_context_refuses_bad_options(void **state)
     rlhf_context_free(context);
 }
 
-/* --- callbacks
- * ----------------------------------------------------------------------------- */
+/* --- callbacks ---------------------------------------------------------------------- */
 
 typedef struct listener {
     rlhf_context *context;

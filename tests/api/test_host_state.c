@@ -85,8 +85,7 @@ static void test_float_settings_of_the_host_change_nothing(void **state)
     assert_memory_equal(&plain, &disturbed, sizeof plain);
 }
 
-/* --- locale
- * -------------------------------------------------------------------------------- */
+/* --- locale ------------------------------------------------------------------------- */
 
 /* A locale with a decimal comma: one that is installed, or one made in the folder. */
 static int use_decimal_comma(const char *folder)
@@ -190,8 +189,7 @@ static void test_decimal_comma_of_the_host_changes_nothing(void **state)
     assert_non_null(setlocale(LC_ALL, "C"));
 }
 
-/* --- directory, signals
- * -------------------------------------------------------------------- */
+/* --- directory, signals ------------------------------------------------------------- */
 
 static void test_directory_signals_and_environment_stay(void **state)
 {
@@ -221,8 +219,7 @@ static void test_directory_signals_and_environment_stay(void **state)
     }
 }
 
-/* --- fork
- * ---------------------------------------------------------------------------------- */
+/* --- fork --------------------------------------------------------------------------- */
 
 typedef struct family {
     rlhf_context *context;

@@ -340,8 +340,7 @@ static void test_state_does_not_replace_other_folders(void **state)
     assert_int_equal(save(f, 7), RLHF_ERR_EXISTS);
 }
 
-/* --- parameters
- * ----------------------------------------------------------------------------- */
+/* --- parameters --------------------------------------------------------------------- */
 
 static void make_params(fixture *f, rlhf__params *params, int64_t rows)
 {

@@ -68,8 +68,7 @@ static void check_failure(const fixture *f, const char *text, rlhf_status got,
     assert_non_null(strstr(info.message, place));
 }
 
-/* --- files
- * --------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------- */
 
 static const struct {
     const char *text;
@@ -189,8 +188,7 @@ static void test_files_empty_hold_nothing(void **state)
     }
 }
 
-/* --- structs
- * ------------------------------------------------------------------------------- */
+/* --- structs ------------------------------------------------------------------------ */
 
 static void test_section_fills_a_struct(void **state)
 {

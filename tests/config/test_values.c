@@ -19,8 +19,7 @@ static rlhf__config *parse(const char *text)
     return config;
 }
 
-/* --- single values
- * ------------------------------------------------------------------------- */
+/* --- single values ------------------------------------------------------------------ */
 
 static void test_values_are_read_by_their_path(void **state)
 {
@@ -132,8 +131,7 @@ static void test_keys_unread_are_found(void **state)
     rlhf__config_free(config);
 }
 
-/* --- every struct
- * -------------------------------------------------------------------------- */
+/* --- every struct ------------------------------------------------------------------- */
 
 enum { LARGEST = 1024 };
 

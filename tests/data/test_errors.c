@@ -214,8 +214,7 @@ static void test_options_out_of_range_are_refused(void **state)
     }
 }
 
-/* --- rows of the host
- * ---------------------------------------------------------------------- */
+/* --- rows of the host --------------------------------------------------------------- */
 
 static void expect_append_refused(rlhf_dataset *dataset, rlhf_example row,
                                   const char *field, const char *words)

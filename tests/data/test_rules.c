@@ -4,8 +4,7 @@
 
 #include <stdbool.h>
 
-/* --- plain text
- * ---------------------------------------------------------------------------- */
+/* --- plain text --------------------------------------------------------------------- */
 
 /* Every block's ids end to end, `total` in all. A last block of one token would have
  * nothing before it, so it repeats the token before; that one counts once. */
@@ -112,8 +111,7 @@ static void test_documents_are_told_apart(void **state)
     rlhf_dataset_free(dataset);
 }
 
-/* --- rows of a prompt and answers
- * ---------------------------------------------------------- */
+/* --- rows of a prompt and answers --------------------------------------------------- */
 
 typedef struct rule_case {
     int32_t kind, max_length;
@@ -268,8 +266,7 @@ static void test_rows_without_a_choice_or_an_answer_are_dropped(void **state)
     }
 }
 
-/* --- rows of the host
- * ---------------------------------------------------------------------- */
+/* --- rows of the host --------------------------------------------------------------- */
 
 static void test_appended_rows_follow_the_same_rules(void **state)
 {

@@ -142,8 +142,7 @@ static void test_source_that_fails_is_named_and_asked_again(void **state)
     rlhf_dataset_free(dataset);
 }
 
-/* --- positions
- * ----------------------------------------------------------------------------- */
+/* --- positions ---------------------------------------------------------------------- */
 
 static void test_source_position_continues(void **state)
 {
@@ -240,8 +239,7 @@ static void test_source_table_is_checked(void **state)
     assert_int_equal(source.destroyed, 0); /* still the host's */
 }
 
-/* --- rows that are refused
- * ----------------------------------------------------------------- */
+/* --- rows that are refused ---------------------------------------------------------- */
 
 static rlhf_status give_row(void *user_data, rlhf_example *out)
 {
@@ -290,8 +288,7 @@ static void test_source_rows_are_checked(void **state)
             .num_tokens = 2, .prompt_length = 2, .rejected = other, .num_rejected = 3);
 }
 
-/* --- training
- * ------------------------------------------------------------------------------ */
+/* --- training ----------------------------------------------------------------------- */
 
 static rlhf_lm_trainer *make_trainer(rlhf_model *model, rlhf_dataset *dataset)
 {

@@ -140,8 +140,7 @@ static void test_stream_takes_no_rows_once_begun(void **state)
     rlhf_dataset_free(dataset);
 }
 
-/* --- parts
- * --------------------------------------------------------------------------------- */
+/* --- parts -------------------------------------------------------------------------- */
 
 static void collect(rlhf_dataset *part, char *seen, int64_t expected)
 {
@@ -233,8 +232,7 @@ static void test_split_keeps_rows_whole(void **state)
     rlhf_dataset_free(parts[1]);
 }
 
-/* --- positions
- * ----------------------------------------------------------------------------- */
+/* --- positions ---------------------------------------------------------------------- */
 
 static void test_position_continues_from_any_place(void **state)
 {

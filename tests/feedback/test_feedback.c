@@ -41,8 +41,7 @@ static void test_comparisons_come_back_as_added(void **state)
     rlhf_feedback_free(store);
 }
 
-/* --- display order
- * ------------------------------------------------------------------------- */
+/* --- display order ------------------------------------------------------------------ */
 
 enum { MANY = 200, PAIRS = 60 };
 
@@ -117,8 +116,7 @@ static void test_annotator_who_prefers_one_stores_it_in_both_orders(void **state
     rlhf_feedback_free(store);
 }
 
-/* --- choices
- * ------------------------------------------------------------------------------- */
+/* --- choices ------------------------------------------------------------------------ */
 
 static void expect_info(rlhf_feedback *store, int64_t pending, int64_t chosen,
                         int64_t ties, int64_t skipped)
@@ -255,8 +253,7 @@ static void test_many_are_added_all_or_none(void **state)
     rlhf_feedback_free(store);
 }
 
-/* --- out and back in
- * ----------------------------------------------------------------------- */
+/* --- out and back in ---------------------------------------------------------------- */
 
 static void check_exported(rlhf_dataset *dataset, int64_t i, int64_t id)
 {

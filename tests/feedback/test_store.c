@@ -6,8 +6,7 @@
 #include <sqlite3.h>
 #include <sys/wait.h>
 
-/* --- processes
- * ----------------------------------------------------------------------------- */
+/* --- processes ---------------------------------------------------------------------- */
 
 /* In a child, with a context and a store of its own; its exit code, or minus its signal.
  */
@@ -226,8 +225,7 @@ static void test_store_in_use_is_busy(void **state)
     rlhf_feedback_free(store);
 }
 
-/* --- files
- * --------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------- */
 
 static void expect_refused(const feedback_fixture *f, rlhf_status status,
                            const char *words)
@@ -359,8 +357,7 @@ static void test_values_that_no_store_holds_are_refused(void **state)
     }
 }
 
-/* --- no right to write
- * --------------------------------------------------------------------- */
+/* --- no right to write -------------------------------------------------------------- */
 
 /* As a user who may not write: 0 if each call was refused as it should. */
 static int try_read_only(const char *path, rlhf_context *context, int what)

@@ -126,8 +126,7 @@ static void run_scenario(const oom_scenario *s, failing_allocator *memory, bool 
     }
 }
 
-/* --- a cmocka test for each scenario
- * ------------------------------------------------------- */
+/* --- a cmocka test for each scenario ------------------------------------------------ */
 
 static failing_allocator memory;
 static bool with_hooks;

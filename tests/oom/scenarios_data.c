@@ -1,8 +1,7 @@
 /* Contexts, tokenizers, datasets, configs. */
 #include "oom.h"
 
-/* --- contexts
- * ------------------------------------------------------------------------------ */
+/* --- contexts ----------------------------------------------------------------------- */
 
 static void nothing(oom_world *w)
 {
@@ -21,8 +20,7 @@ static rlhf_status context_create(oom_world *w)
     return oom_take(rlhf_context_create(&options, &context), &context, &w->context_out);
 }
 
-/* --- tokenizers
- * ---------------------------------------------------------------------------- */
+/* --- tokenizers --------------------------------------------------------------------- */
 
 static rlhf_status tokenizer_train(oom_world *w)
 {
@@ -135,8 +133,7 @@ static rlhf_status text_stream_push(oom_world *w)
     return oom_keep(w, status, &size, sizeof size, false);
 }
 
-/* --- datasets
- * ------------------------------------------------------------------------------ */
+/* --- datasets ----------------------------------------------------------------------- */
 
 static rlhf_status dataset_create(oom_world *w)
 {
@@ -323,8 +320,7 @@ static rlhf_status dataset_restore_position(oom_world *w)
     return rlhf_dataset_restore_position(w->dataset, w->bytes, w->size);
 }
 
-/* --- configs
- * ------------------------------------------------------------------------------- */
+/* --- configs ------------------------------------------------------------------------ */
 
 static rlhf_status config_load(oom_world *w)
 {

@@ -5,8 +5,7 @@
 
 static const char weight[] = "model.norm.weight";
 
-/* --- language models
- * ----------------------------------------------------------------------- */
+/* --- language models ---------------------------------------------------------------- */
 
 static rlhf_status create_with(oom_world *w, bool gpt2)
 {
@@ -93,8 +92,7 @@ static rlhf_status model_parameters(oom_world *w)
     return rlhf_model_parameter_write(w->model, weight, values, 16);
 }
 
-/* --- reward models
- * ------------------------------------------------------------------------- */
+/* --- reward models ------------------------------------------------------------------ */
 
 static rlhf_status reward_create(oom_world *w)
 {
@@ -162,8 +160,7 @@ static rlhf_status reward_parameters(oom_world *w)
     return rlhf_reward_model_parameter_write(w->reward, weight, values, 16);
 }
 
-/* --- samplers and the generator
- * ------------------------------------------------------------ */
+/* --- samplers and the generator ----------------------------------------------------- */
 
 /* A sampler belongs to no context, so its memory is the C library's. */
 static rlhf_status sampler_create(oom_world *w)

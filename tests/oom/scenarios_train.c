@@ -1,8 +1,7 @@
 /* The trainers of language models and of reward models, between two optimizer steps. */
 #include "oom.h"
 
-/* --- language models
- * ----------------------------------------------------------------------- */
+/* --- language models ---------------------------------------------------------------- */
 
 static rlhf_status lm_create(oom_world *w)
 {
@@ -168,8 +167,7 @@ static rlhf_status lm_resume(oom_world *w)
     return rlhf_lm_trainer_resume(w->lm, oom_fixture("lm-state"));
 }
 
-/* --- reward models
- * ------------------------------------------------------------------------- */
+/* --- reward models ------------------------------------------------------------------ */
 
 static rlhf_status reward_create(oom_world *w)
 {

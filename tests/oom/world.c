@@ -9,8 +9,7 @@ static char fixtures[TEST_PATH];
 const int32_t oom_prompts[9] = {0, 2, 3, 0, 4, 5, 0, 6, 7};
 const int64_t oom_prompt_ends[4] = {0, 3, 6, 9};
 
-/* --- fixtures
- * ------------------------------------------------------------------------------ */
+/* --- fixtures ----------------------------------------------------------------------- */
 
 const char *oom_fixture(const char *name)
 {
@@ -132,8 +131,7 @@ void oom_fixtures_remove(void)
     test_folder_remove(fixtures);
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------- */
 
 oom_world *oom_world_open(failing_allocator *memory, bool hooked)
 {
@@ -173,8 +171,7 @@ void oom_world_close(oom_world *w)
     test_folder_remove(w->folder);
 }
 
-/* --- outputs
- * ------------------------------------------------------------------------------- */
+/* --- outputs ------------------------------------------------------------------------ */
 
 rlhf_status oom_take(rlhf_status status, const void *out, void *slot)
 {
@@ -219,8 +216,7 @@ void oom_put(oom_world *w, const void *bytes, size_t size)
     w->size += size;
 }
 
-/* --- digest: FNV-1a over all that can be seen
- * ---------------------------------------------- */
+/* --- digest: FNV-1a over all that can be seen --------------------------------------- */
 
 static void mix(uint64_t *hash, const void *bytes, size_t size)
 {
@@ -423,8 +419,7 @@ uint64_t oom_digest(oom_world *w, bool without_streams)
     return hash;
 }
 
-/* --- setups
- * -------------------------------------------------------------------------------- */
+/* --- setups ------------------------------------------------------------------------- */
 
 void oom_need_context(oom_world *w)
 {

@@ -46,8 +46,7 @@ static rlhf_rollout *rollout_of(rlhf_context *context, const rlhf_rollout_input 
     return rollout;
 }
 
-/* --- several spans
- * ------------------------------------------------------------------------- */
+/* --- several spans ------------------------------------------------------------------ */
 
 static double value_of(const ppo_fixture *f, int64_t count)
 {
@@ -126,8 +125,7 @@ static void test_gae_goes_across_the_tokens_of_a_tool(void **state)
     ppo_free(&f);
 }
 
-/* --- training on them
- * ---------------------------------------------------------------------- */
+/* --- training on them --------------------------------------------------------------- */
 
 enum { SAMPLES = 32, SAMPLE_LENGTH = 7 };
 static uint64_t random_state = 9;
@@ -221,8 +219,7 @@ static void test_host_trains_on_samples_of_its_own(void **state)
     ppo_free(&f);
 }
 
-/* --- scores
- * -------------------------------------------------------------------------------- */
+/* --- scores ------------------------------------------------------------------------- */
 
 static void test_host_sets_scores_and_they_replace_what_was_computed(void **state)
 {
@@ -270,8 +267,7 @@ static void test_sequence_without_a_score_is_named(void **state)
     ppo_free(&f);
 }
 
-/* --- what is refused
- * ----------------------------------------------------------------------- */
+/* --- what is refused ---------------------------------------------------------------- */
 
 static void test_scores_of_another_shape_are_refused(void **state)
 {
@@ -407,8 +403,7 @@ static void test_rollout_in_an_update_cannot_be_changed(void **state)
     ppo_free(&f);
 }
 
-/* --- lines of a file
- * ----------------------------------------------------------------------- */
+/* --- lines of a file ---------------------------------------------------------------- */
 
 static rlhf_tokenizer *byte_tokenizer(rlhf_context *context)
 {

@@ -54,8 +54,7 @@ static int changes(ppo_fixture *f, snapshot before)
     return policy | critic << 1;
 }
 
-/* --- epochs and minibatches
- * ---------------------------------------------------------------- */
+/* --- epochs and minibatches --------------------------------------------------------- */
 
 enum { SEQUENCES = 7, MINIBATCHES = 3, EPOCHS = 4 };
 
@@ -182,8 +181,7 @@ static void test_ratio_is_one_in_every_epoch_at_rate_zero(void **state)
     ppo_free(&f);
 }
 
-/* --- what stops and what skips
- * ------------------------------------------------------------- */
+/* --- what stops and what skips ------------------------------------------------------ */
 
 static void test_target_approxkl_makes_the_epoch_that_passes_it_the_last(void **state)
 {
@@ -262,8 +260,7 @@ static void test_minibatch_over_the_mean_ratio_is_skipped(void **state)
     }
 }
 
-/* --- KL controller
- * ------------------------------------------------------------------------- */
+/* --- KL controller ------------------------------------------------------------------ */
 
 static void test_adaptive_kl_follows_its_target(void **state)
 {
@@ -291,8 +288,7 @@ static void test_adaptive_kl_follows_its_target(void **state)
     }
 }
 
-/* --- two optimizers
- * ------------------------------------------------------------------------ */
+/* --- two optimizers ----------------------------------------------------------------- */
 
 static void test_policy_and_critic_have_schedules_of_their_own(void **state)
 {

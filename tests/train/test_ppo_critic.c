@@ -5,8 +5,7 @@
 
 enum { DEPTH = 3, VOCAB = 4, ITERATIONS = 250 };
 
-/* --- the enumerated tree
- * ------------------------------------------------------------------- */
+/* --- the enumerated tree ------------------------------------------------------------ */
 
 /* All answers to BOS of at most DEPTH tokens under the uniform policy: token EOS ends one
  * (or does not, with `ends` 0). An answer that ends early is there as often as it would
@@ -167,8 +166,7 @@ static void test_critic_becomes_the_exact_value_of_eos_too(void **state)
     check_tree(1, RLHF_SCORE_AFTER_LAST, .95);
 }
 
-/* --- from a reward model
- * ------------------------------------------------------------------- */
+/* --- from a reward model ------------------------------------------------------------ */
 
 enum { LETTERS = 6, ANSWER = 6, PAIRS = 400 };
 

@@ -111,8 +111,7 @@ static void assert_first_ratio_is_one(const rlhf_ppo_stats *stats)
     assert_true(stats->approxkl > 0); /* later minibatches do move */
 }
 
-/* --- ratio and KL
- * -------------------------------------------------------------------------- */
+/* --- ratio and KL ------------------------------------------------------------------- */
 
 static void test_first_ratio_is_one_in_every_iteration(void **state)
 {
@@ -208,8 +207,7 @@ static void test_first_kl_is_exactly_zero(void **state)
     }
 }
 
-/* --- frozen networks
- * ----------------------------------------------------------------------- */
+/* --- frozen networks ---------------------------------------------------------------- */
 
 static void test_reference_and_reward_model_keep_every_bit(void **state)
 {
@@ -249,8 +247,7 @@ static void test_reference_and_reward_model_keep_every_bit(void **state)
     free_run(&r);
 }
 
-/* --- evaluation
- * ---------------------------------------------------------------------------- */
+/* --- evaluation --------------------------------------------------------------------- */
 
 static void assert_same_state(run *a, run *b)
 {

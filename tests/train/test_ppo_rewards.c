@@ -54,8 +54,7 @@ static void assert_rewards(const rlhf_ppo_options *o, const sample *samples,
     ppo_free(&f);
 }
 
-/* --- KL penalty
- * ---------------------------------------------------------------------------- */
+/* --- KL penalty --------------------------------------------------------------------- */
 
 static void test_reward_is_the_kl_penalty_and_the_score_at_the_last_action(void **state)
 {
@@ -92,8 +91,7 @@ static void test_reward_takes_each_kl_estimator_and_its_clamp(void **state)
     assert_rewards(&o, &three, 1, (const double[][3]){{-.1, .1, 1}});
 }
 
-/* --- score
- * --------------------------------------------------------------------------------- */
+/* --- score -------------------------------------------------------------------------- */
 
 static void test_missing_eos_is_ignored_replaces_or_subtracts(void **state)
 {
@@ -166,8 +164,7 @@ static void test_running_normalisation_counts_all_rollouts(void **state)
     ppo_free(&f);
 }
 
-/* --- advantages
- * ---------------------------------------------------------------------------- */
+/* --- advantages --------------------------------------------------------------------- */
 
 /* V of a prefix by the critic's own score of it. */
 static double value_of(const ppo_fixture *f, const int32_t *tokens, int64_t count)
@@ -256,8 +253,7 @@ static void test_token_scores_are_added_and_need_no_score(void **state)
     ppo_free(&f);
 }
 
-/* --- whitening
- * ----------------------------------------------------------------------------- */
+/* --- whitening ---------------------------------------------------------------------- */
 
 static void whiten(double *x, int64_t n, int unbiased, int keep_mean)
 {
@@ -355,8 +351,7 @@ static void test_whitening_scope_is_the_minibatch_or_the_rollout(void **state)
     }
 }
 
-/* --- what must not matter
- * ------------------------------------------------------------------ */
+/* --- what must not matter ----------------------------------------------------------- */
 
 /* Tokens after the last action, and the company of other sequences, change no bit. */
 static void test_tokens_after_the_last_action_and_the_batch_change_nothing(void **state)

@@ -55,8 +55,7 @@ static void sharpen(rlhf_model *model)
                                          WORDS * 16));
 }
 
-/* --- distributions
- * ------------------------------------------------------------------------- */
+/* --- distributions ------------------------------------------------------------------ */
 
 static void test_rollout_records_logprobs_at_the_trainers_temperature(void **state)
 {
@@ -118,8 +117,7 @@ static void test_minimum_length_masks_the_stop_token_for_every_policy(void **sta
     ppo_free(&f);
 }
 
-/* --- ends
- * ---------------------------------------------------------------------------------- */
+/* --- ends --------------------------------------------------------------------------- */
 
 static void test_stop_token_ends_an_answer(void **state)
 {
@@ -203,8 +201,7 @@ static void test_prompt_that_leaves_no_room_is_refused_before_the_rollout(void *
     ppo_free(&f);
 }
 
-/* --- samplers
- * ------------------------------------------------------------------------------ */
+/* --- samplers ----------------------------------------------------------------------- */
 
 typedef struct picker {
     int64_t calls;
@@ -306,8 +303,7 @@ static void test_host_sampler_must_declare_the_trainers_temperature(void **state
     ppo_free(&f);
 }
 
-/* --- options
- * ------------------------------------------------------------------------------- */
+/* --- options ------------------------------------------------------------------------ */
 
 static void assert_refused(const rlhf_ppo_options *o, const char *words)
 {

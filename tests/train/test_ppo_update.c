@@ -51,8 +51,7 @@ static double loss_of(const rlhf_ppo_options *o, double advantage, double ratio)
     return stats_of(o, &s, 1).policy_loss;
 }
 
-/* --- values
- * -------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------- */
 
 static void test_policy_loss_and_figures_of_known_ratios(void **state)
 {
@@ -125,8 +124,7 @@ static void test_log_ratio_clamp_bounds_the_ratio(void **state)
     assert_near("below", loss_of(&o, 1, exp(-5)), -exp(-1), 1e-6);
 }
 
-/* --- gradients
- * ----------------------------------------------------------------------------- */
+/* --- gradients ---------------------------------------------------------------------- */
 
 /* log pi of a token and the entropy, from logits; the stop token is left out where asked.
  */
@@ -274,8 +272,7 @@ static void test_clipped_actions_have_no_gradient(void **state)
     ppo_free(&f);
 }
 
-/* --- value
- * --------------------------------------------------------------------------------- */
+/* --- value -------------------------------------------------------------------------- */
 
 static void test_value_loss_of_a_zero_head_is_half_the_mean_square_return(void **state)
 {
@@ -358,8 +355,7 @@ static void test_value_clip_stops_the_gradient_outside_its_range(void **state)
     }
 }
 
-/* --- micro-batches
- * ------------------------------------------------------------------------- */
+/* --- micro-batches ------------------------------------------------------------------ */
 
 static void gradient_of_cut(int32_t micro_batch_tokens, float *policy, float *critic)
 {

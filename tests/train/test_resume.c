@@ -26,8 +26,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- language model
- * ------------------------------------------------------------------------ */
+/* --- language model ----------------------------------------------------------------- */
 
 static rlhf_dataset *make_rows(rlhf_context *context, int32_t kind)
 {
@@ -114,8 +113,7 @@ static void test_lm_run_resumes_to_the_bit(void **state)
     rlhf_context_free(context);
 }
 
-/* --- reward model
- * -------------------------------------------------------------------------- */
+/* --- reward model ------------------------------------------------------------------- */
 
 static rlhf_reward_model *tiny_reward(rlhf_context *context, uint64_t seed)
 {
@@ -164,8 +162,7 @@ static void test_reward_run_resumes_to_the_bit(void **state)
     rlhf_context_free(context);
 }
 
-/* --- PPO
- * ----------------------------------------------------------------------------------- */
+/* --- PPO ---------------------------------------------------------------------------- */
 
 /* Cancels a context after a while, from a thread of its own. */
 typedef struct canceller {
