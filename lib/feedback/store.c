@@ -301,6 +301,10 @@ rlhf_status rlhf__feedback_open(rlhf_context *context, const char *path, uint64_
     }
     if (status == RLHF_OK)
         status = check_pages(store);
+    /* One journal for every choice of this connection, not one made and removed for each:
+     * the folder is then not written at each commit. */
+    if (status == RLHF_OK)
+        status = rlhf__store_exec(store, "PRAGMA journal_mode = PERSIST");
     if (status != RLHF_OK) {
         rlhf__feedback_free(store);
         return status;
@@ -314,8 +318,11 @@ void rlhf__feedback_free(rlhf__feedback *feedback)
     if (!feedback)
         return;
     /* A forked child must not touch its parent's connection, not even to close it. */
-    if (feedback->context->owner_pid == getpid())
+    if (feedback->context->owner_pid == getpid()) {
+        /* The empty journal goes too, unless another process is at work with it. */
+        sqlite3_exec(feedback->db, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
         sqlite3_close(feedback->db);
+    }
     rlhf__free(feedback->row);
     rlhf__free(feedback->path);
     rlhf__free(feedback);
