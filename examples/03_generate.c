@@ -30,30 +30,43 @@ static rlhf_generation get(rlhf_generator *generator, int64_t index)
     return g;
 }
 
-static void keep_pair(answers *a, const rlhf_generation *first,
-                      const rlhf_generation *second)
+/* text[0..2]: prompt and answers, the caller's to free. */
+static rlhf_comparison make_pair(const answers *a, const rlhf_generation *first,
+                                 const rlhf_generation *second, char **text)
 {
     const rlhf_generation *g[2] = {first, second};
     rlhf_comparison c = {.struct_size = sizeof c,
                          .prompt_ids = first->tokens,
                          .num_prompt = first->num_prompt};
-    char *prompt = host_decode(a->tokenizer, first->tokens, first->num_prompt), *text[2];
 
-    c.prompt_text = prompt;
+    c.prompt_text = text[0] = host_decode(a->tokenizer, first->tokens, first->num_prompt);
     for (int i = 0; i < 2; i++) {
         c.answer_ids[i] = g[i]->tokens + g[i]->num_prompt;
         c.num_answer[i] = g[i]->num_tokens - g[i]->num_prompt;
-        c.answer_text[i] = text[i] =
+        c.answer_text[i] = text[1 + i] =
             host_decode(a->tokenizer, c.answer_ids[i], c.num_answer[i]);
     }
-    const rlhf_status status = rlhf_feedback_add(a->store, &c, NULL);
-    if (status == RLHF_ERR_EXISTS)
-        a->num_equal++; /* nothing to choose between */
-    else
-        host_must(status, "keep a pair");
-    free(prompt);
-    free(text[0]);
-    free(text[1]);
+    return c;
+}
+
+/* All pairs of the generator go to the store at once, or none. */
+static void keep_pairs(answers *a, rlhf_generator *generator, int64_t num_pairs)
+{
+    rlhf_comparison *pairs = host_alloc((size_t)num_pairs, sizeof *pairs);
+    char **texts = host_alloc((size_t)num_pairs, 3 * sizeof *texts);
+    int64_t equal = 0; /* nothing to choose between */
+
+    for (int64_t i = 0; i < num_pairs; i++) {
+        const rlhf_generation first = get(generator, 2 * i),
+                              second = get(generator, 2 * i + 1);
+        pairs[i] = make_pair(a, &first, &second, texts + 3 * i);
+    }
+    host_must(rlhf_feedback_add_many(a->store, pairs, num_pairs, &equal), "keep pairs");
+    a->num_equal += equal;
+    for (int64_t i = 0; i < 3 * num_pairs; i++)
+        free(texts[i]);
+    free(texts);
+    free(pairs);
 }
 
 static void write_line(answers *a, const rlhf_generation *g)
@@ -92,16 +105,13 @@ static void respond(answers *a, rlhf_generator *generator, host_batch *prompts,
                                    prompts->num_seqs, ids),
               "start on the prompts");
     host_must(rlhf_generator_run(generator), "answer");
-    for (int64_t i = 0; i < prompts->num_seqs; i += each) {
-        rlhf_generation first = get(generator, i);
-        if (each == 2) {
-            rlhf_generation second = get(generator, i + 1);
-            keep_pair(a, &first, &second);
-        } else {
-            write_line(a, &first);
-        }
-        a->num_prompts++;
+    if (each == 2)
+        keep_pairs(a, generator, prompts->num_seqs / 2);
+    for (int64_t i = 0; each == 1 && i < prompts->num_seqs; i++) {
+        const rlhf_generation answer = get(generator, i);
+        write_line(a, &answer);
     }
+    a->num_prompts += prompts->num_seqs / each;
     free(ids);
 }
 
