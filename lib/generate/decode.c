@@ -5,19 +5,38 @@
  * bit for bit. */
 #include "generate/generator.h"
 
+#include <string.h>
+
 #include "base/size.h"
 
 #define LOGITS_BUDGET ((int64_t)1 << 23) /* floats of logits at once: 32 MiB */
 
 /* The group's new tokens end to end: the prompt of one that begins, else the last
- * token. */
+ * token. Answers that begin with the same prompt are one sequence of the pass, read into
+ * the first one's cache and copied from there. */
 typedef struct group {
+    int64_t num_read; /* sequences of the pass */
     int32_t *tokens;
-    int64_t *cu_seqlens;
-    int64_t *last_rows; /* row of each sequence's newest token */
-    rlhf__kv_cache **caches;
-    int64_t *past; /* cache lengths before, to go back to */
+    int64_t *cu_seqlens;     /* [num_read + 1] */
+    rlhf__kv_cache **caches; /* [num_read] */
+    int64_t *readers;        /* [count]: the sequence that is the answer's */
+    int64_t *last_rows;      /* [count]: row of each answer's newest token */
+    int64_t *past;           /* [count]: cache lengths before, to go back to */
 } group;
+
+int64_t rlhf__generator_find_twin(const rlhf__generator *g, const int64_t *which,
+                                  int64_t count, const rlhf__answer *a)
+{
+    if (g->slots[a->slot].length > 0)
+        return -1;
+    for (int64_t i = 0; i < count; i++) {
+        const rlhf__answer *b = &g->answers[which[i]];
+        if (b->num_tokens == a->num_tokens && g->slots[b->slot].length == 0 &&
+            memcmp(b->tokens, a->tokens, (size_t)a->num_tokens * sizeof *a->tokens) == 0)
+            return i;
+    }
+    return -1;
+}
 
 static rlhf_status build_group(rlhf__generator *g, const int64_t *which, int64_t count,
                                group *out)
@@ -27,26 +46,43 @@ static rlhf_status build_group(rlhf__generator *g, const int64_t *which, int64_t
 
     RLHF__TRY(
         rlhf__arena_alloc(arena, count + 1, sizeof *out->cu_seqlens, &out->cu_seqlens));
-    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->last_rows, &out->last_rows));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->caches, &out->caches));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->readers, &out->readers));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->last_rows, &out->last_rows));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *out->past, &out->past));
     out->cu_seqlens[0] = 0;
     for (int64_t i = 0; i < count; i++) {
         const rlhf__answer *a = &g->answers[which[i]];
-        out->caches[i] = &g->slots[a->slot];
-        out->past[i] = out->caches[i]->length;
-        total += a->num_tokens - out->past[i];
-        out->cu_seqlens[i + 1] = total;
-        out->last_rows[i] = total - 1;
+        const int64_t twin = rlhf__generator_find_twin(g, which, i, a);
+        out->past[i] = g->slots[a->slot].length;
+        out->readers[i] = twin >= 0 ? out->readers[twin] : out->num_read;
+        if (twin < 0) {
+            total += a->num_tokens - out->past[i];
+            out->caches[out->num_read++] = &g->slots[a->slot];
+            out->cu_seqlens[out->num_read] = total;
+        }
+        out->last_rows[i] = out->cu_seqlens[out->readers[i] + 1] - 1;
     }
     RLHF__TRY(rlhf__arena_alloc(arena, total, sizeof *out->tokens, &out->tokens));
     for (int64_t i = 0; i < count; i++) {
         const rlhf__answer *a = &g->answers[which[i]];
-        int32_t *to = out->tokens + out->cu_seqlens[i];
-        for (int64_t t = out->past[i]; t < a->num_tokens; t++)
-            *to++ = a->tokens[t];
+        int32_t *to = out->tokens + out->cu_seqlens[out->readers[i]];
+        memcpy(to, a->tokens + out->past[i],
+               (size_t)(a->num_tokens - out->past[i]) * sizeof *to);
     }
     return RLHF_OK;
+}
+
+/* Every answer has what was read of it in a cache of its own. */
+static void copy_caches(rlhf__generator *g, const int64_t *which, int64_t count,
+                        const group *members)
+{
+    for (int64_t i = 0; i < count; i++) {
+        rlhf__kv_cache *own = &g->slots[g->answers[which[i]].slot];
+        const rlhf__kv_cache *read = members->caches[members->readers[i]];
+        if (own != read)
+            rlhf__kv_cache_copy(own, read, g->net, read->length);
+    }
 }
 
 static void mask_stop_tokens(const rlhf__generator *g, const rlhf__answer *a,
@@ -118,13 +154,16 @@ rlhf_status rlhf__generator_decode(rlhf__generator *g, const int64_t *which,
 
     rlhf__tape_reset(g->tape, false, NULL);
     RLHF__TRY(build_group(g, which, count, &members));
-    const rlhf__batch batch = {members.tokens, members.cu_seqlens, count, members.caches};
+    const rlhf__batch batch = {members.tokens, members.cu_seqlens, members.num_read,
+                               members.caches};
     rlhf_status status = rlhf__transformer_forward(g->net, g->tape, &batch, &hidden);
-    if (status == RLHF_OK)
+    if (status == RLHF_OK) {
+        copy_caches(g, which, count, &members);
         status = pick_all(g, which, count, members.last_rows, hidden);
+    }
     if (status != RLHF_OK)
         for (int64_t i = 0; i < count; i++)
             if (g->answers[which[i]].pending < 0)
-                members.caches[i]->length = members.past[i];
+                g->slots[g->answers[which[i]].slot].length = members.past[i];
     return status;
 }

@@ -260,6 +260,24 @@ static rlhf_status reserve_caches(rlhf__generator *g)
     return RLHF_OK;
 }
 
+/* A prompt that an answer under way has read already is taken over from its cache, but
+ * for the last token, whose pass gives the row to pick from. */
+static void adopt_prompt(rlhf__generator *g, const rlhf__answer *a)
+{
+    rlhf__kv_cache *cache = &g->slots[a->slot];
+
+    if (cache->length > 0 || a->num_tokens > a->num_prompt || a->num_prompt < 2)
+        return;
+    for (int64_t i = 0; i < g->num_active; i++) {
+        const rlhf__answer *b = &g->answers[g->active[i]];
+        if (g->slots[b->slot].length < a->num_prompt || b->num_prompt != a->num_prompt ||
+            memcmp(b->tokens, a->tokens, (size_t)a->num_prompt * sizeof *a->tokens) != 0)
+            continue;
+        rlhf__kv_cache_copy(cache, &g->slots[b->slot], g->net, a->num_prompt - 1);
+        return;
+    }
+}
+
 /* Decodes active answers that have no token pending, in groups of bounded size. */
 static rlhf_status decode_active(rlhf__generator *g)
 {
@@ -269,8 +287,11 @@ static rlhf_status decode_active(rlhf__generator *g)
         const rlhf__answer *a = &g->answers[g->active[i]];
         if (a->pending >= 0)
             continue;
-        const int64_t fresh = a->num_tokens - g->slots[a->slot].length;
-        if (count > 0 && tokens + fresh > GROUP_TOKENS) {
+        adopt_prompt(g, a);
+        int64_t fresh = a->num_tokens - g->slots[a->slot].length;
+        if (rlhf__generator_find_twin(g, g->todo, count, a) >= 0)
+            fresh = 0;
+        if (count > 0 && fresh > 0 && tokens + fresh > GROUP_TOKENS) {
             RLHF__TRY(rlhf__generator_decode(g, g->todo, count));
             count = tokens = 0;
         }

@@ -89,8 +89,13 @@ rlhf_status rlhf__generator_step(rlhf__generator *generator, int64_t *out_left);
 void rlhf__generator_clear(rlhf__generator *generator);
 
 /* generate/decode.c: picks the next token of answers[which[0 .. count)], as `pending`.
- * All or none of them go on, except that picks already made are kept. */
+ * All or none of them go on, except that picks already made are kept. Tokens that stand
+ * at the beginning of several are read once. */
 rlhf_status rlhf__generator_decode(rlhf__generator *generator, const int64_t *which,
                                    int64_t count);
+/* The index in which[0 .. count) of an answer with the same tokens as `answer`, where
+ * nothing of either is in its cache; -1: none. */
+int64_t rlhf__generator_find_twin(const rlhf__generator *generator, const int64_t *which,
+                                  int64_t count, const rlhf__answer *answer);
 
 #endif

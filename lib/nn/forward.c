@@ -171,6 +171,7 @@ rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape
     pass p;
 
     RLHF__TRY(begin(model, tape, batch, &p));
+    model->tokens_read += count;
     RLHF__TRY(rlhf__op_embedding(tape, &model->params, model->token_table,
                                  model->position_table, batch->tokens, p.positions, count,
                                  &x));

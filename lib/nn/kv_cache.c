@@ -54,6 +54,26 @@ rlhf_status rlhf__kv_cache_reserve(rlhf__kv_cache *cache, const rlhf__transforme
     return RLHF_OK;
 }
 
+void rlhf__kv_cache_copy(rlhf__kv_cache *to, const rlhf__kv_cache *from,
+                         const rlhf__transformer *model, int64_t length)
+{
+    const int64_t key_width = model->config.head_dim;
+    const int64_t width = rlhf__kv_size(1, 1, key_width); /* of a key and a value */
+    /* Keys stand in blocks: the last one goes over whole. */
+    const int64_t keys =
+        rlhf__ceil_div(length, RLHF__ATTENTION_BLOCK) * RLHF__ATTENTION_BLOCK;
+    const int64_t heads = (int64_t)model->config.num_layers * model->config.num_kv_heads;
+
+    for (int64_t head = 0; head < heads; head++) {
+        const float *from_head = from->data + head * from->capacity * width;
+        float *to_head = to->data + head * to->capacity * width;
+        memcpy(to_head, from_head, (size_t)(keys * key_width) * sizeof *to_head);
+        memcpy(to_head + to->capacity * key_width, from_head + from->capacity * key_width,
+               (size_t)(length * (width - key_width)) * sizeof *to_head);
+    }
+    to->length = length;
+}
+
 void rlhf__kv_cache_free(rlhf__kv_cache *cache)
 {
     rlhf__free(cache->data);

@@ -36,6 +36,7 @@ typedef struct rlhf__transformer {
                                    NULL */
     const float **layer_cos, **layer_sin; /* [num_layers], into the tables; NULL: no
                                              rotary */
+    int64_t tokens_read; /* by all forward passes so far: the network's work */
 } rlhf__transformer;
 
 typedef enum rlhf__head { RLHF__HEAD_LM, RLHF__HEAD_SCORE } rlhf__head;
@@ -71,6 +72,10 @@ rlhf_status rlhf__kv_cache_reserve(rlhf__kv_cache *cache, const rlhf__transforme
 /* One layer's part. */
 float *rlhf__kv_cache_layer(const rlhf__kv_cache *cache, const rlhf__transformer *model,
                             int64_t layer);
+/* `to` holds the first `length` tokens of `from`, and nothing else; both have one
+ * capacity. */
+void rlhf__kv_cache_copy(rlhf__kv_cache *to, const rlhf__kv_cache *from,
+                         const rlhf__transformer *model, int64_t length);
 void rlhf__kv_cache_free(rlhf__kv_cache *cache);
 
 /* A ragged batch: sequences end to end. */
