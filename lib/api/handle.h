@@ -122,6 +122,7 @@ struct rlhf_ppo_trainer {
     /* Whose update is under way, or that was sampled last and waits for its update; NULL:
      * none. */
     rlhf_rollout *active;
+    rlhf_rollout *spare; /* an empty one for the next iteration; NULL: none */
     struct rlhf__ppo_trainer *core;
 };
 

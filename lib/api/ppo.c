@@ -49,6 +49,7 @@ static void destroy(void *handle)
     rlhf__handle_unref(trainer->critic);
     rlhf__handle_unref(trainer->sampler);
     rlhf__handle_unref(trainer->active);
+    rlhf__handle_unref(trainer->spare);
 }
 
 static rlhf_status take_reference(rlhf_ppo_trainer *trainer, rlhf_model *reference)
@@ -180,26 +181,42 @@ static rlhf_status write_stats(const rlhf_ppo_stats *own, rlhf_ppo_stats *out_st
 
 /* --- a whole iteration -------------------------------------------------------------- */
 
+/* An empty rollout: the one that the last iteration is done with, or a new one. */
+static rlhf_status empty_rollout(rlhf_ppo_trainer *trainer, rlhf_rollout **out_rollout)
+{
+    *out_rollout = trainer->spare;
+    trainer->spare = NULL;
+    return *out_rollout ? RLHF_OK
+                        : rlhf__rollout_wrap(trainer->handle.context, NULL, out_rollout);
+}
+
+/* The iteration's rollout is done with. Where nobody else holds it, the next one takes
+ * its memory. */
+static void retire_active(rlhf_ppo_trainer *trainer)
+{
+    rlhf_rollout *old = trainer->active;
+
+    trainer->active = NULL;
+    if (old && !trainer->spare && atomic_load(&old->handle.references) == 1) {
+        rlhf__rollout_clear(old->core);
+        trainer->spare = old;
+        return;
+    }
+    rlhf__handle_unref(old);
+}
+
 static rlhf_status sample(rlhf_ppo_trainer *trainer, const int32_t *tokens,
                           const int64_t *cu_seqlens, int64_t num_seqs,
-                          rlhf_rollout **out_rollout)
+                          rlhf_rollout *rollout)
 {
     rlhf__ppo_trainer *core = trainer->core;
-    rlhf_rollout *rollout = NULL;
-    rlhf_status status;
 
     if (core->iteration_started_ns == 0)
         core->iteration_started_ns = rlhf__now_ns();
-    RLHF__TRY(rlhf__rollout_wrap(trainer->handle.context, NULL, &rollout));
-    status =
-        rlhf__ppo_generate(core, tokens, cu_seqlens, num_seqs, core->next_sequence_id,
-                           core->options.seed, rollout->core);
-    if (status != RLHF_OK) {
-        rlhf__handle_unref(rollout);
-        return status;
-    }
+    RLHF__TRY(rlhf__ppo_generate(core, tokens, cu_seqlens, num_seqs,
+                                 core->next_sequence_id, core->options.seed,
+                                 rollout->core));
     core->next_sequence_id += num_seqs;
-    *out_rollout = rollout;
     return RLHF_OK;
 }
 
@@ -223,9 +240,15 @@ static rlhf_status prepare_rollout(rlhf_ppo_trainer *trainer, const int32_t *tok
     if (trainer->core->rollout)
         return rlhf__fail(RLHF_ERR_STATE,
                           "the update of another rollout is under way, on other prompts");
-    RLHF__TRY(sample(trainer, tokens, cu_seqlens, num_seqs, &rollout));
-    set_active(trainer, rollout);
-    rlhf__handle_unref(rollout);
+    RLHF__TRY(empty_rollout(trainer, &rollout));
+    const rlhf_status status = sample(trainer, tokens, cu_seqlens, num_seqs, rollout);
+    if (status != RLHF_OK) {
+        rlhf__rollout_clear(rollout->core);
+        trainer->spare = rollout;
+        return status;
+    }
+    retire_active(trainer);
+    trainer->active = rollout;
     return RLHF_OK;
 }
 
@@ -250,7 +273,7 @@ static rlhf_status step(rlhf_ppo_trainer *trainer, const int32_t *tokens,
             RLHF__TRY(rlhf__ppo_advantages(trainer->core, rollout));
     }
     RLHF__TRY(rlhf__ppo_update(trainer->core, rollout, &own));
-    set_active(trainer, NULL);
+    retire_active(trainer);
     return write_stats(&own, out_stats);
 }
 
@@ -271,9 +294,17 @@ static rlhf_status sample_and_keep(rlhf_ppo_trainer *trainer, const int32_t *tok
                                    const int64_t *cu_seqlens, int64_t num_seqs,
                                    rlhf_rollout **out_rollout)
 {
-    RLHF__TRY(sample(trainer, tokens, cu_seqlens, num_seqs, out_rollout));
+    rlhf_rollout *rollout = NULL;
+
+    RLHF__TRY(rlhf__rollout_wrap(trainer->handle.context, NULL, &rollout));
+    const rlhf_status status = sample(trainer, tokens, cu_seqlens, num_seqs, rollout);
+    if (status != RLHF_OK) {
+        rlhf__handle_unref(rollout);
+        return status;
+    }
     if (!trainer->core->rollout)
-        set_active(trainer, *out_rollout);
+        set_active(trainer, rollout);
+    *out_rollout = rollout;
     return RLHF_OK;
 }
 

@@ -49,6 +49,7 @@ void rlhf__tape_reset(rlhf__tape *tape, bool record, float *param_grads)
     tape->param_grads = param_grads;
     tape->last = NULL;
     tape->free_grads = NULL;
+    tape->resets++;
 }
 
 rlhf_status rlhf__tape_backward(rlhf__tape *tape)

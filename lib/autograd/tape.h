@@ -36,6 +36,7 @@ struct rlhf__tape {
     float *param_grads;      /* flat, or NULL */
     struct rlhf__node *last; /* newest node */
     void *free_grads;        /* gradients' memory for reuse */
+    uint64_t resets;         /* so far: tells whether what was recorded is still there */
 };
 
 rlhf_status rlhf__tape_create(rlhf_context *context, rlhf__tape **out_tape);

@@ -19,9 +19,19 @@ struct rlhf__arena {
     rlhf_memory_kind kind;
     arena_block *blocks;
     int64_t num_blocks, capacity;
-    int64_t current;   /* block in use, -1: none */
-    int64_t most_used; /* highest block in use since the last reset */
+    int64_t current; /* block in use, -1: none */
+    size_t before;   /* bytes used in the blocks before it */
+    /* Since the last reset: the highest block in use, the most bytes in use at once. */
+    int64_t most_used;
+    size_t high;
 };
+
+static void forget(rlhf__arena *arena)
+{
+    arena->current = -1;
+    arena->most_used = -1;
+    arena->before = arena->high = 0;
+}
 
 rlhf_status rlhf__arena_create(rlhf_context *context, rlhf_memory_kind kind,
                                rlhf__arena **out_arena)
@@ -32,8 +42,7 @@ rlhf_status rlhf__arena_create(rlhf_context *context, rlhf_memory_kind kind,
     RLHF__TRY(rlhf__alloc(context, 1, sizeof *arena, RLHF_MEMORY_GENERAL, &arena));
     arena->context = context;
     arena->kind = kind;
-    arena->current = -1;
-    arena->most_used = -1;
+    forget(arena);
     *out_arena = arena;
     return RLHF_OK;
 }
@@ -43,8 +52,7 @@ static void free_blocks(rlhf__arena *arena)
     for (int64_t i = 0; i < arena->num_blocks; i++)
         rlhf__free(arena->blocks[i].data);
     arena->num_blocks = 0;
-    arena->current = -1;
-    arena->most_used = -1;
+    forget(arena);
 }
 
 void rlhf__arena_free(rlhf__arena *arena)
@@ -72,6 +80,17 @@ static size_t room_left(const arena_block *block)
     return block->size - block->used;
 }
 
+/* A quarter of what is there already: few blocks, and little that is never used. */
+static size_t new_block_size(const rlhf__arena *arena, size_t bytes)
+{
+    size_t size = 0;
+
+    for (int64_t i = 0; i < arena->num_blocks; i++)
+        size += arena->blocks[i].size / 4;
+    size = size > FIRST_BLOCK ? size : FIRST_BLOCK;
+    return size > bytes ? size : bytes;
+}
+
 /* Makes a block with room for `bytes` current: a later one that is there already, or a
  * new one. */
 static rlhf_status next_block(rlhf__arena *arena, size_t bytes)
@@ -80,11 +99,10 @@ static rlhf_status next_block(rlhf__arena *arena, size_t bytes)
 
     while (next < arena->num_blocks && arena->blocks[next].size < bytes)
         arena->blocks[next++].used = 0;
-    if (next == arena->num_blocks) {
-        size_t last = next > 0 ? arena->blocks[next - 1].size : FIRST_BLOCK / 2;
-        size_t size = last > SIZE_MAX / 4 ? bytes : 2 * last;
-        RLHF__TRY(add_block(arena, size > bytes ? size : bytes));
-    }
+    if (next == arena->num_blocks)
+        RLHF__TRY(add_block(arena, new_block_size(arena, bytes)));
+    if (arena->current >= 0)
+        arena->before += arena->blocks[arena->current].used;
     arena->blocks[next].used = 0;
     arena->current = next;
     arena->most_used = rlhf__max_i64(arena->most_used, next);
@@ -105,6 +123,8 @@ rlhf_status rlhf__arena_alloc(rlhf__arena *arena, int64_t count, size_t size, vo
     arena_block *block = &arena->blocks[arena->current];
     *(void **)out = block->data + block->used;
     block->used += bytes;
+    if (arena->before + block->used > arena->high)
+        arena->high = arena->before + block->used;
     return RLHF_OK;
 }
 
@@ -127,21 +147,21 @@ rlhf__arena_mark rlhf__arena_get_mark(const rlhf__arena *arena)
 void rlhf__arena_release(rlhf__arena *arena, rlhf__arena_mark mark)
 {
     arena->current = mark.block;
+    arena->before = 0;
     if (mark.block >= 0)
         arena->blocks[mark.block].used = mark.used;
+    for (int64_t i = 0; i < mark.block; i++)
+        arena->before += arena->blocks[i].used;
 }
 
 void rlhf__arena_reset(rlhf__arena *arena)
 {
-    /* Several blocks were in use: one of their total size serves next time. */
+    /* Several blocks were in use: one with room for all of it serves next time. */
     if (arena->most_used > 0) {
-        size_t total = 0;
-        for (int64_t i = 0; i < arena->num_blocks; i++)
-            total += arena->blocks[i].size;
+        const size_t high = arena->high;
         free_blocks(arena);
-        if (add_block(arena, total) != RLHF_OK)
+        if (add_block(arena, high) != RLHF_OK)
             arena->num_blocks = 0; /* the next allocation asks again, and tells */
     }
-    arena->current = -1;
-    arena->most_used = -1;
+    forget(arena);
 }

@@ -23,8 +23,8 @@ rlhf_status rlhf__arena_zalloc(rlhf__arena *arena, int64_t count, size_t size, v
 rlhf__arena_mark rlhf__arena_get_mark(const rlhf__arena *arena);
 /* Forgets everything allocated since the mark; blocks are kept for reuse. */
 void rlhf__arena_release(rlhf__arena *arena, rlhf__arena_mark mark);
-/* Forgets everything. Where more than one block was in use they are merged into one of
- * the total size at the next allocation, so that the steady state is one block. */
+/* Forgets everything. Where more than one block was in use, one as large as the most that
+ * was held at once takes their place: the steady state is one block without waste. */
 void rlhf__arena_reset(rlhf__arena *arena);
 
 #endif

@@ -36,6 +36,7 @@ struct rlhf_context {
     _Atomic int64_t total_now;
     _Atomic int64_t total_peak;
     _Atomic int64_t allocations;
+    _Atomic uint64_t last_version; /* of parameters; see rlhf__context_next_version */
 };
 
 /* base's part of rlhf_context_create: everything but `kernels` and `blis`.
@@ -61,6 +62,13 @@ typedef struct rlhf__entry {
 rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
 rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
                                 rlhf_status status);
+
+/* A number that no parameters of the context had before: equal versions mean equal
+ * weights. From 1. */
+static inline uint64_t rlhf__context_next_version(rlhf_context *context)
+{
+    return atomic_fetch_add(&context->last_version, 1) + 1;
+}
 
 /* CANCELLED (and the request forgotten) if the host asked for it. Long loops call it at
  * least every 100 ms, on the thread that made the call; it also repeats the progress last

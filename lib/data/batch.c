@@ -144,48 +144,38 @@ static rlhf_status sort_by_length(const rlhf__rows *rows, int64_t *order)
 }
 
 rlhf_status rlhf__rows_cut(const rlhf__rows *rows, int64_t budget, bool by_length,
-                           rlhf__cut *out_cut)
+                           rlhf__cut *cut)
 {
     const int64_t count = rows->num_rows;
-    rlhf__cut cut = {NULL, NULL, 0};
-    int64_t used = 0;
-    rlhf_status status;
+    int64_t used = 0, num_micro = 0;
 
-    status = rlhf__alloc(rows->context, count, sizeof *cut.order, RLHF_MEMORY_GENERAL,
-                         &cut.order);
-    if (status != RLHF_OK)
-        goto cleanup;
-    status = rlhf__alloc(rows->context, count + 1, sizeof *cut.starts,
-                         RLHF_MEMORY_GENERAL, &cut.starts);
-    if (status != RLHF_OK)
-        goto cleanup;
+    cut->num_micro = 0;
+    RLHF__TRY(rlhf__grow(rows->context, &cut->order, &cut->order_capacity, count,
+                         sizeof *cut->order));
+    RLHF__TRY(rlhf__grow(rows->context, &cut->starts, &cut->starts_capacity, count + 1,
+                         sizeof *cut->starts));
     for (int64_t i = 0; i < count; i++)
-        cut.order[i] = i;
+        cut->order[i] = i;
     if (by_length)
-        status = sort_by_length(rows, cut.order);
-    if (status != RLHF_OK)
-        goto cleanup;
+        RLHF__TRY(sort_by_length(rows, cut->order));
     for (int64_t i = 0; i < count; i++) {
-        const int64_t tokens = row_tokens(rows, cut.order[i]);
+        const int64_t tokens = row_tokens(rows, cut->order[i]);
         if (i == 0 || tokens > budget - used) {
-            cut.starts[cut.num_micro++] = i;
+            cut->starts[num_micro++] = i;
             used = 0;
         }
         used += tokens;
     }
-    cut.starts[cut.num_micro] = count;
-    *out_cut = cut;
+    cut->starts[num_micro] = count;
+    cut->num_micro = num_micro;
     return RLHF_OK;
-cleanup:
-    rlhf__cut_free(&cut);
-    return status;
 }
 
 void rlhf__cut_free(rlhf__cut *cut)
 {
     rlhf__free(cut->order);
     rlhf__free(cut->starts);
-    *cut = (rlhf__cut){NULL, NULL, 0};
+    *cut = (rlhf__cut){0};
 }
 
 rlhf_status rlhf__rows_gather(const rlhf__rows *rows, const rlhf__cut *cut, int64_t micro,

@@ -47,12 +47,15 @@ typedef struct rlhf__cut {
     int64_t
         *starts; /* [num_micro + 1]; micro-batch m: order[starts[m] .. starts[m + 1]) */
     int64_t num_micro;
+    int64_t order_capacity, starts_capacity;
 } rlhf__cut;
 /* by_length: longest rows first (ties by row), so that each micro-batch holds rows of
  * about one length and the first one shows the most memory that is needed; otherwise the
  * rows' order. */
+/* `cut` is zeroed, or one made before, whose memory is used again; on failure it has no
+ * micro-batch. */
 rlhf_status rlhf__rows_cut(const rlhf__rows *rows, int64_t budget, bool by_length,
-                           rlhf__cut *out_cut);
+                           rlhf__cut *cut);
 void rlhf__cut_free(rlhf__cut *cut); /* accepts a zeroed struct */
 /* Micro-batch `micro` as a set of its own, into `out` (cleared first). */
 rlhf_status rlhf__rows_gather(const rlhf__rows *rows, const rlhf__cut *cut, int64_t micro,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/context.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
 
@@ -13,7 +14,8 @@
 
 rlhf_status rlhf__params_init(rlhf__params *params, rlhf_context *context)
 {
-    *params = (rlhf__params){.context = context, .version = 1};
+    *params = (rlhf__params){.context = context,
+                             .version = rlhf__context_next_version(context)};
     return RLHF_OK;
 }
 
@@ -105,7 +107,7 @@ float *rlhf__params_begin_write(rlhf__params *params)
 
 void rlhf__params_end_write(rlhf__params *params)
 {
-    params->version++;
+    params->version = rlhf__context_next_version(params->context);
 }
 
 /* forward: B = W^T, k = cols, n = rows. backward: B = W, k = rows, n = cols. */

@@ -37,7 +37,7 @@ typedef struct rlhf__params {
     int32_t num_slabs;
     rlhf__named *named;
     int32_t num_named;
-    uint64_t version; /* bumped by every write */
+    uint64_t version; /* another after every write; no other weights have the same */
 } rlhf__params;
 
 /* Building: add slabs and names in order, then allocate once. */

@@ -104,7 +104,13 @@ rlhf_status rlhf__ppo_trainer_create(const rlhf__ppo_models *models,
     t->kl_coef = own.kl_coef;
     t->learning_rate = own.learning_rate;
     t->value_learning_rate = own.value_learning_rate;
+    if (models->owns_reference) { /* a copy made a moment ago */
+        t->twin_policy = t->policy->params.version;
+        t->twin_reference = t->reference->params.version;
+    }
     status = rlhf__tape_create(t->context, &t->tape);
+    if (status == RLHF_OK)
+        status = rlhf__arena_create(t->context, RLHF_MEMORY_GENERAL, &t->lists);
     if (status == RLHF_OK)
         status = make_default_sampler(t);
     if (status == RLHF_OK)
@@ -128,6 +134,7 @@ void rlhf__ppo_trainer_free(rlhf__ppo_trainer *t)
     rlhf__learner_free(&t->policy_learner);
     rlhf__learner_free(&t->critic_learner);
     rlhf__tape_free(t->tape);
+    rlhf__arena_free(t->lists);
     rlhf__free(t->order);
     rlhf__free(t->advantages);
     rlhf__free(t);

@@ -33,6 +33,29 @@ typedef struct rlhf__ppo_tally {
     double seconds;
 } rlhf__ppo_tally;
 
+/* Inputs of a few episodes for one network, in an arena. Row i of the head is of the
+ * slot whose action stands at places[i] of the rollout's arrays, or (places[i] < 0) of
+ * the slot after the last action of episodes[i]. */
+typedef struct rlhf__ppo_rows {
+    rlhf__batch batch;
+    int64_t num_rows;
+    bool has_after; /* some row is of a slot after the last action */
+    int64_t *rows;  /* hidden row, before the action is seen */
+    int64_t *places;
+    int64_t *episodes; /* index in the rollout */
+    int32_t *targets;  /* the actions; -1 after the last */
+    int32_t *masked;   /* for rlhf__op_linear_logprob; NULL without a minimum */
+} rlhf__ppo_rows;
+
+/* A recorded forward pass of the critic that the advantages left on the tape: the first
+ * micro-batch of the update would be the same pass again. */
+typedef struct rlhf__ppo_pass {
+    uint64_t resets;  /* of the tape when it was recorded; 0: none */
+    uint64_t version; /* of the critic's weights */
+    rlhf__ppo_rows rows;
+    rlhf__var *values;
+} rlhf__ppo_pass;
+
 typedef struct rlhf__ppo_trainer {
     rlhf_context *context;
     rlhf_ppo_options options;  /* stop_token_id resolved: -1 is none here */
@@ -44,12 +67,17 @@ typedef struct rlhf__ppo_trainer {
     rlhf__sampler *default_sampler; /* softmax(logits / temperature) */
     const rlhf__sampler *sampler;   /* in use: the default, or a borrowed one */
     rlhf__tape *tape;               /* of all networks, one after the other */
-    rlhf__generator *generator;     /* made at the first rollout */
+    rlhf__arena *lists; /* what is needed while networks reset the tape's memory */
+    rlhf__generator *generator; /* made at the first rollout */
     rlhf__learner policy_learner, critic_learner;
     double kl_coef, learning_rate, value_learning_rate;
     int64_t iteration, num_episodes;
     int64_t next_sequence_id;
     rlhf__running running;
+    /* Versions of policy and of a reference copied from it: while both are these, the two
+     * have the same weights. 0: never. */
+    uint64_t twin_policy, twin_reference;
+    rlhf__ppo_pass value_pass;
     /* Answers under way: a cancelled call goes on with them. */
     bool generating;
     uint64_t generating_version; /* of the policy's weights */
@@ -107,25 +135,13 @@ bool rlhf__ppo_same_prompts(const rlhf__rollout *rollout, const int32_t *tokens,
 
 /* --- ppo_rows.c --------------------------------------------------------------------- */
 
-/* Inputs of a few episodes for one network, in an arena. Row i of the head is of the
- * slot whose action stands at places[i] of the rollout's arrays, or (places[i] < 0) of
- * the slot after the last action of episodes[i]. */
-typedef struct rlhf__ppo_rows {
-    rlhf__batch batch;
-    int64_t num_rows;
-    int64_t *rows; /* hidden row, before the action is seen */
-    int64_t *places;
-    int64_t *episodes; /* index in the rollout */
-    int32_t *targets;  /* the actions; NULL for values */
-    int32_t *masked;   /* for rlhf__op_linear_logprob; NULL for values or without a
-                        minimum */
-} rlhf__ppo_rows;
-
-rlhf_status rlhf__ppo_policy_rows(const rlhf__ppo_trainer *trainer,
-                                  const rlhf__rollout *rollout, const int64_t *episodes,
-                                  int64_t count, rlhf__arena *arena, rlhf__ppo_rows *out);
-rlhf_status rlhf__ppo_value_rows(const rlhf__rollout *rollout, const int64_t *episodes,
-                                 int64_t count, rlhf__arena *arena, rlhf__ppo_rows *out);
+/* Inputs of a few episodes, in an arena: of the actions, or (`after`) of the slots after
+ * the last ones too, where episodes have one. Without such slots policy and critic share
+ * them. */
+rlhf_status rlhf__ppo_rows_build(const rlhf__ppo_trainer *trainer,
+                                 const rlhf__rollout *rollout, const int64_t *episodes,
+                                 int64_t count, bool after, rlhf__arena *arena,
+                                 rlhf__ppo_rows *out);
 /* End of the micro-batch that begins at `first`: at most micro_batch_tokens, at least
  * one. */
 int64_t rlhf__ppo_micro_end(const rlhf__ppo_trainer *trainer,
@@ -140,6 +156,13 @@ rlhf_status rlhf__ppo_hidden(rlhf__ppo_trainer *trainer, rlhf__transformer *net,
 rlhf_status rlhf__ppo_logprobs(rlhf__ppo_trainer *trainer, rlhf__transformer *net,
                                const rlhf__rollout *rollout, const bool *wanted,
                                float *out_logprobs, float *out_entropies);
+/* Values of the rows, on the tape; `record`: for a backward pass. */
+rlhf_status rlhf__ppo_values(rlhf__ppo_trainer *trainer, const rlhf__ppo_rows *rows,
+                             rlhf__var **out);
+/* Values of the rows with a tape for their gradients: as they stand there from
+ * _advantages, or by a pass of their own. */
+rlhf_status rlhf__ppo_recorded_values(rlhf__ppo_trainer *trainer,
+                                      const rlhf__ppo_rows *rows, rlhf__var **out);
 
 /* --- ppo_advantages.c --------------------------------------------------------------- */
 
@@ -168,6 +191,9 @@ rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *trainer, rlhf__rollout *rollout,
  * too many for the KL controller's horizon. */
 rlhf_status rlhf__ppo_check_episodes(const rlhf__ppo_trainer *trainer,
                                      int64_t num_episodes);
+/* Sequences of minibatch m of an epoch: sizes differ by one at most. */
+int64_t rlhf__ppo_minibatch_size(const rlhf__ppo_trainer *trainer,
+                                 const rlhf__rollout *rollout, int64_t m);
 /* The permutation of the epoch under way. */
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *trainer, const rlhf__rollout *rollout);
 

@@ -1,6 +1,6 @@
 /* From answers and scores to what the update needs: reference log-probs, values,
- * per-token rewards, advantages and returns (docs/ppo.md, "Advantages"). Nothing of
- * the trainer changes. */
+ * per-token rewards, advantages and returns (docs/ppo.md, "Advantages"). Nothing that
+ * the trainer's results hang on changes. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -29,17 +29,17 @@ rlhf_status rlhf__ppo_check_sequences(const rlhf__ppo_trainer *t, const rlhf__ro
 /* Log-probs that a host did not give are the policy's, as it is now. */
 static rlhf_status fill_logprobs(rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     bool *wanted = NULL, any = false;
     float *entropies = NULL;
     rlhf_status status;
 
-    RLHF__TRY(rlhf__alloc(t->context, r->num_episodes, sizeof *wanted,
-                          RLHF_MEMORY_GENERAL, &wanted));
+    RLHF__TRY(rlhf__arena_alloc(t->lists, r->num_episodes, sizeof *wanted, &wanted));
     for (int64_t e = 0; e < r->num_episodes; e++)
         any |= wanted[e] = !r->episodes[e].has_logprobs || r->episodes[e].own_logprobs;
-    status = any ? rlhf__alloc(t->context, r->num_tokens, sizeof *entropies,
-                               RLHF_MEMORY_GENERAL, &entropies)
-                 : RLHF_OK;
+    status =
+        any ? rlhf__arena_zalloc(t->lists, r->num_tokens, sizeof *entropies, &entropies)
+            : RLHF_OK;
     if (status == RLHF_OK && any)
         status = rlhf__ppo_logprobs(t, t->policy, r, wanted, r->logprobs, entropies);
     for (int64_t i = 0; i < r->num_episodes && any && status == RLHF_OK; i++) {
@@ -51,22 +51,38 @@ static rlhf_status fill_logprobs(rlhf__ppo_trainer *t, rlhf__rollout *r)
         for (int64_t j = e->first; j < e->first + e->num_tokens; j++)
             e->entropy += (double)entropies[j];
     }
-    rlhf__free(entropies);
-    rlhf__free(wanted);
+    rlhf__arena_release(t->lists, mark);
     return status;
 }
 
-/* One micro-batch of values, without a tape. */
+/* The reference's log-probs. While it has the policy's weights, they are those that the
+ * policy sampled with, which need no other pass. */
+static rlhf_status fill_ref_logprobs(rlhf__ppo_trainer *t, rlhf__rollout *r)
+{
+    const uint64_t version = t->policy->params.version;
+
+    if (version != t->twin_policy || t->reference->params.version != t->twin_reference ||
+        r->policy_version != version)
+        return rlhf__ppo_logprobs(t, t->reference, r, NULL, r->estimates.ref_logprobs,
+                                  NULL);
+    memcpy(r->estimates.ref_logprobs, r->logprobs,
+           (size_t)r->num_tokens * sizeof *r->logprobs);
+    return RLHF_OK;
+}
+
+/* One micro-batch of values. Recorded, it stays on the tape for the update. */
 static rlhf_status values_micro(rlhf__ppo_trainer *t, rlhf__rollout *r,
-                                const int64_t *episodes, int64_t count)
+                                const int64_t *episodes, int64_t count, bool record)
 {
     rlhf__ppo_rows rows;
-    rlhf__var *hidden = NULL, *values = NULL;
+    rlhf__var *values = NULL;
 
-    rlhf__tape_reset(t->tape, false, NULL);
-    RLHF__TRY(rlhf__ppo_value_rows(r, episodes, count, t->tape->arena, &rows));
-    RLHF__TRY(rlhf__ppo_hidden(t, t->critic->net, &rows, &hidden));
-    RLHF__TRY(rlhf__transformer_head(t->critic->net, t->tape, hidden, &values));
+    rlhf__tape_reset(t->tape, record, record ? t->critic_learner.grads : NULL);
+    RLHF__TRY(rlhf__ppo_rows_build(t, r, episodes, count, true, t->tape->arena, &rows));
+    RLHF__TRY(rlhf__ppo_values(t, &rows, &values));
+    if (record)
+        t->value_pass = (rlhf__ppo_pass){t->tape->resets, t->critic->net->params.version,
+                                         rows, values};
     for (int64_t i = 0; i < rows.num_rows; i++) {
         if (rows.places[i] >= 0)
             r->estimates.values[rows.places[i]] = values->data[i];
@@ -76,23 +92,50 @@ static rlhf_status values_micro(rlhf__ppo_trainer *t, rlhf__rollout *r,
     return RLHF_OK;
 }
 
+/* How many sequences of t->order the update's first micro-batch will take; 0 where an
+ * update of another rollout holds the order. */
+static rlhf_status order_first_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                                     int64_t *out_count)
+{
+    *out_count = 0;
+    if (t->rollout || t->options.num_minibatches > r->num_episodes)
+        return RLHF_OK;
+    t->epoch = 0;
+    RLHF__TRY(rlhf__ppo_shuffle(t, r));
+    *out_count =
+        rlhf__ppo_micro_end(t, r, t->order, 0, rlhf__ppo_minibatch_size(t, r, 0));
+    return RLHF_OK;
+}
+
+/* The update's first micro-batch comes last, and is recorded: its pass serves twice. */
 static rlhf_status fill_values(rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
-    int64_t *episodes = NULL;
-    rlhf_status status = RLHF_OK;
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
+    int64_t *episodes = NULL, num_ahead = 0, count = 0;
+    rlhf_status status;
 
-    RLHF__TRY(rlhf__alloc_raw(t->context, r->num_episodes, sizeof *episodes,
-                              RLHF_MEMORY_GENERAL, &episodes));
-    for (int64_t e = 0; e < r->num_episodes; e++)
-        episodes[e] = e;
-    for (int64_t first = 0; first < r->num_episodes && status == RLHF_OK;) {
-        const int64_t end = rlhf__ppo_micro_end(t, r, episodes, first, r->num_episodes);
+    RLHF__TRY(order_first_micro(t, r, &num_ahead));
+    RLHF__TRY(rlhf__arena_alloc(t->lists, r->num_episodes, sizeof *episodes, &episodes));
+    for (int64_t e = 0; e < r->num_episodes; e++) {
+        bool ahead = false;
+        for (int64_t i = 0; i < num_ahead; i++)
+            ahead |= t->order[i] == e;
+        if (!ahead)
+            episodes[count++] = e;
+    }
+    status = RLHF_OK;
+    for (int64_t first = 0; first < count && status == RLHF_OK;) {
+        const int64_t end = rlhf__ppo_micro_end(t, r, episodes, first, count);
         status = rlhf__progress(t->context, "score", first, r->num_episodes);
         if (status == RLHF_OK)
-            status = values_micro(t, r, episodes + first, end - first);
+            status = values_micro(t, r, episodes + first, end - first, false);
         first = end;
     }
-    rlhf__free(episodes);
+    if (status == RLHF_OK && num_ahead > 0)
+        status = rlhf__progress(t->context, "score", count, r->num_episodes);
+    if (status == RLHF_OK && num_ahead > 0)
+        status = values_micro(t, r, t->order, num_ahead, true);
+    rlhf__arena_release(t->lists, mark);
     return status;
 }
 
@@ -266,12 +309,13 @@ static void estimate_episode(const rlhf_ppo_options *o, rlhf__rollout *r,
 
 static rlhf_status estimate(const rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     const rlhf_ppo_options *o = &t->options;
     float *scratch = NULL;
     int64_t n;
 
-    RLHF__TRY(rlhf__alloc_raw(t->context, 4 * (r->num_actions + r->num_episodes),
-                              sizeof *scratch, RLHF_MEMORY_GENERAL, &scratch));
+    RLHF__TRY(rlhf__arena_alloc(t->lists, 4 * (r->num_actions + r->num_episodes),
+                                sizeof *scratch, &scratch));
     fill_rewards(t, r);
     if (o->whiten_rewards) {
         n = compact(r, r->estimates.rewards, true, false, scratch);
@@ -292,7 +336,7 @@ static rlhf_status estimate(const rlhf__ppo_trainer *t, rlhf__rollout *r)
         rlhf__whiten(scratch, n, o->whiten_variance, false);
         compact(r, r->estimates.advantages, false, true, scratch);
     }
-    rlhf__free(scratch);
+    rlhf__arena_release(t->lists, mark);
     return RLHF_OK;
 }
 
@@ -311,8 +355,7 @@ rlhf_status rlhf__ppo_advantages(rlhf__ppo_trainer *t, rlhf__rollout *r)
                                    r->episodes[i].num_actions < t->options.max_new_tokens;
     status = fill_logprobs(t, r);
     if (status == RLHF_OK)
-        status =
-            rlhf__ppo_logprobs(t, t->reference, r, NULL, r->estimates.ref_logprobs, NULL);
+        status = fill_ref_logprobs(t, r);
     if (status == RLHF_OK)
         status = fill_values(t, r);
     if (status == RLHF_OK)

@@ -51,6 +51,8 @@ static void add_episode(const rlhf__rollout *r, int64_t index, bool after,
     if (after) {
         out->rows[out->num_rows] = base + length - 1;
         out->places[out->num_rows] = -1;
+        out->targets[out->num_rows] = -1;
+        out->has_after = true;
         out->episodes[out->num_rows++] = index;
     }
     cu[++out->batch.num_seqs] = base + length;
@@ -75,30 +77,18 @@ static void mask_stop_token(const rlhf_ppo_options *options, rlhf__ppo_rows *out
     }
 }
 
-rlhf_status rlhf__ppo_policy_rows(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
-                                  const int64_t *episodes, int64_t count,
-                                  rlhf__arena *arena, rlhf__ppo_rows *out)
+rlhf_status rlhf__ppo_rows_build(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                                 const int64_t *episodes, int64_t count, bool after,
+                                 rlhf__arena *arena, rlhf__ppo_rows *out)
 {
     int32_t *tokens = NULL;
     int64_t *cu = NULL;
 
     RLHF__TRY(reserve(arena, r, episodes, count, out, &tokens, &cu));
     for (int64_t i = 0; i < count; i++)
-        add_episode(r, episodes[i], false, tokens, cu, out);
+        add_episode(r, episodes[i], after && r->episodes[episodes[i]].has_after, tokens,
+                    cu, out);
     mask_stop_token(&t->options, out);
-    out->batch = (rlhf__batch){tokens, cu, count, NULL};
-    return RLHF_OK;
-}
-
-rlhf_status rlhf__ppo_value_rows(const rlhf__rollout *r, const int64_t *episodes,
-                                 int64_t count, rlhf__arena *arena, rlhf__ppo_rows *out)
-{
-    int32_t *tokens = NULL;
-    int64_t *cu = NULL;
-
-    RLHF__TRY(reserve(arena, r, episodes, count, out, &tokens, &cu));
-    for (int64_t i = 0; i < count; i++)
-        add_episode(r, episodes[i], r->episodes[episodes[i]].has_after, tokens, cu, out);
     out->batch = (rlhf__batch){tokens, cu, count, NULL};
     return RLHF_OK;
 }
@@ -138,7 +128,7 @@ static rlhf_status logprobs_micro(rlhf__ppo_trainer *t, rlhf__transformer *net,
     float *logprobs = NULL, *entropies = NULL;
 
     rlhf__tape_reset(t->tape, false, NULL);
-    RLHF__TRY(rlhf__ppo_policy_rows(t, r, episodes, count, arena, &rows));
+    RLHF__TRY(rlhf__ppo_rows_build(t, r, episodes, count, false, arena, &rows));
     RLHF__TRY(rlhf__arena_alloc(arena, rows.num_rows, sizeof *logprobs, &logprobs));
     if (out_entropies)
         RLHF__TRY(rlhf__arena_alloc(arena, rows.num_rows, sizeof *entropies, &entropies));
@@ -158,11 +148,11 @@ rlhf_status rlhf__ppo_logprobs(rlhf__ppo_trainer *t, rlhf__transformer *net,
                                const rlhf__rollout *r, const bool *wanted,
                                float *out_logprobs, float *out_entropies)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     int64_t *episodes = NULL, count = 0;
     rlhf_status status;
 
-    RLHF__TRY(rlhf__alloc_raw(t->context, r->num_episodes, sizeof *episodes,
-                              RLHF_MEMORY_GENERAL, &episodes));
+    RLHF__TRY(rlhf__arena_alloc(t->lists, r->num_episodes, sizeof *episodes, &episodes));
     for (int64_t e = 0; e < r->num_episodes; e++)
         if (!wanted || wanted[e])
             episodes[count++] = e;
@@ -175,6 +165,42 @@ rlhf_status rlhf__ppo_logprobs(rlhf__ppo_trainer *t, rlhf__transformer *net,
                                     out_logprobs, out_entropies);
         first = end;
     }
-    rlhf__free(episodes);
+    rlhf__arena_release(t->lists, mark);
     return status;
+}
+
+rlhf_status rlhf__ppo_values(rlhf__ppo_trainer *t, const rlhf__ppo_rows *rows,
+                             rlhf__var **out)
+{
+    rlhf__var *hidden = NULL;
+
+    RLHF__TRY(rlhf__ppo_hidden(t, t->critic->net, rows, &hidden));
+    return rlhf__transformer_head(t->critic->net, t->tape, hidden, out);
+}
+
+static bool same_rows(const rlhf__ppo_rows *a, const rlhf__ppo_rows *b)
+{
+    const int64_t n = a->batch.num_seqs;
+
+    return n == b->batch.num_seqs && a->num_rows == b->num_rows &&
+           memcmp(a->batch.cu_seqlens, b->batch.cu_seqlens,
+                  (size_t)(n + 1) * sizeof *a->batch.cu_seqlens) == 0 &&
+           memcmp(a->batch.tokens, b->batch.tokens,
+                  (size_t)a->batch.cu_seqlens[n] * sizeof *a->batch.tokens) == 0 &&
+           memcmp(a->rows, b->rows, (size_t)a->num_rows * sizeof *a->rows) == 0;
+}
+
+rlhf_status rlhf__ppo_recorded_values(rlhf__ppo_trainer *t, const rlhf__ppo_rows *rows,
+                                      rlhf__var **out)
+{
+    const rlhf__ppo_pass pass = t->value_pass;
+
+    t->value_pass.resets = 0; /* a tape is walked once */
+    if (pass.resets != 0 && pass.resets == t->tape->resets &&
+        pass.version == t->critic->net->params.version && same_rows(&pass.rows, rows)) {
+        *out = pass.values;
+        return RLHF_OK;
+    }
+    rlhf__tape_reset(t->tape, true, t->critic_learner.grads);
+    return rlhf__ppo_values(t, rows, out);
 }

@@ -67,17 +67,17 @@ static rlhf_status begin(rlhf__ppo_trainer *t, const int32_t *tokens,
                          const int64_t *cu_seqlens, int64_t num_seqs, int64_t first_id,
                          uint64_t seed)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     int64_t *ids = NULL;
     rlhf_status status;
 
     t->generating = false;
-    RLHF__TRY(
-        rlhf__alloc_raw(t->context, num_seqs, sizeof *ids, RLHF_MEMORY_GENERAL, &ids));
+    RLHF__TRY(rlhf__arena_alloc(t->lists, num_seqs, sizeof *ids, &ids));
     for (int64_t s = 0; s < num_seqs; s++)
         ids[s] = first_id + s;
     t->generator->settings.seed = seed;
     status = rlhf__generator_start(t->generator, tokens, cu_seqlens, num_seqs, ids);
-    rlhf__free(ids);
+    rlhf__arena_release(t->lists, mark);
     if (status != RLHF_OK)
         return status;
     t->generating = true;
@@ -122,6 +122,7 @@ static rlhf_status take_answer(const rlhf__ppo_trainer *t, const rlhf__answer *a
 
 static rlhf_status take_answers(const rlhf__ppo_trainer *t, rlhf__rollout *rollout)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     const rlhf__generator *g = t->generator;
     uint8_t *action_mask = NULL;
     float *logprobs = NULL;
@@ -131,14 +132,14 @@ static rlhf_status take_answers(const rlhf__ppo_trainer *t, rlhf__rollout *rollo
     for (int64_t i = 0; i < g->num_answers; i++)
         if (g->answers[i].num_tokens > longest)
             longest = g->answers[i].num_tokens;
-    status = rlhf__alloc_raw(t->context, longest, 1, RLHF_MEMORY_GENERAL, &action_mask);
+    status = rlhf__arena_alloc(t->lists, longest, 1, &action_mask);
     if (status == RLHF_OK)
-        status = rlhf__alloc_raw(t->context, longest, sizeof *logprobs,
-                                 RLHF_MEMORY_GENERAL, &logprobs);
+        status = rlhf__arena_alloc(t->lists, longest, sizeof *logprobs, &logprobs);
     for (int64_t i = 0; i < g->num_answers && status == RLHF_OK; i++)
         status = take_answer(t, &g->answers[i], action_mask, logprobs, rollout);
-    rlhf__free(action_mask);
-    rlhf__free(logprobs);
+    rlhf__arena_release(t->lists, mark);
+    if (status == RLHF_OK)
+        rollout->policy_version = t->generating_version;
     return status;
 }
 
@@ -166,6 +167,7 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
 
 rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     rlhf__span *spans = NULL;
     float *scores = NULL;
     rlhf_status status;
@@ -175,11 +177,9 @@ rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
                           "the trainer has no reward model: set the rollout's scores");
     if (r->in_update)
         return rlhf__fail(RLHF_ERR_STATE, "the rollout is in the middle of an update");
-    status = rlhf__alloc_raw(t->context, r->num_episodes, sizeof *spans,
-                             RLHF_MEMORY_GENERAL, &spans);
+    status = rlhf__arena_alloc(t->lists, r->num_episodes, sizeof *spans, &spans);
     if (status == RLHF_OK)
-        status = rlhf__alloc_raw(t->context, r->num_episodes, sizeof *scores,
-                                 RLHF_MEMORY_GENERAL, &scores);
+        status = rlhf__arena_alloc(t->lists, r->num_episodes, sizeof *scores, &scores);
     if (status == RLHF_OK) {
         for (int64_t e = 0; e < r->num_episodes; e++)
             spans[e] = (rlhf__span){r->tokens + r->episodes[e].first,
@@ -189,8 +189,7 @@ rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
     }
     if (status == RLHF_OK)
         status = rlhf__rollout_set_scores(r, scores, r->num_episodes);
-    rlhf__free(spans);
-    rlhf__free(scores);
+    rlhf__arena_release(t->lists, mark);
     return status;
 }
 
@@ -204,6 +203,7 @@ rlhf_status rlhf__ppo_evaluate(rlhf__ppo_trainer *t, const int32_t *tokens,
                                const int64_t *cu_seqlens, int64_t num_seqs,
                                rlhf__rollout *r, rlhf_ppo_stats *out_stats)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     float *ref_logprobs = NULL;
     rlhf_status status;
 
@@ -211,8 +211,8 @@ rlhf_status rlhf__ppo_evaluate(rlhf__ppo_trainer *t, const int32_t *tokens,
         rlhf__ppo_generate(t, tokens, cu_seqlens, num_seqs, 0, evaluation_seed(t), r));
     if (t->reward)
         RLHF__TRY(rlhf__ppo_score(t, r));
-    RLHF__TRY(rlhf__alloc(t->context, r->num_tokens, sizeof *ref_logprobs,
-                          RLHF_MEMORY_GENERAL, &ref_logprobs));
+    RLHF__TRY(
+        rlhf__arena_zalloc(t->lists, r->num_tokens, sizeof *ref_logprobs, &ref_logprobs));
     status = rlhf__ppo_logprobs(t, t->reference, r, NULL, ref_logprobs, NULL);
     if (status == RLHF_OK) {
         rlhf__ppo_sum_kl(r, ref_logprobs);
@@ -220,7 +220,7 @@ rlhf_status rlhf__ppo_evaluate(rlhf__ppo_trainer *t, const int32_t *tokens,
         out_stats->iteration = t->iteration;
         out_stats->kl_coef = t->kl_coef;
     }
-    rlhf__free(ref_logprobs);
+    rlhf__arena_release(t->lists, mark);
     return status;
 }
 

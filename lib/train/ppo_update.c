@@ -1,5 +1,5 @@
 /* Epochs of minibatches on a rollout. A minibatch's gradients come micro-batch by
- * micro-batch, first the policy's, then the critic's; nothing changes before both are
+ * micro-batch, of both networks on one packed batch; nothing changes before both are
  * there and finite. */
 #include <inttypes.h>
 #include <math.h>
@@ -94,22 +94,19 @@ static rlhf_status policy_loss(void *arg, int64_t first, int64_t count,
 }
 
 static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
-                                const minibatch *mb, const int64_t *episodes,
-                                int64_t count)
+                                const minibatch *mb, const rlhf__ppo_rows *rows)
 {
     rlhf__arena *arena = t->tape->arena;
-    rlhf__ppo_rows rows;
     rlhf__var *hidden = NULL;
     float *logprobs = NULL, *entropies = NULL;
-    policy_pass pass = {t, r, mb, &rows};
+    policy_pass pass = {t, r, mb, rows};
 
     rlhf__tape_reset(t->tape, true, t->policy_learner.grads);
-    RLHF__TRY(rlhf__ppo_policy_rows(t, r, episodes, count, arena, &rows));
-    RLHF__TRY(rlhf__arena_alloc(arena, rows.num_rows, sizeof *logprobs, &logprobs));
-    RLHF__TRY(rlhf__arena_alloc(arena, rows.num_rows, sizeof *entropies, &entropies));
-    RLHF__TRY(rlhf__ppo_hidden(t, t->policy, &rows, &hidden));
+    RLHF__TRY(rlhf__arena_alloc(arena, rows->num_rows, sizeof *logprobs, &logprobs));
+    RLHF__TRY(rlhf__arena_alloc(arena, rows->num_rows, sizeof *entropies, &entropies));
+    RLHF__TRY(rlhf__ppo_hidden(t, t->policy, rows, &hidden));
     RLHF__TRY(rlhf__op_linear_logprob(t->tape, &t->policy->params, t->policy->head_weight,
-                                      hidden, rows.targets, rows.masked,
+                                      hidden, rows->targets, rows->masked,
                                       rlhf__inv_tau(t->options.temperature), logprobs,
                                       entropies, policy_loss, &pass));
     return rlhf__tape_backward(t->tape);
@@ -118,28 +115,23 @@ static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
 /* --- critic ------------------------------------------------------------------------- */
 
 static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
-                               const minibatch *mb, const int64_t *episodes,
-                               int64_t count)
+                               const minibatch *mb, const rlhf__ppo_rows *rows)
 {
     const rlhf_ppo_options *o = &t->options;
-    rlhf__ppo_rows rows;
-    rlhf__var *hidden = NULL, *values = NULL;
+    rlhf__var *values = NULL;
     float *dvalues = NULL;
 
-    rlhf__tape_reset(t->tape, true, t->critic_learner.grads);
-    RLHF__TRY(rlhf__ppo_value_rows(r, episodes, count, t->tape->arena, &rows));
-    RLHF__TRY(rlhf__ppo_hidden(t, t->critic->net, &rows, &hidden));
-    RLHF__TRY(rlhf__transformer_head(t->critic->net, t->tape, hidden, &values));
+    RLHF__TRY(rlhf__ppo_recorded_values(t, rows, &values));
     RLHF__TRY(rlhf__var_grad(t->tape, values, &dvalues));
-    for (int64_t i = 0; i < rows.num_rows; i++) {
-        const rlhf__episode *e = &r->episodes[rows.episodes[i]];
-        const int64_t place = rows.places[i];
+    for (int64_t i = 0; i < rows->num_rows; i++) {
+        const rlhf__episode *e = &r->episodes[rows->episodes[i]];
+        const int64_t place = rows->places[i];
         const double old =
             place < 0 ? (double)e->after_value : (double)r->estimates.values[place];
         const double ret =
             place < 0 ? (double)e->after_return : (double)r->estimates.returns[place];
         const double weight =
-            slot_weight(o, mb, num_slots(e), rows.num_rows, mb->num_slots);
+            slot_weight(o, mb, num_slots(e), rows->num_rows, mb->num_slots);
         const rlhf__value_loss loss =
             rlhf__ppo_value_loss(o->value_clip_range, (double)values->data[i], old, ret);
         dvalues[i] += (float)(weight * o->value_coef * loss.gradient);
@@ -156,13 +148,13 @@ static rlhf_status value_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
 static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
                                     minibatch *mb)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     float *slots = NULL;
     int64_t n = 0;
 
     RLHF__TRY(rlhf__grow(t->context, &t->advantages, &t->advantages_capacity,
                          r->num_tokens, sizeof *t->advantages));
-    RLHF__TRY(rlhf__alloc_raw(t->context, mb->num_actions, sizeof *slots,
-                              RLHF_MEMORY_GENERAL, &slots));
+    RLHF__TRY(rlhf__arena_alloc(t->lists, mb->num_actions, sizeof *slots, &slots));
     for (int pass = 0; pass < 2; pass++) {
         n = 0;
         for (int64_t i = 0; i < mb->count; i++) {
@@ -179,17 +171,22 @@ static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r
         if (pass == 0)
             rlhf__whiten(slots, n, t->options.whiten_variance, false);
     }
-    rlhf__free(slots);
+    rlhf__arena_release(t->lists, mark);
     mb->advantages = t->advantages;
     return RLHF_OK;
 }
 
-/* Sequences of minibatch m of k: sizes differ by one at most. */
-static int64_t minibatch_size(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
+int64_t rlhf__ppo_minibatch_size(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                                 int64_t m)
 {
     const int64_t k = t->options.num_minibatches, n = r->num_episodes;
 
-    return n * (t->minibatch + 1) / k - n * t->minibatch / k;
+    return n * (m + 1) / k - n * m / k;
+}
+
+static int64_t minibatch_size(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
+{
+    return rlhf__ppo_minibatch_size(t, r, t->minibatch);
 }
 
 static rlhf_status take_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
@@ -222,21 +219,40 @@ static int64_t minibatches_total(const rlhf__ppo_trainer *t)
     return (int64_t)t->options.num_epochs * t->options.num_minibatches;
 }
 
+/* Both networks' gradients of these sequences, the critic's first: its pass may be on
+ * the tape already. */
+static rlhf_status micro_gradients(rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                                   const minibatch *mb, const int64_t *episodes,
+                                   int64_t count)
+{
+    rlhf__ppo_rows slots, actions;
+
+    RLHF__TRY(rlhf__ppo_rows_build(t, r, episodes, count, true, t->lists, &slots));
+    RLHF__TRY(value_micro(t, r, mb, &slots));
+    if (t->policy_skipped)
+        return RLHF_OK;
+    actions = slots;
+    if (slots.has_after)
+        RLHF__TRY(rlhf__ppo_rows_build(t, r, episodes, count, false, t->lists, &actions));
+    return policy_micro(t, r, mb, &actions);
+}
+
 /* The gradients of one micro-batch more, from sequence t->gathered of the minibatch on.
  */
 static rlhf_status run_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
                              const minibatch *mb)
 {
-    const int64_t *episodes = mb->episodes + t->gathered;
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
     const int64_t end = rlhf__ppo_micro_end(t, r, mb->episodes, t->gathered, mb->count);
 
     RLHF__TRY(
         rlhf__progress(t->context, "train", minibatches_done(t), minibatches_total(t)));
-    if (!t->policy_skipped)
-        RLHF__TRY(policy_micro(t, r, mb, episodes, end - t->gathered));
-    RLHF__TRY(value_micro(t, r, mb, episodes, end - t->gathered));
-    t->gathered = end;
-    return RLHF_OK;
+    const rlhf_status status =
+        micro_gradients(t, r, mb, mb->episodes + t->gathered, end - t->gathered);
+    rlhf__arena_release(t->lists, mark);
+    if (status == RLHF_OK)
+        t->gathered = end;
+    return status;
 }
 
 /* --- the update --------------------------------------------------------------------- */
@@ -416,6 +432,8 @@ static void finish(rlhf__ppo_trainer *t, rlhf_ppo_stats *out_stats)
     t->iteration_started_ns = 0;
     r->in_update = false;
     t->rollout = NULL;
+    rlhf__tape_reset(t->tape, false, NULL); /* its memory settles now, not next time */
+    rlhf__arena_reset(t->lists);
 }
 
 rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done,

@@ -34,8 +34,6 @@ void rlhf__rollout_free(rlhf__rollout *rollout)
 
 void rlhf__rollout_forget(rlhf__rollout *rollout)
 {
-    rlhf__free(rollout->estimates_block);
-    rollout->estimates_block = NULL;
     memset(&rollout->estimates, 0, sizeof rollout->estimates);
     rollout->has_advantages = false;
     for (int64_t e = 0; e < rollout->num_episodes; e++) {
@@ -44,15 +42,23 @@ void rlhf__rollout_forget(rlhf__rollout *rollout)
     }
 }
 
+void rlhf__rollout_clear(rlhf__rollout *rollout)
+{
+    rlhf__rollout_forget(rollout);
+    rollout->num_episodes = rollout->num_tokens = rollout->num_actions = 0;
+    rollout->policy_version = 0;
+}
+
 rlhf_status rlhf__rollout_reserve_estimates(rlhf__rollout *rollout)
 {
     const int64_t n = rollout->num_tokens;
-    float *block = NULL;
 
     rlhf__rollout_forget(rollout);
-    RLHF__TRY(
-        rlhf__alloc(rollout->context, n, 5 * sizeof *block, RLHF_MEMORY_GENERAL, &block));
-    rollout->estimates_block = block;
+    RLHF__TRY(rlhf__grow(rollout->context, &rollout->estimates_block,
+                         &rollout->estimates_capacity, 5 * n,
+                         sizeof *rollout->estimates_block));
+    float *block = rollout->estimates_block;
+    memset(block, 0, (size_t)(5 * n) * sizeof *block);
     rollout->estimates =
         (rlhf__estimates){block, block + n, block + 2 * n, block + 3 * n, block + 4 * n};
     return RLHF_OK;
@@ -166,6 +172,7 @@ rlhf_status rlhf__rollout_append(rlhf__rollout *r, const rlhf_rollout_input *inp
     r->episodes[r->num_episodes++] = episode;
     r->num_tokens += n;
     r->num_actions += episode.num_actions;
+    r->policy_version = 0;
     return RLHF_OK;
 }
 

@@ -47,8 +47,10 @@ typedef struct rlhf__rollout {
     float *logprobs;
     float *token_scores;
     int64_t tokens_capacity, mask_capacity, logprobs_capacity, scores_capacity;
-    float *estimates_block; /* storage of `estimates`; NULL before _advantages */
-    rlhf__estimates estimates;
+    float *estimates_block; /* storage of `estimates` */
+    int64_t estimates_capacity;
+    rlhf__estimates estimates;   /* NULLs before _advantages */
+    uint64_t policy_version;     /* of the weights that sampled all of it; 0: not known */
     double advantage_figures[2]; /* mean and biased variance, before whitening */
     bool has_advantages;
     bool in_update; /* a trainer is in the middle of its update: no changes */
@@ -70,6 +72,8 @@ rlhf_status rlhf__rollout_set_token_scores(rlhf__rollout *rollout, int64_t index
 rlhf_status rlhf__rollout_reserve_estimates(rlhf__rollout *rollout);
 /* Forgets what _advantages computed. */
 void rlhf__rollout_forget(rlhf__rollout *rollout);
+/* No sequence; memory kept. */
+void rlhf__rollout_clear(rlhf__rollout *rollout);
 
 /* One JSON line a sequence, appended to a file; `tokenizer` NULL: ids only. The lines
  * of one call are written by one write, so that a reader never sees half of one. */

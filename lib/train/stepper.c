@@ -131,8 +131,8 @@ rlhf_status rlhf__stepper_apply(rlhf__stepper *s, double scale, double *out_norm
     s->step++;
     s->next_micro = 0;
     rlhf__rows_clear(&s->rows);
-    rlhf__cut_free(&s->cut);
-    memset(&s->cut, 0, sizeof s->cut);
+    s->cut.num_micro = 0;
+    rlhf__tape_reset(s->tape, false, NULL); /* its memory settles now, not next time */
     return RLHF_OK;
 }
 
@@ -275,8 +275,7 @@ rlhf_status rlhf__stepper_resume(rlhf__stepper *s, const char *path)
         s->step = step;
         s->learning_rate = learning_rate;
         rlhf__rows_clear(&s->rows);
-        rlhf__cut_free(&s->cut);
-        memset(&s->cut, 0, sizeof s->cut);
+        s->cut.num_micro = 0;
         begin_anew(s);
     }
     rlhf__state_reader_free(reader);

@@ -116,7 +116,7 @@ static void test_rows_are_cut_by_a_budget_of_tokens(void **state)
         for (int64_t budget = 1; budget < 100; budget += k + 3)
             for (int by_length = 0; by_length < 2; by_length++) {
                 rlhf__rows rows, micro;
-                rlhf__cut cut;
+                rlhf__cut cut = {0};
                 fill(&rows, f->context, kinds[k], ROWS);
                 rlhf__rows_init(&micro, f->context, kinds[k]);
                 assert_ok(rlhf__rows_cut(&rows, budget, by_length, &cut));
