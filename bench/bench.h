@@ -46,6 +46,13 @@ static inline int64_t bench_count(const char *text, const char *name)
     exit(2);
 }
 
+static inline const char *bench_level_name(int32_t level)
+{
+    static const char *const names[] = {"auto", "portable", "avx2", "avx512"};
+
+    return level >= 0 && level < 4 ? names[level] : "unknown";
+}
+
 /* Two threads as the peers; BENCH_THREADS and BENCH_CPU_LEVEL (an rlhf_cpu_level)
  * override. */
 static inline rlhf_context *bench_context(void)

@@ -5,7 +5,8 @@
     check_layers.py --self-test SOURCE_ROOT
 
 Permission is transitive. Nothing includes api/ but api/. No "../". A third-party header appears in one
-.c file only (SQLite: one folder). examples/, bench/ and bindings/ include only <rlhf/...>.
+.c file only (SQLite: one folder). examples/, bench/ and bindings/ include only <rlhf/...>, but for
+bench/kernels*, which time the kernels by themselves.
 """
 import pathlib
 import re
@@ -79,7 +80,8 @@ def check(root):
             for number, kind, target in includes(path):
                 if kind == "<" and "/" in target and not target.startswith(("rlhf/", "sys/")):
                     failures.append(f"{path.relative_to(root)}:{number}: {target}")
-                if kind == '"' and "/" in target and (root / "lib" / target).exists():
+                inside = kind == '"' and "/" in target and (root / "lib" / target).exists()
+                if inside and not (folder == "bench" and path.name.startswith("kernels")):
                     failures.append(f"{path.relative_to(root)}:{number}: {target} is internal")
     return failures
 
@@ -92,12 +94,15 @@ def self_test(root):
             shutil.copytree(root / name, copy / name)
         (copy / "lib/base/wrong.c").write_text('#include "nn/transformer.h"\n')
         (copy / "lib/nn/wrong.c").write_text("#include <jansson.h>\n")
+        (copy / "bench/wrong.c").write_text('#include "nn/transformer.h"\n')
         found = "\n".join(check(copy))
     failures = []
     if "base may not use nn" not in found:
         failures.append("an include against the layers went unnoticed")
     if "jansson.h is included by" not in found:
         failures.append("a second user of jansson went unnoticed")
+    if "bench/wrong.c:1: nn/transformer.h is internal" not in found:
+        failures.append("a benchmark that includes the inside went unnoticed")
     return failures
 
 
