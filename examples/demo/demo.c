@@ -199,7 +199,7 @@ static void train_reward(const plan *p, const char *title, const char *name,
     step_run(title, "05_reward", name);
 }
 
-static void optimize(const plan *p, const char *title, const char *name,
+static void optimize(const plan *p, const char *title, const char *name, int iterations,
                      const char *reward, const char *output)
 {
     const int real = p->mode == MODE_REAL;
@@ -216,7 +216,7 @@ static void optimize(const plan *p, const char *title, const char *name,
         step_path("sft"), step_path("%s", reward), step_path("data/prompts_ppo.jsonl"),
         step_path("data/prompts_validate.jsonl"), step_path("%s", output),
         step_path("%s_samples.jsonl", output), step_path("metrics/%s.jsonl", output),
-        p->iterations, p->seed, p->seed, p->new_tokens, real ? "0.07" : "0.05",
+        iterations, p->seed, p->seed, p->new_tokens, real ? "0.07" : "0.05",
         real ? "2.0e-4" : "1.0e-3", real ? "5.0e-4" : "1.0e-3",
         real ? "  stop_token_id: 1\n"
              : "  missing_eos: subtract\n  missing_eos_value: 2.0\n");
@@ -310,6 +310,20 @@ static void held_out_scores(const char *name, double *out_first, double *out_las
         fclose(file);
 }
 
+/* Pairs of answers to some prompts, chosen by coin. */
+static void throw_coins(const plan *p, const char *name, const char *prompts, int count,
+                        long seed, const char *title)
+{
+    char store[64], choices[64], config[2][64];
+
+    snprintf(store, sizeof store, "%s.db", name);
+    snprintf(choices, sizeof choices, "%s_choices.jsonl", name);
+    snprintf(config[0], sizeof config[0], "control_%s_respond", name);
+    snprintf(config[1], sizeof config[1], "control_%s_annotate", name);
+    respond(p, NULL, config[0], "sft", prompts, "store", store, count, seed);
+    annotate(p, title, config[1], store, choices, seed, 1);
+}
+
 static void run_controls(const plan *p, const answers *before, report *r)
 {
     answers after;
@@ -318,7 +332,8 @@ static void run_controls(const plan *p, const answers *before, report *r)
     fputs("\n== control 1: the reward's sign flipped; the policy must get worse\n",
           stderr);
     variant("flip", "reward_flipped");
-    optimize(p, NULL, "control_flipped", "reward_flipped", "policy_flipped");
+    optimize(p, NULL, "control_flipped", p->iterations * 3 / 2, "reward_flipped",
+             "policy_flipped");
     r->flipped = judge_policy(p, "policy_flipped", before, &after, NULL);
     held_out_scores("policy_flipped", &first, &last);
     r->flipped_rise = last - first;
@@ -326,16 +341,19 @@ static void run_controls(const plan *p, const answers *before, report *r)
 
     fputs("\n== control 2: a constant reward; the policy must stay as it is\n", stderr);
     variant("constant", "reward_constant");
-    optimize(p, NULL, "control_constant", "reward_constant", "policy_constant");
+    optimize(p, NULL, "control_constant", p->iterations, "reward_constant",
+             "policy_constant");
     r->constant = judge_policy(p, "policy_constant", before, &after, NULL);
     answers_free(&after);
 
-    respond(p, NULL, "control_respond", "sft", "prompts_compare.jsonl", "store",
-            "coin.db", p->pairs, p->seed + 2000);
-    annotate(p, "control 3: choices by coin; the reward model must learn nothing",
-             "control_annotate", "coin.db", "coin_choices.jsonl", p->seed + 2000, 1);
+    throw_coins(p, "coin", "prompts_compare.jsonl", p->pairs, p->seed + 2000,
+                "control 3: choices by coin; the reward model must learn nothing");
     train_reward(p, NULL, "control_reward", "coin_choices.jsonl", "reward_coin");
-    r->coin = judge_reward("reward_coin", "coin_choices.jsonl", NULL);
+    throw_coins(p, "coin_test", "prompts_test.jsonl", p->test_pairs, p->seed + 4000,
+                "   and other throws, to be guessed");
+    score("score_coins", "reward_model", "reward_coin", "coin_test_choices.jsonl",
+          "coin_scores.txt");
+    r->coin = measure_agreement(step_path("coin_scores.txt"));
     r->has_controls = 1;
 }
 
@@ -417,8 +435,8 @@ static void run(const plan *p)
     train_reward(p, "5. reward: a network learns to tell the better answer", "5_reward",
                  "choices.jsonl", "reward");
     r.reward = judge_reward("reward", "choices.jsonl", lexicon);
-    optimize(p, "6. PPO: the model learns to give the better answers", "6_ppo", "reward",
-             "policy");
+    optimize(p, "6. PPO: the model learns to give the better answers", "6_ppo",
+             p->iterations, "reward", "policy");
     fputs("\n== 7. serve: the policy alone answers prompts that no stage has seen\n",
           stderr);
     respond(p, NULL, "7_respond_before", "sft", "prompts_eval.jsonl", "output",

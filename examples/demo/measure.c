@@ -264,6 +264,25 @@ reward_quality measure_reward(const char *train_path, const char *test_path,
     return out;
 }
 
+agreement measure_agreement(const char *scores_path)
+{
+    FILE *scores = open_read(scores_path);
+    agreement out = {0, 0};
+    double s[4];
+    int n = 0;
+
+    while (fscanf(scores, "%lf %lf %lf %lf", &s[0], &s[1], &s[2], &s[3]) == 4) {
+        out.rate += credit(s[0] - s[1], 1);
+        n++;
+    }
+    fclose(scores);
+    if (n == 0)
+        step_die("%s has no scores", scores_path);
+    out.rate /= n;
+    out.interval = 1.96 * sqrt(out.rate * (1 - out.rate) / n);
+    return out;
+}
+
 /* --- policy ------------------------------------------------------------------------- */
 
 /* Of an answer: different words over words, and different pairs of neighbours over

@@ -37,6 +37,14 @@ typedef struct reward_quality {
 reward_quality measure_reward(const char *train, const char *test, const char *scores,
                               const gold_lexicon *lexicon);
 
+/* Share of the choices made in which the chosen answer has the higher score. Where a coin
+ * chooses this is 1/2 for every model, and the interval is exact; against the hidden
+ * preference a model of coins still lies to one side by chance. */
+typedef struct agreement {
+    double rate, interval; /* half of the 95% interval */
+} agreement;
+agreement measure_agreement(const char *scores);
+
 /* Of answers after PPO against answers before, to the same prompts in the same order. */
 typedef struct policy_quality {
     int prompts;

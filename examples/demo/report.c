@@ -30,7 +30,7 @@ static void write_json(const report *r, FILE *f)
                 "\"constant_high\": %.4f, \"constant_kl\": %.3f, "
                 "\"coin_accuracy\": %.4f, \"coin_interval\": %.4f",
                 r->flipped.win_rate, r->flipped_rise, r->constant.win_rate,
-                r->constant.low, r->constant.high, r->constant.kl, r->coin.accuracy,
+                r->constant.low, r->constant.high, r->constant.kl, r->coin.rate,
                 r->coin.interval);
     if (strcmp(r->mode, "human") == 0)
         fprintf(f, ", \"blind_after\": %d, \"blind_before\": %d, \"blind_ties\": %d",
@@ -46,11 +46,11 @@ static void print_controls(const report *r)
         "                    unique words %.2f, distinct pairs %.2f of before\n"
         "  constant reward   win rate %.3f (%.3f to %.3f), KL %.3f\n"
         "                    unique words %.2f, distinct pairs %.2f of before\n"
-        "  coin choices      reward accuracy %.3f +- %.3f (0.5 wanted)\n",
+        "  coin choices      accuracy %.3f +- %.3f on other throws (0.5 wanted)\n",
         r->flipped.win_rate, r->flipped_rise, r->flipped.unique_ratio,
         r->flipped.distinct2_ratio, r->constant.win_rate, r->constant.low,
         r->constant.high, r->constant.kl, r->constant.unique_ratio,
-        r->constant.distinct2_ratio, r->coin.accuracy, r->coin.interval);
+        r->constant.distinct2_ratio, r->coin.rate, r->coin.interval);
 }
 
 void report_print(const report *r)

@@ -16,7 +16,7 @@ typedef struct report {
     int has_controls; /* --control */
     policy_quality flipped, constant;
     double flipped_rise;
-    reward_quality coin;
+    agreement coin;
     int blind_after, blind_before, blind_ties; /* --human */
 } report;
 
