@@ -75,6 +75,18 @@ static inline rlhf_allocator failing_hooks(failing_allocator *own)
     return (rlhf_allocator){sizeof(rlhf_allocator), failing_alloc, failing_free, own};
 }
 
+/* Options of a test's context. tests/at_level.py runs programs once more at another kernel
+ * level and with other threads by these variables; the library itself reads none. */
+static inline void support_options(rlhf_context_options *options, int32_t threads)
+{
+    const char *level = getenv("RLHF_TEST_CPU_LEVEL"), *count = getenv("RLHF_TEST_THREADS");
+
+    assert_ok(rlhf_context_options_init(options, sizeof *options));
+    options->num_threads = count ? (int32_t)strtol(count, NULL, 10) : threads;
+    if (level)
+        options->cpu_level = (int32_t)strtol(level, NULL, 10);
+}
+
 /* A context of one thread that takes its memory from `own` (NULL: the C library's). */
 static inline rlhf_context *support_context(failing_allocator *own, int32_t threads)
 {
@@ -82,8 +94,7 @@ static inline rlhf_context *support_context(failing_allocator *own, int32_t thre
     rlhf_context_options options;
     rlhf_context *context = NULL;
 
-    assert_ok(rlhf_context_options_init(&options, sizeof options));
-    options.num_threads = threads;
+    support_options(&options, threads);
     if (own) {
         hooks = failing_hooks(own);
         options.allocator = &hooks;

@@ -2,28 +2,13 @@
  * and statistics. The vectors come from make_trainers.py, in double precision; ours
  * are fp32, so the tolerances are a few hundred roundings. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include <rlhf/rlhf.h>
 
 #include "golden/trainers_golden.h"
+#include "support.h"
 
 #define COUNT(array) ((int64_t)(sizeof(array) / sizeof((array)[0])))
 #define VOCAB        23
 #define PROMPT       4
-
-static void ok(rlhf_status status)
-{
-    if (status != RLHF_OK)
-        fail_msg("%s: %s", rlhf_status_name(status), rlhf_last_error_message());
-}
 
 static void near(const char *what, double actual, double expected, double tolerance)
 {
@@ -31,19 +16,11 @@ static void near(const char *what, double actual, double expected, double tolera
         fail_msg("%s is %.9g, expected %.9g", what, actual, expected);
 }
 
-static rlhf_context *make_context(void)
-{
-    rlhf_context *context;
-
-    ok(rlhf_context_create(NULL, &context));
-    return context;
-}
-
 static rlhf_model_config tiny_config(void)
 {
     rlhf_model_config c;
 
-    ok(rlhf_model_config_init(&c, sizeof c));
+    assert_ok(rlhf_model_config_init(&c, sizeof c));
     c.vocab_size = VOCAB;
     c.context_length = 16;
     c.hidden_size = 8;
@@ -74,8 +51,8 @@ static int64_t parameter_size(rlhf_model *model, rlhf_reward_model *scalar,
 
     for (int64_t i = 0; i < count; i++) {
         rlhf_parameter_info info = {.struct_size = sizeof info};
-        ok(model ? rlhf_model_parameter_info(model, i, &info)
-                 : rlhf_reward_model_parameter_info(scalar, i, &info));
+        assert_ok(model ? rlhf_model_parameter_info(model, i, &info)
+                        : rlhf_reward_model_parameter_info(scalar, i, &info));
         if (strcmp(info.name, name) == 0)
             return info.rows * info.cols;
     }
@@ -88,10 +65,10 @@ static rlhf_model *make_policy(rlhf_context *context, const float *weights)
     rlhf_model_config config = tiny_config();
     rlhf_model *model;
 
-    ok(rlhf_model_create(context, &config, 1, &model));
+    assert_ok(rlhf_model_create(context, &config, 1, &model));
     for (int i = 0; policy_names[i]; i++) {
         int64_t size = parameter_size(model, NULL, policy_names[i]);
-        ok(rlhf_model_parameter_write(model, policy_names[i], weights, size));
+        assert_ok(rlhf_model_parameter_write(model, policy_names[i], weights, size));
         weights += size;
     }
     return model;
@@ -104,13 +81,14 @@ static rlhf_reward_model *make_scalar(rlhf_context *context)
     rlhf_reward_model *model;
     const float *weights = scalar_weights;
 
-    ok(rlhf_reward_model_options_init(&options, sizeof options));
+    assert_ok(rlhf_reward_model_options_init(&options, sizeof options));
     options.append_eos = RLHF_APPEND_EOS_NEVER;
-    ok(rlhf_reward_model_create(trunk, &options, &model));
+    assert_ok(rlhf_reward_model_create(trunk, &options, &model));
     rlhf_model_free(trunk);
     for (int i = 0; scalar_names[i]; i++) {
         int64_t size = parameter_size(NULL, model, scalar_names[i]);
-        ok(rlhf_reward_model_parameter_write(model, scalar_names[i], weights, size));
+        assert_ok(
+            rlhf_reward_model_parameter_write(model, scalar_names[i], weights, size));
         weights += size;
     }
     return model;
@@ -129,7 +107,7 @@ static void compare_policy(rlhf_model *model, const float *expected, double tole
 
     for (int i = 0; policy_names[i]; i++) {
         int64_t size = parameter_size(model, NULL, policy_names[i]);
-        ok(rlhf_model_parameter_read(model, policy_names[i], values, size));
+        assert_ok(rlhf_model_parameter_read(model, policy_names[i], values, size));
         compare(policy_names[i], values, expected, size, tolerance);
         expected += size;
     }
@@ -142,7 +120,7 @@ static void compare_scalar(rlhf_reward_model *model, const float *expected,
 
     for (int i = 0; scalar_names[i]; i++) {
         int64_t size = parameter_size(NULL, model, scalar_names[i]);
-        ok(rlhf_reward_model_parameter_read(model, scalar_names[i], values, size));
+        assert_ok(rlhf_reward_model_parameter_read(model, scalar_names[i], values, size));
         compare(scalar_names[i], values, expected, size, tolerance);
         expected += size;
     }
@@ -153,18 +131,18 @@ static rlhf_dataset *make_dataset(rlhf_context *context, int32_t kind)
     rlhf_dataset_options options;
     rlhf_dataset *dataset;
 
-    ok(rlhf_dataset_options_init(&options, sizeof options));
+    assert_ok(rlhf_dataset_options_init(&options, sizeof options));
     options.kind = kind;
     options.max_length = 16;
     options.shuffle = 0;
-    ok(rlhf_dataset_create(context, &options, &dataset));
+    assert_ok(rlhf_dataset_create(context, &options, &dataset));
     return dataset;
 }
 
 static void test_lm_step_matches_torch(void **state)
 {
     (void)state;
-    rlhf_context *context = make_context();
+    rlhf_context *context = support_context(NULL, 0);
     rlhf_model *model = make_policy(context, policy_weights);
     rlhf_dataset *dataset = make_dataset(context, RLHF_DATASET_COMPLETION);
     rlhf_lm_trainer *trainer;
@@ -180,10 +158,10 @@ static void test_lm_step_matches_torch(void **state)
                             .tokens = tokens,
                             .num_tokens = lm_lengths[i],
                             .prompt_length = lm_prompts[i]};
-        ok(rlhf_dataset_append(dataset, &row));
+        assert_ok(rlhf_dataset_append(dataset, &row));
         tokens += lm_lengths[i];
     }
-    ok(rlhf_lm_options_init(&options, sizeof options));
+    assert_ok(rlhf_lm_options_init(&options, sizeof options));
     options.learning_rate = 1e-2;
     options.epsilon = 1e-6;
     options.weight_decay = 0.01;
@@ -195,16 +173,16 @@ static void test_lm_step_matches_torch(void **state)
     options.batch_size = 3;
     options.micro_batch_tokens = 10; /* two micro-batches: scaled by the whole step's
                                         tokens */
-    ok(rlhf_lm_trainer_create(model, dataset, &options, &trainer));
+    assert_ok(rlhf_lm_trainer_create(model, dataset, &options, &trainer));
     while (remaining)
-        ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
+        assert_ok(rlhf_lm_trainer_accumulate(trainer, &remaining));
     for (int i = 0; policy_names[i]; i++) {
         int64_t size = parameter_size(model, NULL, policy_names[i]);
-        ok(rlhf_lm_trainer_gradient(trainer, policy_names[i], gradient, size));
+        assert_ok(rlhf_lm_trainer_gradient(trainer, policy_names[i], gradient, size));
         compare(policy_names[i], gradient, expected, size, 2e-5);
         expected += size;
     }
-    ok(rlhf_lm_trainer_apply(trainer, &stats));
+    assert_ok(rlhf_lm_trainer_apply(trainer, &stats));
     near("loss", stats.loss, lm_loss_and_norm[0], 1e-5);
     near("grad_norm", stats.grad_norm, lm_loss_and_norm[1], 1e-5);
     assert_int_equal(stats.num_targets, 3 + 4 + 1);
@@ -218,7 +196,7 @@ static void test_lm_step_matches_torch(void **state)
 static void test_reward_step_matches_torch(void **state)
 {
     (void)state;
-    rlhf_context *context = make_context();
+    rlhf_context *context = support_context(NULL, 0);
     rlhf_reward_model *model = make_scalar(context);
     rlhf_dataset *dataset = make_dataset(context, RLHF_DATASET_PREFERENCE);
     rlhf_reward_trainer *trainer;
@@ -231,7 +209,7 @@ static void test_reward_step_matches_torch(void **state)
 
     for (int i = 0; i < 3; i++)
         cu_seqlens[i + 1] = cu_seqlens[i] + rm_chosen_lengths[i];
-    ok(rlhf_reward_model_score(model, rm_chosen, cu_seqlens, 3, scores));
+    assert_ok(rlhf_reward_model_score(model, rm_chosen, cu_seqlens, 3, scores));
     for (int i = 0; i < 3; i++)
         near("score", scores[i], rm_scores[i], 1e-5);
     for (int i = 0; i < 3; i++) {
@@ -242,11 +220,11 @@ static void test_reward_step_matches_torch(void **state)
                             .rejected = rejected,
                             .num_rejected = rm_rejected_lengths[i],
                             .margin = rm_margins[i]};
-        ok(rlhf_dataset_append(dataset, &row));
+        assert_ok(rlhf_dataset_append(dataset, &row));
         chosen += rm_chosen_lengths[i];
         rejected += rm_rejected_lengths[i];
     }
-    ok(rlhf_reward_options_init(&options, sizeof options));
+    assert_ok(rlhf_reward_options_init(&options, sizeof options));
     options.learning_rate = 1e-2;
     options.epsilon = 1e-6;
     options.weight_decay = 0.01;
@@ -258,16 +236,16 @@ static void test_reward_step_matches_torch(void **state)
     options.batch_size = 3;
     options.use_margin = 1;
     options.center_coefficient = 0.05;
-    ok(rlhf_reward_trainer_create(model, dataset, &options, &trainer));
+    assert_ok(rlhf_reward_trainer_create(model, dataset, &options, &trainer));
     while (remaining)
-        ok(rlhf_reward_trainer_accumulate(trainer, &remaining));
+        assert_ok(rlhf_reward_trainer_accumulate(trainer, &remaining));
     for (int i = 0; scalar_names[i]; i++) {
         int64_t size = parameter_size(NULL, model, scalar_names[i]);
-        ok(rlhf_reward_trainer_gradient(trainer, scalar_names[i], gradient, size));
+        assert_ok(rlhf_reward_trainer_gradient(trainer, scalar_names[i], gradient, size));
         compare(scalar_names[i], gradient, expected, size, 2e-5);
         expected += size;
     }
-    ok(rlhf_reward_trainer_apply(trainer, &stats));
+    assert_ok(rlhf_reward_trainer_apply(trainer, &stats));
     near("loss", stats.loss, rm_loss_and_norm[0], 1e-5);
     near("grad_norm", stats.grad_norm, rm_loss_and_norm[1], 1e-5);
     compare_scalar(model, rm_after, 2e-4);
@@ -281,7 +259,7 @@ static rlhf_ppo_options trl_options(void)
 {
     rlhf_ppo_options o;
 
-    ok(rlhf_ppo_options_preset(&o, sizeof o, "trl"));
+    assert_ok(rlhf_ppo_options_preset(&o, sizeof o, "trl"));
     o.temperature = 0.7;
     o.max_new_tokens = 6;
     o.kl_coef = 0.1;
@@ -310,7 +288,7 @@ static rlhf_rollout *make_rollout(rlhf_context *context)
     const int32_t *tokens = ppo_tokens;
     const float *logprobs = ppo_old_logprobs;
 
-    ok(rlhf_rollout_create(context, &rollout));
+    assert_ok(rlhf_rollout_create(context, &rollout));
     for (int64_t b = 0; b < COUNT(ppo_lengths); b++) {
         uint8_t mask[16] = {0};
         float own[16] = {0};
@@ -326,7 +304,7 @@ static rlhf_rollout *make_rollout(rlhf_context *context)
                                     .score = ppo_scores[b],
                                     .finish = ppo_lengths[b] < 6 ? RLHF_FINISH_STOP
                                                                  : RLHF_FINISH_LENGTH};
-        ok(rlhf_rollout_append(rollout, &input));
+        assert_ok(rlhf_rollout_append(rollout, &input));
         tokens += PROMPT + ppo_lengths[b];
         logprobs += ppo_lengths[b];
     }
@@ -340,7 +318,7 @@ static void compare_rollout(rlhf_rollout *rollout)
 
     for (int64_t b = 0; b < COUNT(ppo_lengths); b++) {
         rlhf_rollout_sequence s = {.struct_size = sizeof s};
-        ok(rlhf_rollout_get(rollout, b, &s));
+        assert_ok(rlhf_rollout_get(rollout, b, &s));
         assert_int_equal(s.num_actions, ppo_lengths[b]);
         kl += s.kl / (double)COUNT(ppo_lengths);
         for (int64_t t = 0; t < ppo_lengths[b]; t++, at++) {
@@ -356,7 +334,7 @@ static void compare_rollout(rlhf_rollout *rollout)
 static void test_ppo_iteration_matches_trl(void **state)
 {
     (void)state;
-    rlhf_context *context = make_context();
+    rlhf_context *context = support_context(NULL, 0);
     rlhf_model *policy = make_policy(context, policy_weights);
     rlhf_model *reference = make_policy(context, ppo_reference);
     rlhf_reward_model *critic = make_scalar(context);
@@ -364,11 +342,12 @@ static void test_ppo_iteration_matches_trl(void **state)
     rlhf_ppo_stats s = {.struct_size = sizeof s};
     rlhf_ppo_trainer *trainer;
 
-    ok(rlhf_ppo_trainer_create(policy, reference, NULL, critic, &options, &trainer));
+    assert_ok(
+        rlhf_ppo_trainer_create(policy, reference, NULL, critic, &options, &trainer));
     rlhf_rollout *rollout = make_rollout(context);
-    ok(rlhf_ppo_trainer_advantages(trainer, rollout));
+    assert_ok(rlhf_ppo_trainer_advantages(trainer, rollout));
     compare_rollout(rollout);
-    ok(rlhf_ppo_trainer_update(trainer, rollout, &s));
+    assert_ok(rlhf_ppo_trainer_update(trainer, rollout, &s));
     assert_int_equal(s.num_steps, 2);
     const double ours[8] = {s.policy_loss,      s.value_loss,     s.approxkl,
                             s.clipfrac,         s.value_clipfrac, s.ratio,

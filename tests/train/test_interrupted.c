@@ -235,8 +235,7 @@ static rlhf_context *disturbed_context(disturber *d)
     const rlhf_allocator hooks = {sizeof hooks, disturbed_alloc, disturbed_free, d};
     rlhf_context_options options;
 
-    assert_ok(rlhf_context_options_init(&options, sizeof options));
-    options.num_threads = 1;
+    support_options(&options, 1);
     options.allocator = &hooks;
     options.progress = disturbed_progress;
     options.progress_user_data = d;

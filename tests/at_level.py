@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""at_level.py LEVEL THREADS PROGRAM...: runs test programs at a kernel level of its own.
+
+The plain run of a test takes the best level of the machine and mostly one thread; this
+one shows that nothing hangs on either. Skips, saying so, where the CPU has no such level.
+"""
+import os
+import subprocess
+import sys
+
+# Flags of /proc/cpuinfo that a level needs, as lib/kernels/level.c asks for; its number
+# in rlhf_cpu_level.
+LEVELS = {
+    'portable': (1, set()),
+    'avx2': (2, {'avx2', 'fma'}),
+    'avx512': (3, {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'fma'}),
+}
+
+
+def cpu_flags():
+    with open('/proc/cpuinfo', encoding='ascii', errors='replace') as file:
+        for line in file:
+            if line.startswith('flags'):
+                return set(line.split(':', 1)[1].split())
+    return set()
+
+
+def main():
+    level, threads, programs = sys.argv[1], sys.argv[2], sys.argv[3:]
+    number, needed = LEVELS[level]
+    missing = needed - cpu_flags()
+    if missing:
+        print(f'skipped: this CPU has no {", ".join(sorted(missing))}')
+        return 77
+    environment = dict(os.environ, RLHF_TEST_CPU_LEVEL=str(number),
+                       RLHF_TEST_THREADS=threads)
+    failed = []
+    for program in programs:
+        print(f'== {os.path.basename(program)}', flush=True)
+        code = subprocess.run([program], env=environment, check=False).returncode
+        if code not in (0, 77):
+            failed.append(os.path.basename(program))
+    if failed:
+        print(f'failed at {level} with {threads} threads: {", ".join(failed)}')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
