@@ -79,7 +79,8 @@ static inline rlhf_allocator failing_hooks(failing_allocator *own)
  * level and with other threads by these variables; the library itself reads none. */
 static inline void support_options(rlhf_context_options *options, int32_t threads)
 {
-    const char *level = getenv("RLHF_TEST_CPU_LEVEL"), *count = getenv("RLHF_TEST_THREADS");
+    const char *level = getenv("RLHF_TEST_CPU_LEVEL"),
+               *count = getenv("RLHF_TEST_THREADS");
 
     assert_ok(rlhf_context_options_init(options, sizeof *options));
     options->num_threads = count ? (int32_t)strtol(count, NULL, 10) : threads;
