@@ -147,6 +147,9 @@ rlhf_status rlhf__tokenizer_trainer_create(rlhf_context *context,
                                      &t->stage.regex);
     if (status == RLHF_OK)
         status = rlhf__matcher_create(context, &t->matcher);
+    if (status == RLHF_OK) /* before the texts are counted, which can take long */
+        status = rlhf__progress(context, "tokenizer", 0,
+                                settings->vocab_size - 256 - t->special.num_entries);
     if (status == RLHF_OK)
         *out = t;
     else
