@@ -1,0 +1,384 @@
+"""Proximal policy optimisation, and rollouts."""
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import (TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional,
+                    Tuple, Union, cast)
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _bindings as c
+from . import _options
+from ._arrays import (Batch, Floats, Ids, IdsLike, copied, float32s, floats, ids, int32s, ragged,
+                      uint8s)
+from ._context import Context, current, seed_of
+from ._core import Handle, ask, invoke, make, value
+from ._generate import SamplerLike, as_sampler
+from ._model import Model
+from ._tokenizer import Path, Tokenizer, path_bytes
+from ._training import LR, RewardModel
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class RolloutSequence(NamedTuple):
+    """One sequence of a rollout, copied. Arrays run over its tokens; an action is a token that
+    the policy chose, and per-action figures stand at the action's own place (0 elsewhere). What
+    is None is not there yet."""
+
+    sequence_id: int
+    tokens: Ids
+    action_mask: NDArray[np.uint8]
+    logprobs: Optional[Floats]
+    """log pi_old, nats."""
+    ref_logprobs: Optional[Floats]
+    """log pi_ref, nats."""
+    values: Optional[Floats]
+    """V before the action."""
+    rewards: Optional[Floats]
+    """After KL and score."""
+    advantages: Optional[Floats]
+    """As the update uses them, before whitening by minibatch."""
+    returns: Optional[Floats]
+    token_scores: Optional[Floats]
+    num_prompt: int
+    """Tokens before the first action."""
+    num_actions: int
+    score: float
+    """NaN before it is set."""
+    kl: float
+    """The sum over its actions of log pi_old - log pi_ref; NaN before it is there."""
+    finish: c.Finish
+
+    @property
+    def prompt(self) -> Ids:
+        """Tokens before the first action."""
+        return self.tokens[:self.num_prompt]
+
+    @property
+    def answer(self) -> Ids:
+        """Tokens from the first action on."""
+        return self.tokens[self.num_prompt:]
+
+
+def _sequence(raw: Any) -> RolloutSequence:
+    def figures(pointer: Any) -> Any:
+        return copied(pointer, raw.num_tokens) if pointer else None
+    return RolloutSequence(
+        raw.sequence_id, copied(raw.tokens, raw.num_tokens),
+        copied(raw.action_mask, raw.num_tokens), figures(raw.logprobs),
+        figures(raw.ref_logprobs), figures(raw.values), figures(raw.rewards),
+        figures(raw.advantages), figures(raw.returns), figures(raw.token_scores),
+        raw.num_prompt, raw.num_actions, raw.score, raw.kl, c.Finish(raw.finish))
+
+
+class Rollout(Handle):
+    """Sequences, which of their tokens are actions, and their scores.
+
+        rollout = ppo.rollout(prompts)
+        rollout.scores[:] = my_scores
+        ppo.update(rollout)
+    """
+
+    _type = c.rlhf_rollout
+    _free = "rlhf_rollout_free"
+
+    def __init__(self, *, context: Optional[Context] = None) -> None:
+        """An empty one, for samples of one's own: `append`."""
+        context = current(context)
+        self._make(context, "rlhf_rollout_create", context)
+
+    _scores: Optional[Floats] = None
+
+    def append(self, tokens: IdsLike, action_mask: ArrayLike, *, score: float = math.nan,
+               logprobs: Optional[ArrayLike] = None, token_scores: Optional[ArrayLike] = None,
+               finish: Union[str, c.Finish] = c.Finish.STOP) -> None:
+        """Adds a sequence.
+
+        action_mask: 1 where a token is an action; token 0 never is.
+        score: NaN: not yet.
+        logprobs: of the policy that sampled; None: the trainer computes its own.
+        token_scores: rewards of single tokens, added to the score's.
+        """
+        if isinstance(finish, str):
+            finish = c.Finish[finish.upper()]
+        array = ids(tokens, "tokens")
+        mask = np.ascontiguousarray(action_mask, np.uint8)
+        given: Dict[str, NDArray[Any]] = {"action_mask": mask}
+        raw = _options.output(c.rlhf_rollout_input)
+        raw.tokens, raw.num_tokens, raw.score, raw.finish = int32s(array), len(array), score, finish
+        raw.action_mask = uint8s(mask)
+        for name, values in (("logprobs", logprobs), ("token_scores", token_scores)):
+            if values is not None:
+                given[name] = floats(values)
+                setattr(raw, name, float32s(given[name]))
+        for name, values in given.items():
+            if values.shape != array.shape:
+                raise ValueError(f"{name} must have {len(array)} values, got {values.size}")
+        ask(self._context, "rlhf_rollout_append", self, ctypes.byref(raw))
+        if self._scores is not None:
+            self._scores = np.append(self._scores, np.float32(score))
+
+    def __len__(self) -> int:
+        return int(value("rlhf_rollout_num_sequences", self))
+
+    def _raw(self, index: int) -> Any:
+        raw = _options.output(c.rlhf_rollout_sequence)
+        ask(self._context, "rlhf_rollout_get", self, index, ctypes.byref(raw))
+        return raw
+
+    def __getitem__(self, index: int) -> RolloutSequence:
+        """A sequence, copied; scores that were written into `scores` are in it."""
+        count = len(self)
+        if index < 0:
+            index += count
+        if not 0 <= index < count:
+            raise IndexError(f"there are {count} sequences")
+        sequence = _sequence(self._raw(index))
+        if self._scores is None:
+            return sequence
+        return sequence._replace(score=float(self._scores[index]))
+
+    def __iter__(self) -> Iterator[RolloutSequence]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def _stored(self) -> Floats:
+        """Scores as the library has them."""
+        return np.array([self._raw(i).score for i in range(len(self))], np.float32)
+
+    @property
+    def scores(self) -> Floats:
+        """float32, one a sequence, NaN where there is none yet; to be written into."""
+        if self._scores is None:
+            self._scores = self._stored()
+        return self._scores
+
+    @scores.setter
+    def scores(self, scores: ArrayLike) -> None:
+        self.scores[:] = scores
+
+    def _commit(self) -> None:
+        """Hands written scores to the library, which forgets advantages then."""
+        if self._scores is None or np.array_equal(self._scores, self._stored(), equal_nan=True):
+            return
+        ask(self._context, "rlhf_rollout_set_scores", self, float32s(self._scores),
+            len(self._scores))
+
+    def set_token_scores(self, index: int, token_scores: ArrayLike) -> None:
+        """Rewards of single tokens of one sequence, one for each of its tokens; those at its
+        actions count. A sequence with token scores needs no score."""
+        array = floats(token_scores)
+        ask(self._context, "rlhf_rollout_set_token_scores", self, index, float32s(array),
+            array.size)
+
+    @property
+    def sequences(self) -> List[Ids]:
+        """The tokens of each: what `RewardModel.score` takes."""
+        return [copied(raw.tokens, raw.num_tokens) for raw in map(self._raw, range(len(self)))]
+
+    def texts(self, tokenizer: Tokenizer) -> List[str]:
+        """The answers as text, without special tokens."""
+        return [tokenizer.decode(copied(raw.tokens, raw.num_tokens)[raw.num_prompt:],
+                                 skip_special=True)
+                for raw in map(self._raw, range(len(self)))]
+
+    def write_jsonl(self, path: Path, tokenizer: Optional[Tokenizer] = None) -> None:
+        """Appends one JSON line a sequence to a file: ids, texts with a tokenizer, score, kl."""
+        self._commit()
+        invoke(self._context, "rlhf_rollout_write_jsonl", self, tokenizer, path_bytes(path))
+
+    def __repr__(self) -> str:
+        return "Rollout(closed)" if self.closed else f"Rollout({len(self)} sequences)"
+
+
+RewardFunction = Callable[[Rollout], ArrayLike]
+
+
+class PPOTrainer(Handle):
+    """PPO of a language model against a score.
+
+        ppo = rlhf.PPOTrainer(policy, rm, preset="trl", kl_coef=0.05)
+        stats = ppo.step(prompts)                 # a whole iteration, or in its parts:
+        rollout = ppo.rollout(prompts)            # answers, with their log-probabilities
+        rollout.scores[:] = my_scores             # or ppo.score(rollout)
+        stats = ppo.update(rollout)               # advantages, then the optimizer steps
+
+    A call that fails or that is interrupted leaves the last optimizer step; the same call goes
+    on.
+    """
+
+    _type = c.rlhf_ppo_trainer
+    _free = "rlhf_ppo_trainer_free"
+
+    @_options.documents("rlhf_ppo_options", aliases=LR)
+    def __init__(self, policy: Model, reward: Union[RewardModel, RewardFunction, None] = None, *,
+                 reference: Optional[Model] = None, critic: Optional[RewardModel] = None,
+                 preset: str = "default", lr: Optional[float] = None,
+                 **options: Unpack[c.PPOOptions]) -> None:
+        """Makes a trainer. All models belong to one context and one vocabulary.
+
+        policy: trained in place.
+        reward: a RewardModel; or a function of a Rollout that returns a score for each sequence;
+            or None: scores are written into rollouts.
+        reference: frozen; None: a copy of the policy as it is now.
+        critic: trained in place; None: a copy of the reward model, or the policy's trunk.
+        preset: "default", "openai-2019", "instructgpt", "trl" or "openrlhf"; options are set
+            over it. The defaults shown are those of "default".
+        """
+        given: Dict[str, Any] = dict(options)
+        if lr is not None:
+            given["lr"] = lr
+        filled = c.rlhf_ppo_options()
+        ask(None, "rlhf_ppo_options_preset", ctypes.byref(filled), ctypes.sizeof(filled),
+            preset.encode())
+        context = current(policy._context)
+        given.setdefault("seed", seed_of(context, None))
+        filled = _options.fill("rlhf_ppo_options", given, filled, aliases=LR,
+                               more=["preset", "reference", "critic"])
+        model = reward if isinstance(reward, RewardModel) else None
+        if reward is not None and model is None and not callable(reward):
+            raise TypeError(f"reward must be a RewardModel or a function, got {reward!r}")
+        self._function = cast(Optional[RewardFunction], reward if model is None else None)
+        self._reward_model, self._policy = model, policy
+        self._begun: Optional[Tuple[bytes, Rollout]] = None
+        self._make(context, "rlhf_ppo_trainer_create", policy, reference, model, critic,
+                   ctypes.byref(filled))
+
+    # ---- an iteration ---------------------------------------------------------------------
+
+    def _figures(self, name: str, *arguments: Any) -> c.PPOStats:
+        stats = _options.output(c.rlhf_ppo_stats)
+        invoke(self._context, f"rlhf_ppo_trainer_{name}", self, *arguments, ctypes.byref(stats))
+        return cast(c.PPOStats, _options.figures(stats))
+
+    def step(self, prompts: Batch) -> c.PPOStats:
+        """A whole iteration: rollout, scores, advantages, update; its figures. After an
+        interruption the same call with the same prompts goes on where it stopped."""
+        if self._function is None:
+            return self._figures("step", *ragged(prompts).arguments())
+        batch = ragged(prompts)
+        key = batch.tokens.tobytes() + batch.ends.tobytes()
+        if self._begun is None or self._begun[0] != key:
+            self._begun = (key, self.rollout(prompts))
+        stats = self.update(self._begun[1])
+        self._begun = None
+        return stats
+
+    def rollout(self, prompts: Batch) -> Rollout:
+        """Answers to the prompts, without scores. After an interruption the same call goes on."""
+        pointer = make(c.rlhf_rollout, "rlhf_rollout_free", self._context,
+                       "rlhf_ppo_trainer_rollout", self, *ragged(prompts).arguments())
+        return Rollout._wrap(pointer, self._context)
+
+    def score(self, rollout: Rollout) -> None:
+        """Sets a rollout's scores to the reward's."""
+        if self._function is not None:
+            rollout.scores[:] = self._function(rollout)
+            rollout._commit()
+            return
+        invoke(self._context, "rlhf_ppo_trainer_score", self, rollout)
+        stored = rollout._stored()
+        if rollout._scores is not None:
+            rollout._scores[:] = stored
+
+    def advantages(self, rollout: Rollout) -> None:
+        """Reference log-probabilities, values, rewards, GAE, whitening."""
+        rollout._commit()
+        invoke(self._context, "rlhf_ppo_trainer_advantages", self, rollout)
+
+    def update(self, rollout: Rollout) -> c.PPOStats:
+        """All optimizer steps on a rollout, or what is left of them; the iteration's figures.
+        Scores come from the reward where none was set, advantages are computed where they are
+        not there."""
+        self._prepare(rollout)
+        return self._figures("update", rollout)
+
+    def _prepare(self, rollout: Rollout) -> None:
+        rollout._commit()
+        first = rollout._raw(0) if len(rollout) else None
+        if first is not None and first.advantages:
+            return
+        raws = [rollout._raw(i) for i in range(len(rollout))]
+        unscored = all(math.isnan(raw.score) and not raw.token_scores for raw in raws)
+        if raws and unscored and (self._function or self._reward_model):
+            self.score(rollout)
+        self.advantages(rollout)
+
+    def accumulate(self, rollout: Rollout) -> int:
+        """One micro-batch's gradients; how many are to come before `apply`. The first call
+        begins the update."""
+        self._prepare(rollout)
+        remaining = ctypes.c_int64()
+        invoke(self._context, "rlhf_ppo_trainer_accumulate", self, rollout,
+               ctypes.byref(remaining))
+        return remaining.value
+
+    def apply(self) -> Tuple[bool, c.PPOStats]:
+        """One optimizer step of each network: (whether the iteration is done, figures)."""
+        done = ctypes.c_int32()
+        stats = self._figures("apply", ctypes.byref(done))
+        return bool(done.value), stats
+
+    def gradient(self, name: str, *, critic: bool = False) -> Floats:
+        """The gradient of a parameter of the policy or the critic between `accumulate` and
+        `apply`, before clipping."""
+        shapes = self._policy.parameters()
+        if critic:
+            with self.clone_critic() as copy:
+                shapes = copy.parameters()
+        out = np.empty(shapes.get(name, (0, 0)), np.float32)
+        invoke(self._context, "rlhf_ppo_trainer_gradient", self, int(critic), name.encode(),
+               float32s(out), out.size)
+        return out
+
+    def evaluate(self, prompts: Batch) -> Tuple[c.PPOStats, Rollout]:
+        """(figures, answers) on held-out prompts, no update; the same at every call on the same
+        weights. The score is the reward model's, or NaN."""
+        stats = _options.output(c.rlhf_ppo_stats)
+        pointer = make(c.rlhf_rollout, "rlhf_rollout_free", self._context,
+                       "rlhf_ppo_trainer_evaluate", self, *ragged(prompts).arguments(),
+                       ctypes.byref(stats))
+        return (cast(c.PPOStats, _options.figures(stats)),
+                Rollout._wrap(pointer, self._context))
+
+    # ---- control --------------------------------------------------------------------------
+
+    def set_sampler(self, sampler: SamplerLike) -> None:
+        """Replaces the sampler: one that declares the trainer's temperature, or any with
+        allow_biased_rollout; None: the default again."""
+        ask(self._context, "rlhf_ppo_trainer_set_sampler", self, as_sampler(sampler))
+
+    def set_learning_rate(self, learning_rate: float, value_learning_rate: float) -> None:
+        """Replaces the schedules' peak rates, of policy and critic. Saved."""
+        ask(self._context, "rlhf_ppo_trainer_set_learning_rate", self, learning_rate,
+            value_learning_rate)
+
+    def set_kl_coef(self, kl_coef: float) -> None:
+        """Replaces beta from the next advantages on. Saved."""
+        ask(self._context, "rlhf_ppo_trainer_set_kl_coef", self, kl_coef)
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations done, over resumed runs too."""
+        return int(value("rlhf_ppo_trainer_num_iterations", self))
+
+    def clone_critic(self) -> RewardModel:
+        """A copy of the critic as it is now."""
+        critic = RewardModel.__new__(RewardModel)
+        critic._make(self._context, "rlhf_ppo_trainer_clone_critic", self)
+        return critic
+
+    def save(self, path: Path) -> None:
+        """Writes what the rest of the run depends on into a folder, whole or not at all."""
+        invoke(self._context, "rlhf_ppo_trainer_save", self, path_bytes(path))
+
+    def resume(self, path: Path) -> Optional[Rollout]:
+        """Goes on where `save` was; the rollout that was in hand, if there was one."""
+        self._begun = None
+        pointer = make(c.rlhf_rollout, "rlhf_rollout_free", self._context,
+                       "rlhf_ppo_trainer_resume", self, path_bytes(path))
+        return Rollout._wrap(pointer, self._context) if pointer else None

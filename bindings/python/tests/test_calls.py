@@ -1,0 +1,513 @@
+"""Interrupts, exceptions of callbacks, threads, lifetimes."""
+import gc
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+from conftest import SHAPE
+
+import rlhf
+from rlhf import _core
+
+LONG = dict(max_new_tokens=56, use_stop_tokens=False)
+BATCH = [[2, 3, 4]] * 600
+
+
+class At:
+    """A progress callback that does something the `count`-th time it is called in a stage."""
+
+    def __init__(self):
+        self.action, self.count, self.stages = None, 0, []
+
+    def arm(self, action, count=1):
+        self.action, self.count = action, count
+
+    def __call__(self, stage, done, total):
+        self.stages.append(stage)
+        if self.action is not None:
+            self.count -= 1
+            if self.count == 0:
+                action, self.action = self.action, None
+                action()
+
+
+@pytest.fixture
+def at():
+    return At()
+
+
+@pytest.fixture
+def watched(at):
+    with rlhf.Context(threads=2, seed=1, progress=at) as context:
+        yield rlhf.Model(context=context, **SHAPE)
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def tokens(answers):
+    return [answer.tokens.tolist() for answer in answers]
+
+
+def run_child(code, **options):
+    """A script with the package and the tests' conftest at hand."""
+    path = os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env={**os.environ, "PYTHONPATH": path}, **options)
+
+
+# ---- interrupts -------------------------------------------------------------------------
+
+def test_interrupted_generation_goes_on_to_the_same_answers(watched, at):
+    expected = tokens(watched.generate(BATCH, **LONG))
+    generator = rlhf.Generator(watched, **LONG)
+    generator.start(BATCH)
+    at.arm(interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        generator.run()
+    assert isinstance(caught.value.__context__, rlhf.CancelledError)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    generator.run()
+    assert tokens(generator.results()) == expected
+
+
+def test_interrupted_step_goes_on_to_the_same_weights(watched, at, prompts):
+    options = dict(max_new_tokens=50, num_epochs=2, num_minibatches=4, stop_token_id=-2)
+    many = prompts * 40
+    other = watched.clone()
+    rm = rlhf.RewardModel.from_model(watched)
+    expected = rlhf.PPOTrainer(other, rm, **options).step(many)
+    ppo = rlhf.PPOTrainer(watched, rm, **options)
+    interrupts = 0
+    for count in (1, 4, 2):
+        at.arm(interrupt, count)
+        try:
+            stats = ppo.step(many)
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+    else:
+        at.action = None
+        stats = ppo.step(many)
+    assert interrupts > 0
+    assert stats["policy_loss"] == expected["policy_loss"]
+    for name in other.parameters():
+        assert np.array_equal(other.read_parameter(name), watched.read_parameter(name)), name
+
+
+def test_update_goes_on_after_an_interrupt(watched, at, prompts):
+    options = dict(max_new_tokens=50, num_epochs=2, num_minibatches=4, stop_token_id=-2)
+    many = prompts * 40
+    other = watched.clone()
+    results = []
+    for policy in (other, watched):
+        ppo = rlhf.PPOTrainer(policy, None, **options)
+        rollout = ppo.rollout(many)
+        rollout.scores[:] = np.arange(len(many)) % 5
+        ppo.advantages(rollout)
+        if policy is watched:
+            at.arm(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                ppo.update(rollout)
+        results.append(ppo.update(rollout)["policy_loss"])
+    assert results[0] == results[1]
+
+
+def test_other_signals_run_their_handlers_within_a_call(watched, at):
+    """One that returns changes nothing, one that raises ends the call."""
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        at.arm(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        watched.generate(BATCH, **LONG)
+        assert heard == [signal.SIGUSR1]
+
+        def overdue(number, frame):
+            raise TimeoutError("mine")
+        signal.signal(signal.SIGUSR1, overdue)
+        at.arm(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        with pytest.raises(TimeoutError, match="mine"):
+            watched.generate(BATCH, **LONG)
+        assert signal.getsignal(signal.SIGUSR1) is overdue
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(watched.generate(BATCH[:2], **LONG)) == 2  # no cancellation is left over
+
+
+@pytest.mark.parametrize("stage, call", [
+    ("tokenizer", "rlhf.Tokenizer.train('ab cd ' * 10**7)"),
+    ("generate", "model.generate([[2, 3]] * 20000, max_new_tokens=60, use_stop_tokens=False)"),
+    ("logits", "model.logits([[2] * 64] * 10000)"),
+    ("logprobs", "model.logprobs([[2] * 64] * 50000)"),
+    ("train", "rlhf.PPOTrainer(model, None, num_epochs=10**6).update(rollout)")])
+def test_sigint_from_outside_ends_a_long_call(stage, call):
+    """Each would take many seconds; one that comes to its end fails the test."""
+    child = run_child(f"""
+        import sys
+        import rlhf
+        from conftest import SHAPE
+        calls = []
+        def progress(stage, done, total):
+            calls.append(stage)
+            if stage == "{stage}" and calls.count(stage) == 2:
+                print("ready", flush=True)
+        model = rlhf.Model(context=rlhf.Context(threads=1, progress=progress), **SHAPE)
+        rollout = rlhf.Rollout(context=model.context)
+        for i in range(200):
+            rollout.append([2] * 60, [0] * 10 + [1] * 50, score=i)
+        try:
+            {call}
+        except KeyboardInterrupt as error:
+            print(type(error.__context__).__name__)
+            assert model.logits([[2]])[0].shape == (1, 48)
+            sys.exit(3)
+        """)
+    try:
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=100)
+    finally:
+        child.kill()
+    assert (child.returncode, out) == (3, "CancelledError\n"), err
+    assert "Exception ignored" not in err
+
+
+def test_main_thread_is_interrupted_while_it_waits_for_another(watched, at):
+    """Its turn on the context has not come yet."""
+    started = threading.Event()
+    stop = threading.Event()
+    at.arm(lambda: (started.set(), stop.wait(60)))
+    other = threading.Thread(target=lambda: watched.generate(BATCH[:50], **LONG))
+    other.start()
+    assert started.wait(60)
+    threading.Timer(0.1, interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        watched.logits([[2]])
+    stop.set()
+    other.join()
+
+
+# ---- exceptions -------------------------------------------------------------------------
+
+class Mine(Exception):
+    pass
+
+
+def fail(*_):
+    raise Mine("words")
+
+
+def test_sampler_that_raises_and_the_call_that_goes_on(watched):
+    expected = tokens(watched.generate(BATCH[:3], sampler=rlhf.Greedy(), **LONG))
+    left = [40]
+
+    def sample(logits, info):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Mine("words")
+        return logits.argmax()
+    generator = rlhf.Generator(watched, sample, **LONG)
+    generator.start(BATCH[:3])
+    with pytest.raises(Mine, match="words") as caught:
+        generator.run()
+    assert isinstance(caught.value.__context__, rlhf.CallbackError)
+    assert "sample" in [frame.name for frame in caught.traceback]
+    generator.run()
+    assert tokens(generator.results()) == expected
+    with pytest.raises(ValueError, match="token 99"):
+        watched.generate(BATCH[:1], sampler=lambda logits, info: 99)
+    for where in ({"begin": fail}, {"end": fail}):
+        with pytest.raises(Mine):
+            watched.generate(BATCH[:1], sampler=rlhf.CustomSampler(lambda x, i: 2, **where),
+                             max_new_tokens=2)
+
+
+def test_sampler_that_raises_in_ppo(watched, prompts):
+    ppo = rlhf.PPOTrainer(watched, None, max_new_tokens=4, allow_biased_rollout=True)
+    ppo.set_sampler(fail)
+    with pytest.raises(Mine):
+        ppo.rollout(prompts)
+    ppo.set_sampler(None)
+    assert len(ppo.rollout(prompts)) == len(prompts)
+
+
+def test_progress_log_text_and_source_that_raise(watched, at, tokenizer, tmp_path):
+    at.arm(fail)
+    with pytest.raises(Mine):
+        watched.logits(BATCH)
+    assert len(watched.logits(BATCH[:2])) == 2
+
+    with rlhf.Context(threads=1, log=fail, log_level="info") as context:
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"text": "the cat"}\n')
+        with pytest.raises(Mine):
+            rlhf.Dataset.load(path, rlhf.Tokenizer.train(["the cat"], context=context))
+
+    model = rlhf.Model(context=tokenizer._context, **{**SHAPE, "vocab_size": len(tokenizer)})
+    with pytest.raises(Mine):
+        model.generate([tokenizer.encode("the cat")], tokenizer=tokenizer, text=fail,
+                       max_new_tokens=20)
+
+    def rows():
+        yield {"tokens": [2, 3, 4]}
+        raise Mine("words")
+    dataset = rlhf.Dataset.from_source(rows(), "text", context=watched.context)
+    with pytest.raises(Mine):
+        rlhf.LMTrainer(watched, dataset, batch_size=4).step()
+    with pytest.raises(rlhf.OptionError, match="token"):
+        rlhf.Dataset.from_source([{"token": [1]}], "text", context=watched.context).next()
+    source = rlhf.Dataset.from_source([], "text", context=watched.context, save=fail, restore=fail)
+    with pytest.raises(Mine):
+        source.position
+    with pytest.raises(Mine):
+        source.position = b"somewhere"
+
+
+def test_context_of_an_exception_keeps_its_own_chain():
+    inner, outer, cause = ValueError("inner"), KeyError("outer"), rlhf.StateError(
+        "x", status=rlhf.Status.ERR_STATE)
+    outer.__context__ = inner
+    _core.add_context(outer, cause)
+    assert outer.__context__ is inner and inner.__context__ is cause
+    _core.add_context(outer, cause)  # no circle
+    assert cause.__context__ is None
+
+
+def test_callback_that_uses_its_own_context_is_busy(watched):
+    def sample(logits, info):
+        watched.logits([[2]])
+    with pytest.raises(rlhf.BusyError):
+        watched.generate(BATCH[:1], sampler=sample)
+    with rlhf.Context(threads=1) as context:
+        other = rlhf.Model(context=context, **SHAPE)
+        answers = watched.generate(
+            BATCH[:1], max_new_tokens=2,
+            sampler=lambda logits, info: other.logits([info.tokens])[0][-1].argmax())
+        assert len(answers[0].answer) > 0
+
+
+def test_cancel_from_another_thread(watched, at):
+    at.arm(watched.context.cancel)
+    with pytest.raises(rlhf.CancelledError):
+        watched.generate(BATCH, **LONG)
+    assert len(watched.generate(BATCH[:1], **LONG)) == 1
+
+
+# ---- threads ----------------------------------------------------------------------------
+
+def test_gil_is_released_in_a_call():
+    """A call waits in C for its turn while the call before it runs Python: with the GIL held
+    neither would end."""
+    child = run_child("""
+        import ctypes, threading, time
+        import numpy as np
+        import rlhf
+        from conftest import SHAPE
+        model = rlhf.Model(context=rlhf.Context(threads=1), **SHAPE)
+        entering, threads = threading.Event(), []
+        out = np.zeros(2, np.float32)
+        def wait_in_c():
+            ids, ends = (ctypes.c_int32 * 2)(2, 3), (ctypes.c_int64 * 2)(0, 2)
+            entering.set()
+            assert rlhf.lib.rlhf_model_logprobs(
+                model._pointer, ids, ends, 1, 1.0,
+                out.ctypes.data_as(ctypes.POINTER(ctypes.c_float))) == 0
+        def sample(logits, info):
+            if not threads:
+                threads.append(threading.Thread(target=wait_in_c))
+                threads[0].start()
+                entering.wait()
+                time.sleep(0.1)
+            return 2
+        model.generate([[2, 3]], sampler=sample, max_new_tokens=5)
+        threads[0].join()
+        assert out[1] == model.logprobs([[2, 3]])[0][1]
+        """)
+    try:
+        out, err = child.communicate(timeout=100)
+    finally:
+        child.kill()
+    assert child.returncode == 0, out + err
+
+
+def test_threads_share_a_model(watched, prompts):
+    expected = [rows.tobytes() for rows in watched.logits(prompts)]
+    found = {}
+
+    def work(number):
+        found[number] = [watched.logits([ids])[0].tobytes() for ids in prompts]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(found[i] == expected for i in range(4))
+
+
+def test_close_waits_for_the_call_of_another_thread(watched, at):
+    generator = rlhf.Generator(watched, **LONG)
+    generator.start(BATCH)
+    at.arm(lambda: threading.Thread(target=generator.close).start(), 2)
+    generator.run()
+    while not generator.closed:
+        pass
+    with pytest.raises(rlhf.StateError, match="this Generator is closed"):
+        generator.run()
+
+
+def test_forked_child_is_refused_and_may_begin_anew(watched):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            try:
+                watched.logits([[2]])
+            except rlhf.StateError:
+                watched.close()
+                fresh = rlhf.Model(context=rlhf.Context(threads=2), **SHAPE)
+                code = 0 if fresh.logits([[2]])[0].shape == (1, 48) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# ---- lifetimes --------------------------------------------------------------------------
+
+def world(context, tmp_path):
+    tokenizer = rlhf.Tokenizer.train(["the cat sat"], vocab_size=270, context=context)
+    model = rlhf.Model(context=context, **SHAPE)
+    texts = rlhf.Dataset.from_source(iter([{"tokens": [2, 3, 4]}] * 100), "text", context=context)
+    sampler = rlhf.CustomSampler(lambda logits, info: 2, softmax_temperature=1.0)
+    generator = rlhf.Generator(model, sampler, text=lambda i, t: None, tokenizer=tokenizer)
+    generator.start([[2, 3]])
+    generator.step()
+    trainer = rlhf.LMTrainer(model.clone(), texts, batch_size=2)
+    trainer.step()
+    rm = rlhf.RewardModel.from_model(model)
+    ppo = rlhf.PPOTrainer(model, rm, max_new_tokens=3)
+    ppo.set_sampler(sampler)
+    rollout = ppo.rollout([[2, 3]])
+    store = rlhf.Feedback(tmp_path / "store", context=context)
+    return [context, tokenizer, tokenizer.stream(), model, texts, sampler, generator, trainer, rm,
+            ppo, rollout, store]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_objects_go_in_any_order(seed, tmp_path):
+    gc.collect()
+    before = len(_core.registry)
+    order = random.Random(seed)
+    objects = world(rlhf.Context(threads=1, log=lambda *_: None), tmp_path)
+    assert len(_core.registry) >= before + 3
+    order.shuffle(objects)
+    while objects:
+        thing = objects.pop()
+        if order.random() < 0.5:
+            thing.close()
+            thing.close()
+            assert thing.closed
+        del thing
+        if order.random() < 0.3:
+            gc.collect()
+    gc.collect()
+    assert len(_core.registry) == before
+
+
+def test_objects_in_a_circle_are_collected(tmp_path):
+    gc.collect()
+    before = len(_core.registry)
+    objects = world(rlhf.Context(threads=1, progress=lambda *_: None), tmp_path)
+    for thing in objects:
+        thing.circle = objects
+    del objects, thing
+    gc.collect()
+    assert len(_core.registry) == before
+
+
+def test_use_after_close_is_refused(context, model, tokenizer, pairs, prompts, tmp_path):
+    objects = world(context, tmp_path)
+    uses = {"Tokenizer": lambda x: x.encode("a"), "TextStream": lambda x: x.push(2),
+            "Model": lambda x: x.logits([[2]]), "Dataset": lambda x: x.next(),
+            "Generator": lambda x: x.run(), "LMTrainer": lambda x: x.step(),
+            "RewardModel": lambda x: x.score([[2]]), "PPOTrainer": lambda x: x.step([[2]]),
+            "Rollout": lambda x: x[0], "Feedback": lambda x: x.info,
+            "Context": lambda x: x.memory(),
+            "CustomSampler": lambda x: rlhf.Generator(model, x)}
+    for thing in objects:
+        thing.close()
+        with pytest.raises(rlhf.StateError, match="is closed"):
+            uses[type(thing).__name__](thing)
+        with pytest.raises(rlhf.StateError):
+            with thing:
+                pass
+        assert "closed" in repr(thing) or "object" in repr(thing)
+    with pytest.raises(TypeError, match="pickled"):
+        import pickle
+        pickle.dumps(pairs)
+
+
+def test_memory_is_flat_over_many_contexts():
+    for round in range(30):
+        with rlhf.Context(threads=2) as context:
+            model = rlhf.Model(context=context, **SHAPE)
+            model.logits([[2, 3]])
+            held = context.memory()
+            assert held["now"]["weights"] > 0 and held["total_peak"] >= held["total_now"]
+        del model
+    assert threading.active_count() < 5
+
+
+def test_arrays_are_handed_over_without_copies(context, model):
+    from rlhf import _arrays
+    ids = np.arange(2, 40, dtype=np.int32)
+    assert np.shares_memory(_arrays.ragged([ids]).tokens, ids)
+    square = ids[:36].reshape(6, 6)
+    assert np.shares_memory(_arrays.ragged(square).tokens, ids)
+    values = np.ones(5, np.float32)
+    assert _arrays.floats(values) is values
+    first, second = model.logits([[2, 3], [4, 5, 6]])
+    assert first.base is second.base and first.base.shape == (5, 48)
+    kept = second.copy()
+    model.close()
+    context.close()
+    del model, first
+    gc.collect()
+    assert np.array_equal(second, kept)  # the view keeps the array that it is of alive
+
+
+def test_copies_outlive_what_they_were_copied_from(model, prompts):
+    ppo = rlhf.PPOTrainer(model, None, max_new_tokens=5)
+    rollout = ppo.rollout(prompts)
+    rollout.scores[:] = 1
+    sequence = rollout[0]
+    kept = sequence.tokens.copy(), sequence.logprobs.copy()
+    ppo.update(rollout)
+    rollout.close()
+    ppo.close()
+    model.close()
+    gc.collect()
+    assert np.array_equal(sequence.tokens, kept[0])
+    assert np.array_equal(sequence.logprobs, kept[1])
+
+
+def test_latest_context_serves_what_names_none():
+    with rlhf.Context(threads=1, seed=7) as first:
+        a = rlhf.Model(**SHAPE)
+        assert a.context is first
+        with rlhf.Context(threads=2, seed=8) as second:
+            b = rlhf.Model(**SHAPE)
+            assert b.context is second
+        c = rlhf.Model(**SHAPE)
+        assert c.context is first and c.context.num_threads == 1
+        name = next(iter(a.parameters()))
+        assert np.array_equal(a.read_parameter(name), c.read_parameter(name))
+        assert not np.array_equal(a.read_parameter(name), b.read_parameter(name))

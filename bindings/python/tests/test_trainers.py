@@ -1,0 +1,230 @@
+"""Trainers: figures, gradients, scores, saved state."""
+import math
+
+import numpy as np
+import pytest
+
+import rlhf
+
+
+@pytest.fixture
+def texts(context):
+    random = np.random.default_rng(3)
+    dataset = rlhf.Dataset(kind="text", context=context)
+    for _ in range(12):
+        start = random.integers(2, 40)
+        dataset.append([(start + i) % 46 + 2 for i in range(10)])
+    return dataset
+
+
+def test_lm_trainer_learns_and_counts(model, texts):
+    trainer = rlhf.LMTrainer(model, texts, lr=0.01, total_steps=30, warmup_steps=0, batch_size=6)
+    before = trainer.evaluate(texts)
+    figures = list(trainer)
+    assert [f["step"] for f in figures] == list(range(1, 31)) and trainer.num_steps == 30
+    assert trainer.evaluate(texts) < 0.5 * before
+    assert figures[0]["learning_rate"] == pytest.approx(0.01, rel=0.1)
+    assert figures[0]["num_targets"] == 6 * 9
+    assert list(trainer) == []
+
+
+def test_lm_gradient_is_the_slope_of_the_loss(model, texts):
+    trainer = rlhf.LMTrainer(model, texts, batch_size=12, micro_batch_tokens=40)
+    while trainer.accumulate():
+        pass
+    name = next(name for name, shape in model.parameters().items() if "down" in name)
+    gradient = trainer.gradient(name)
+    values, step = model.read_parameter(name), 1e-2
+    at = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
+    losses = []
+    for sign in (1, -1):
+        moved = values.copy()
+        moved[at] += sign * step
+        model.write_parameter(name, moved)
+        losses.append(trainer.evaluate(texts))
+    assert gradient[at] == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=0.02)
+
+
+def test_dataset_that_ends_ends_the_loop(context, model):
+    dataset = rlhf.Dataset(kind="text", context=context, num_epochs=1)
+    for _ in range(5):
+        dataset.append([2, 3, 4, 5])
+    trainer = rlhf.LMTrainer(model, dataset, batch_size=2)
+    assert len(list(trainer)) == 3
+    with pytest.raises(rlhf.NotFoundError):
+        trainer.step()
+
+
+def test_saved_trainer_goes_on_to_the_bit(context, model, texts, tmp_path):
+    options = dict(lr=0.01, total_steps=6, batch_size=4)
+    straight = model.clone()
+    list(rlhf.LMTrainer(straight, texts, **options))
+    texts.rewind()
+    trainer = rlhf.LMTrainer(model, texts, **options)
+    for _ in range(3):
+        trainer.step()
+    trainer.save(tmp_path / "state")
+    trainer.close()
+    texts.rewind()
+    fresh = rlhf.Model(context=context, seed=99, **model.config)
+    resumed = rlhf.LMTrainer(fresh, texts, **options)
+    resumed.resume(tmp_path / "state")
+    assert resumed.num_steps == 3 and len(list(resumed)) == 3
+    for name in straight.parameters():
+        assert np.array_equal(fresh.read_parameter(name), straight.read_parameter(name)), name
+
+
+def test_reward_trainer_learns_the_preference(context, model, pairs, tmp_path):
+    rm = rlhf.RewardModel.from_model(model, append_eos="never")
+    seen = [stats["accuracy"] for stats in
+            rlhf.RewardTrainer(rm, pairs, lr=1e-2, total_steps=20, batch_size=16)]
+    assert seen[-1] == 1.0
+    chosen = [row.tokens for row in pairs]
+    rejected = [row.rejected for row in pairs]
+    assert (rm.score(chosen) > rm.score(rejected)).all()
+    held = rlhf.RewardTrainer(rm.clone(), pairs).evaluate(pairs)
+    raw = rm.score(chosen) - rm.score(rejected)
+    assert held["margin"] == pytest.approx(raw.mean(), rel=1e-5)
+    assert held["loss"] == pytest.approx(np.log1p(np.exp(-raw.astype(float))).mean(), rel=1e-5)
+    rm.normalize(chosen + rejected)
+    scores = rm.score(chosen + rejected)
+    assert scores.mean() == pytest.approx(0, abs=1e-5)
+    assert scores.std() == pytest.approx(1, abs=1e-4)
+    rm.save(tmp_path / "rm")
+    loaded = rlhf.RewardModel.load(tmp_path / "rm", context=context)
+    assert np.allclose(loaded.score(chosen), rm.score(chosen), atol=1e-5)
+    scale, offset = rm.affine
+    rm.affine = (2 * scale, offset + 1)
+    expected = 2 * (scores[:16] - offset) + offset + 1
+    assert np.allclose(rm.score(chosen), expected, atol=1e-4)
+
+
+PPO = dict(max_new_tokens=6, num_epochs=2, lr=1e-3, stop_token_id=-2)
+
+
+def test_ppo_in_parts_is_ppo_in_one(model, prompts):
+    one, parts = model.clone(), model.clone()
+    rm = rlhf.RewardModel.from_model(model)
+    a = rlhf.PPOTrainer(one, rm, preset="trl", kl_coef=0.05, **PPO)
+    b = rlhf.PPOTrainer(parts, rm, preset="trl", kl_coef=0.05, **PPO)
+    for _ in range(2):
+        whole = a.step(prompts)
+        rollout = b.rollout(prompts)
+        assert np.isnan(rollout.scores).all()
+        rollout.scores[:] = rm.score(rollout.sequences)
+        split = b.update(rollout)
+        for name in ("score", "kl", "policy_loss", "value_loss", "num_steps", "iteration"):
+            assert whole[name] == split[name], name
+        assert whole["first_ratio_deviation"] == 0.0
+    for name in one.parameters():
+        assert np.array_equal(one.read_parameter(name), parts.read_parameter(name)), name
+
+
+def test_scores_are_written_into_the_rollout(model, prompts):
+    ppo = rlhf.PPOTrainer(model, None, **PPO)
+    rollout = ppo.rollout(prompts)
+    with pytest.raises(rlhf.StateError):
+        ppo.update(rollout)
+    for i, sequence in enumerate(rollout):  # some are written, some not yet
+        assert sequence.num_actions == 6 and math.isnan(sequence.score)
+        rollout.scores[i] = i
+        assert rollout[i].score == i
+    stats = ppo.update(rollout)
+    assert stats["score"] == pytest.approx(np.arange(len(prompts)).mean())
+    rollout = ppo.rollout(prompts)
+    rollout.scores[:] = 1
+    ppo.advantages(rollout)
+    first = rollout[0]
+    actions = first.action_mask == 1
+    delta = (first.logprobs - first.ref_logprobs)[actions]
+    assert first.kl == pytest.approx(delta.sum(), abs=1e-5)
+    expected = -0.05 * delta
+    expected[-1] += 1
+    assert np.allclose(first.rewards[actions], expected, atol=1e-6)
+    rollout.scores[0] = 5  # what was computed from the old ones is forgotten
+    ppo.advantages(rollout)
+    assert rollout[0].rewards[actions][-1] == pytest.approx(expected[-1] + 4, abs=1e-5)
+    with pytest.raises(rlhf.InvalidArgumentError):
+        rollout.scores[0] = np.nan
+        ppo.update(rollout)
+
+
+def test_reward_may_be_a_function(model, prompts):
+    calls = []
+
+    def reward(rollout):
+        calls.append(len(rollout))
+        return [float((sequence.answer == 7).sum()) for sequence in rollout]
+    ppo = rlhf.PPOTrainer(model, reward, **PPO)
+    stats = ppo.step(prompts)
+    rollout = ppo.rollout(prompts)
+    ppo.score(rollout)
+    assert calls == [8, 8] and stats["iteration"] == 1
+    assert rollout.scores.tolist() == reward(rollout)
+    with pytest.raises(TypeError, match="function"):
+        rlhf.PPOTrainer(model.clone(), 3)
+
+
+def test_step_goes_on_after_a_reward_that_failed(model, prompts):
+    broken = [True]
+
+    def reward(rollout):
+        if broken:
+            raise KeyError("mine")
+        return np.zeros(len(rollout))
+    ppo = rlhf.PPOTrainer(model, reward, **PPO)
+    with pytest.raises(KeyError, match="mine"):
+        ppo.step(prompts)
+    drawn = ppo._begun[1]
+    broken.clear()
+    assert ppo.step(prompts)["score"] == 0 and ppo.num_iterations == 1
+    assert ppo._begun is None and drawn.scores.tolist() == [0] * len(prompts)
+
+
+def test_samples_of_ones_own_train(context, model, prompts, tokenizer, tmp_path):
+    ppo = rlhf.PPOTrainer(model, None, **PPO)
+    rollout = rlhf.Rollout(context=context)
+    for prompt in prompts:
+        tokens = list(prompt) + [7, 8, 9]
+        rollout.append(tokens, [0] * len(prompt) + [1, 1, 1], score=float(len(rollout)))
+    assert rollout.scores.tolist() == list(range(8))
+    rollout.set_token_scores(0, np.full(len(prompts[0]) + 3, 0.5))
+    with pytest.raises(ValueError, match="action_mask"):
+        rollout.append([2, 3, 4], [0, 1])
+    rollout.write_jsonl(tmp_path / "rollout.jsonl")
+    assert len((tmp_path / "rollout.jsonl").read_text().splitlines()) == 8
+    while ppo.accumulate(rollout):
+        pass
+    name = next(iter(model.parameters()))
+    assert np.abs(ppo.gradient(name)).max() > 0
+    assert ppo.gradient("score.weight", critic=True).shape == (1, 16)
+    done, stats = ppo.apply()
+    assert not done and stats["num_steps"] == 1
+    assert ppo.update(rollout)["num_steps"] == 2
+
+
+def test_evaluation_repeats_and_control_is_taken(model, prompts, tmp_path):
+    rm = rlhf.RewardModel.from_model(model)
+    ppo = rlhf.PPOTrainer(model, rm, **PPO)
+    first, rollout = ppo.evaluate(prompts)
+    second, _ = ppo.evaluate(prompts)
+    assert first["score"] == second["score"] and len(rollout) == len(prompts)
+    assert first["score"] == pytest.approx(rm.score(rollout.sequences).mean(), abs=1e-6)
+    ppo.set_kl_coef(0.5)
+    ppo.set_learning_rate(2e-3, 3e-3)
+    stats = ppo.step(prompts)
+    assert (stats["kl_coef"], stats["learning_rate"], stats["value_learning_rate"]) == (
+        0.5, 2e-3, 3e-3)
+    with pytest.raises(rlhf.InvalidArgumentError):
+        ppo.set_sampler(rlhf.Greedy())
+    ppo.set_sampler(rlhf.Temperature(1.0))
+    rollout = ppo.rollout(prompts)
+    ppo.score(rollout)
+    ppo.save(tmp_path / "state")
+    other = rlhf.PPOTrainer(rm_policy := model.clone(), rm, **PPO)
+    in_hand = other.resume(tmp_path / "state")
+    assert in_hand.scores.tolist() == rollout.scores.tolist()
+    a, b = ppo.update(rollout), other.update(in_hand)
+    assert a["policy_loss"] == b["policy_loss"]
+    name = next(iter(model.parameters()))
+    assert np.array_equal(model.read_parameter(name), rm_policy.read_parameter(name))
