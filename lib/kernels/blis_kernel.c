@@ -5,11 +5,6 @@
 
 #include <blis.h>
 
-static sgemm_ukr_ft native_kernel(cntx_t *cntx)
-{
-    return (sgemm_ukr_ft)bli_cntx_get_l3_nat_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
-}
-
 /* BLIS 0.9 reads BLIS_ARCH_TYPE as a decimal number and aborts the process where its
  * build has no such architecture. Those below are in every x86-64 build; any other is
  * left alone. */
@@ -38,22 +33,35 @@ bool rlhf__blis_fits(int64_t rows, int64_t panel)
     return nr == rows && mr == panel;
 }
 
-void rlhf__blis_microkernel(int64_t k, const float *a, const float *b, float *c,
-                            int64_t ldc, bool accumulate)
+void rlhf__blis_find(rlhf__blis *out)
 {
     cntx_t *cntx = bli_gks_query_cntx();
-    dim_t mr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, cntx);
-    dim_t nr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, cntx);
+
+    out->cntx = cntx;
+    out->kernel =
+        (void (*)(void))bli_cntx_get_l3_nat_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
+    out->rows = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, cntx);
+    out->columns = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, cntx);
+    out->prefers_rows =
+        bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
+}
+
+void rlhf__blis_microkernel(const rlhf__blis *blis, int64_t k, const float *a,
+                            const float *b, float *c, int64_t ldc, bool accumulate)
+{
+    sgemm_ukr_ft kernel = (sgemm_ukr_ft)blis->kernel;
+    cntx_t *cntx = (cntx_t *)(uintptr_t)blis->cntx;
     float one = 1.0f, beta = accumulate ? 1.0f : 0.0f;
+    float *left = (float *)(uintptr_t)a, *right = (float *)(uintptr_t)b;
     auxinfo_t next;
 
-    bli_auxinfo_set_next_a((void *)(uintptr_t)a, &next);
-    bli_auxinfo_set_next_b((void *)(uintptr_t)b, &next);
+    bli_auxinfo_set_next_a(left, &next);
+    bli_auxinfo_set_next_b(right, &next);
     /* A kernel that prefers columns computes the transpose: its rows are our panel. */
-    if (bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx))
-        native_kernel(cntx)(mr, nr, k, &one, (float *)(uintptr_t)a, (float *)(uintptr_t)b,
-                            &beta, c, ldc, 1, &next, cntx);
+    if (blis->prefers_rows)
+        kernel(blis->rows, blis->columns, k, &one, left, right, &beta, c, ldc, 1, &next,
+               cntx);
     else
-        native_kernel(cntx)(mr, nr, k, &one, (float *)(uintptr_t)b, (float *)(uintptr_t)a,
-                            &beta, c, 1, ldc, &next, cntx);
+        kernel(blis->rows, blis->columns, k, &one, right, left, &beta, c, 1, ldc, &next,
+               cntx);
 }

@@ -11,8 +11,18 @@
  * and skx kernels. False also where asking BLIS would end the process, for what the
  * environment holds. */
 bool rlhf__blis_fits(int64_t rows, int64_t panel);
-/* c[rows][panel] = (accumulate ? c : 0) + a[k][rows]^T b[k][panel]. Only if it fits. */
-void rlhf__blis_microkernel(int64_t k, const float *a, const float *b, float *c,
-                            int64_t ldc, bool accumulate);
+/* The kernel as BLIS tells it, asked for once a product. */
+typedef struct rlhf__blis {
+    const void *cntx;
+    void (*kernel)(void); /* BLIS's own type */
+    int64_t rows, columns;
+    bool prefers_rows;
+} rlhf__blis;
+
+/* Only if it fits. */
+void rlhf__blis_find(rlhf__blis *out);
+/* c[rows][panel] = (accumulate ? c : 0) + a[k][rows]^T b[k][panel]. */
+void rlhf__blis_microkernel(const rlhf__blis *blis, int64_t k, const float *a,
+                            const float *b, float *c, int64_t ldc, bool accumulate);
 
 #endif

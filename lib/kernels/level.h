@@ -5,6 +5,7 @@
 #include "kernels/table.h"
 
 #include "kernels/product.h"
+#include "kernels/pack.h"
 
 /* Runs `body` with `i` at each vector and `n` its valid lanes (LANES but for the
  * last). */
@@ -325,6 +326,7 @@ static float exp_one(float x)
     {                                                                                    \
         .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES,                          \
         .microkernel = microkernel, .product = product, .skinny = skinny,                \
+        .pack_turned = pack_turned, .pack_copied = pack_copied,                          \
         .layernorm = layernorm, .layernorm_dx = layernorm_dx, .norm_dw = norm_dw,        \
         .rmsnorm = rmsnorm, .rmsnorm_dx = rmsnorm_dx, .gelu = gelu,                      \
         .gelu_grad = gelu_grad, .swiglu = swiglu, .swiglu_grad = swiglu_grad,            \

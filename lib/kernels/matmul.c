@@ -6,7 +6,11 @@
 #include "kernels/blis_kernel.h"
 #include "kernels/table.h"
 
-#define K_BLOCK     256
+#define K_BLOCK 256
+/* Rows of a tile: its left side of one k block, about 264 KB, stays in an L2 cache while
+ * the panels pass, each of which is read once. A multiple of every level's tile_rows. */
+#define ROW_BLOCK   264
+#define PACK_FLOATS ((int64_t)1 << 20) /* of a left side that is packed at once */
 #define SKINNY_ROWS 3 /* rows at most for the kernel that streams panels */
 #define MAX_PANEL   32
 #define MAX_ROWS    12
@@ -14,12 +18,13 @@
 
 typedef struct product_job {
     const rlhf__kernels *table;
-    bool blis; /* BLIS's micro-kernel fits and serves full tiles */
+    const rlhf__blis *blis; /* serves full tiles; NULL: the level's own does */
     int64_t m, k, n;
     const float *x; /* [m][ldx], or packed: [m / rows][k][rows] */
     int64_t ldx;
     bool packed;
-    const float *panels; /* [n / panel][k][panel] */
+    const float *panels; /* [n / panel][panel_k][panel] */
+    int64_t panel_k;     /* >= k: a part of it is multiplied */
     const float *bias;
     bool accumulate;
     float *y;
@@ -27,17 +32,21 @@ typedef struct product_job {
     int64_t tile_rows, tile_cols, col_tiles; /* the grid */
 } product_job;
 
+/* BLIS's micro-kernels load the row after the last one, and do not use it. */
+static int64_t packed_size(int64_t n, int64_t k, int64_t width)
+{
+    return rlhf__ceil_div(n, width) * width * k + MAX_PANEL;
+}
+
 int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n)
 {
-    int64_t panel = rlhf__table(ctx)->panel;
-
-    /* BLIS's micro-kernels load the row after the last one, and do not use it. */
-    return rlhf__ceil_div(n, panel) * panel * k + MAX_PANEL;
+    return packed_size(n, k, rlhf__table(ctx)->panel);
 }
 
 /* --- packing ------------------------------------------------------------------------ */
 
 typedef struct pack_job {
+    const rlhf__kernels *table;
     const float *src;
     int64_t ld, k, n, width; /* groups of `width` columns */
     bool transposed;         /* src is [n][k] */
@@ -51,27 +60,16 @@ static void pack_group(void *arg, int64_t group, int32_t thread)
     float *out = job->out + j0 * job->k;
 
     (void)thread;
-    if (!job->transposed) {
-        for (int64_t p = 0; p < job->k; p++, out += w) {
-            memcpy(out, job->src + p * job->ld + j0, (size_t)cols * sizeof *out);
-            for (int64_t j = cols; j < w; j++)
-                out[j] = 0.0f;
-        }
-        return;
-    }
-    /* In squares, so that a cache line is read once. */
-    for (int64_t p0 = 0; p0 < job->k; p0 += 16) {
-        int64_t p1 = rlhf__min_i64(p0 + 16, job->k);
-        for (int64_t j = 0; j < w; j++)
-            for (int64_t p = p0; p < p1; p++)
-                out[p * w + j] = j < cols ? job->src[(j0 + j) * job->ld + p] : 0.0f;
-    }
+    if (job->transposed)
+        job->table->pack_turned(job->src + j0 * job->ld, job->ld, job->k, cols, w, out);
+    else
+        job->table->pack_copied(job->src + j0, job->ld, job->k, cols, w, out);
 }
 
 static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
                  int64_t k, int64_t n, int64_t width, float *out)
 {
-    pack_job job = {src, ld, k, n, width, transposed, out};
+    pack_job job = {rlhf__table(ctx), src, ld, k, n, width, transposed, out};
     int64_t groups = rlhf__ceil_div(n, width);
 
     if (k * n < SMALL_WORK)
@@ -94,7 +92,7 @@ static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t 
                        int64_t k0, int64_t kb, bool accumulate)
 {
     const rlhf__kernels *t = job->table;
-    const float *b = job->panels + panel_at * job->k + k0 * t->panel;
+    const float *b = job->panels + panel_at * job->panel_k + k0 * t->panel;
     int64_t cols = rlhf__min_i64(t->panel, job->n - panel_at);
     float *c = job->y + i * job->ldy + panel_at;
     float edge[MAX_ROWS * MAX_PANEL];
@@ -105,7 +103,7 @@ static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t 
     if (job->packed) {
         const float *a = job->x + i * job->k + k0 * t->tile_rows;
         if (whole && rows == t->tile_rows && job->blis)
-            rlhf__blis_microkernel(kb, a, b, to, ldc, accumulate);
+            rlhf__blis_microkernel(job->blis, kb, a, b, to, ldc, accumulate);
         else
             t->microkernel(rows, kb, a, b, to, ldc, whole && accumulate);
     } else {
@@ -120,23 +118,48 @@ static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t 
                                           : edge[r * t->panel + j];
 }
 
+/* Asks for floats [first, last) of what is needed next. */
+static void prefetch(const float *next, int64_t first, int64_t last)
+{
+    for (int64_t i = first; i < last; i += 16)
+        __builtin_prefetch(next + i, 0, 2);
+}
+
+/* One panel of one k block against rows [i0, i1), meanwhile a slice at a time of the
+ * panel that comes next: it lies in memory that was not read for long. */
+static void product_panel(const product_job *job, int64_t i0, int64_t i1, int64_t j,
+                          int64_t k0, const float *next)
+{
+    int64_t step = job->table->tile_rows, kb = rlhf__min_i64(K_BLOCK, job->k - k0);
+    int64_t size = kb * job->table->panel, slice = size / rlhf__ceil_div(i1 - i0, step);
+    int64_t at = 0;
+
+    for (int64_t i = i0; i < i1; i += step, at += slice) {
+        if (next)
+            prefetch(next, at, at + slice);
+        micro_tile(job, i, rlhf__min_i64(step, i1 - i), j, k0, kb,
+                   job->accumulate || k0 > 0);
+    }
+}
+
 static void product_tile(void *arg, int64_t tile, int32_t thread)
 {
     const product_job *job = arg;
     int64_t i0 = tile / job->col_tiles * job->tile_rows;
     int64_t j0 = tile % job->col_tiles * job->tile_cols;
     int64_t i1 = rlhf__min_i64(i0 + job->tile_rows, job->m);
-    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
+    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n), panel = job->table->panel;
 
     (void)thread;
-    for (int64_t k0 = 0; k0 == 0 || k0 < job->k; k0 += K_BLOCK) {
-        int64_t kb = rlhf__min_i64(K_BLOCK, job->k - k0);
-        for (int64_t i = i0; i < i1; i += job->table->tile_rows) {
-            int64_t rows = rlhf__min_i64(job->table->tile_rows, i1 - i);
-            for (int64_t j = j0; j < j1; j += job->table->panel)
-                micro_tile(job, i, rows, j, k0, kb, job->accumulate || k0 > 0);
+    for (int64_t k0 = 0; k0 == 0 || k0 < job->k; k0 += K_BLOCK)
+        for (int64_t j = j0; j < j1; j += panel) {
+            const float *next = NULL;
+            if (j + panel < j1)
+                next = job->panels + (j + panel) * job->panel_k + k0 * panel;
+            else if (k0 + K_BLOCK < job->k)
+                next = job->panels + j0 * job->panel_k + (k0 + K_BLOCK) * panel;
+            product_panel(job, i0, i1, j, k0, next);
         }
-    }
     if (job->bias)
         for (int64_t i = i0; i < i1; i++)
             job->table->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
@@ -154,7 +177,7 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
 
     (void)thread;
     t->skinny(job->m, rlhf__ceil_div(j1 - j0, t->panel), job->k, job->x, job->ldx,
-              job->panels + j0 * job->k, t->panel * job->k, sums, ldc);
+              job->panels + j0 * job->panel_k, t->panel * job->panel_k, sums, ldc);
     for (int64_t i = 0; i < job->m; i++) {
         float *y = job->y + i * job->ldy + j0;
         if (job->accumulate)
@@ -176,22 +199,64 @@ static void run_tiles(rlhf_context *ctx, product_job *job, int64_t tiles,
         rlhf__pool_run(ctx->pool, tiles, fn, job);
 }
 
-/* Tiles of 8 micro-tiles each way; fewer where there would be too few to share out
+/* Tiles of up to 8 panels; fewer where there would be too few tiles to share out
  * evenly. */
 static void run_product(rlhf_context *ctx, product_job *job)
 {
-    int64_t rows = 8 * job->table->tile_rows, cols = 8 * job->table->panel;
+    int64_t step = job->table->tile_rows, cols = 8 * job->table->panel;
+    int64_t row_tiles = rlhf__ceil_div(job->m, ROW_BLOCK);
+    int64_t rows = rlhf__ceil_div(rlhf__ceil_div(job->m, row_tiles), step) * step;
+    rlhf__blis blis;
 
-    while (rlhf__ceil_div(job->m, rows) * rlhf__ceil_div(job->n, cols) < 24 &&
-           cols > job->table->panel)
+    while (row_tiles * rlhf__ceil_div(job->n, cols) < 24 && cols > job->table->panel)
         cols /= 2;
-    while (rlhf__ceil_div(job->m, rows) * rlhf__ceil_div(job->n, cols) < 24 &&
-           rows > job->table->tile_rows)
-        rows /= 2;
     job->tile_rows = rows;
     job->tile_cols = cols;
     job->col_tiles = rlhf__ceil_div(job->n, cols);
+    if (ctx->blis && job->packed) {
+        rlhf__blis_find(&blis);
+        job->blis = &blis;
+    }
     run_tiles(ctx, job, rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile);
+}
+
+/* Rows of `k` that are packed at once: whole tiles. */
+static int64_t row_chunk(int64_t k)
+{
+    return rlhf__max_i64(PACK_FLOATS / k / ROW_BLOCK, 1) * ROW_BLOCK;
+}
+
+/* More rows than a micro-tile has: packed in chunks of about PACK_FLOATS, which are still
+ * in a cache when they are read. Chunks of k end where blocks of k do. */
+static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
+                                  const product_job *whole)
+{
+    int64_t step = whole->table->tile_rows, m = whole->m, k = whole->k;
+    int64_t k_chunk = ROW_BLOCK * k > PACK_FLOATS
+                          ? PACK_FLOATS / ROW_BLOCK / K_BLOCK * K_BLOCK
+                          : rlhf__max_i64(k, 1);
+    int64_t chunk = row_chunk(k_chunk);
+    float *packed = NULL;
+
+    RLHF__TRY(rlhf__arena_alloc(scratch,
+                                packed_size(rlhf__min_i64(chunk, m), k_chunk, step),
+                                sizeof *packed, &packed));
+    for (int64_t i0 = 0; i0 < m; i0 += chunk)
+        for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += k_chunk) {
+            product_job job = *whole;
+            job.m = rlhf__min_i64(chunk, m - i0);
+            job.k = rlhf__min_i64(k_chunk, k - k0);
+            pack(ctx, whole->x + i0 * whole->ldx + k0, whole->ldx, true, job.k, job.m,
+                 step, packed);
+            job.x = packed;
+            job.packed = true;
+            job.panels += k0 * whole->table->panel;
+            job.accumulate = whole->accumulate || k0 > 0;
+            job.bias = k0 + k_chunk >= k ? whole->bias : NULL;
+            job.y += i0 * whole->ldy;
+            run_product(ctx, &job);
+        }
+    return RLHF_OK;
 }
 
 rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
@@ -208,30 +273,23 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
                        .x = x,
                        .ldx = ldx,
                        .panels = panels,
+                       .panel_k = k,
                        .bias = bias,
                        .accumulate = accumulate,
                        .y = y,
                        .ldy = ldy};
-    float *packed = NULL;
 
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     if (m <= SKINNY_ROWS) {
         job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * table->panel;
         run_tiles(ctx, &job, rlhf__ceil_div(n, job.tile_cols), skinny_tile);
-        return RLHF_OK;
+    } else if (m <= table->tile_rows) {
+        run_product(ctx, &job);
+    } else {
+        RLHF__TRY(packed_product(ctx, scratch, &job));
+        rlhf__arena_release(scratch, mark);
     }
-    if (m > table->tile_rows) {
-        int64_t groups = rlhf__ceil_div(m, table->tile_rows);
-        RLHF__TRY(rlhf__arena_alloc(scratch, groups * table->tile_rows * k,
-                                    sizeof *packed, &packed));
-        pack(ctx, x, ldx, true, k, m, table->tile_rows, packed);
-        job.x = packed;
-        job.packed = true;
-        job.blis = ctx->blis;
-    }
-    run_product(ctx, &job);
-    rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }
 
@@ -242,29 +300,32 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
 {
     const rlhf__kernels *table = rlhf__table(ctx);
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    int64_t step = table->tile_rows;
+    int64_t chunk = row_chunk(rlhf__max_i64(m, 1));
     float *left = NULL, *right = NULL;
 
     if (m <= 0)
         return RLHF_OK;
-    RLHF__TRY(rlhf__arena_alloc(
-        scratch, rlhf__ceil_div(n, table->tile_rows) * table->tile_rows * m, sizeof *left,
-        &left));
+    RLHF__TRY(rlhf__arena_alloc(scratch, packed_size(rlhf__min_i64(chunk, n), m, step),
+                                sizeof *left, &left));
     RLHF__TRY(
         rlhf__arena_alloc(scratch, rlhf__panels_size(ctx, m, k), sizeof *right, &right));
-    pack(ctx, dy, lddy, false, m, n, table->tile_rows, left);
     pack(ctx, x, ldx, false, m, k, table->panel, right);
-    product_job job = {.table = table,
-                       .blis = ctx->blis,
-                       .m = n,
-                       .k = m,
-                       .n = k,
-                       .x = left,
-                       .packed = true,
-                       .panels = right,
-                       .accumulate = true,
-                       .y = dw,
-                       .ldy = lddw};
-    run_product(ctx, &job);
+    for (int64_t i0 = 0; i0 < n; i0 += chunk) {
+        product_job job = {.table = table,
+                           .m = rlhf__min_i64(chunk, n - i0),
+                           .k = m,
+                           .n = k,
+                           .x = left,
+                           .packed = true,
+                           .panels = right,
+                           .panel_k = m,
+                           .accumulate = true,
+                           .y = dw + i0 * lddw,
+                           .ldy = lddw};
+        pack(ctx, dy + i0, lddy, false, m, job.m, step, left);
+        run_product(ctx, &job);
+    }
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }

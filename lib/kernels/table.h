@@ -28,6 +28,13 @@ typedef struct rlhf__kernels {
     void (*skinny)(int64_t m, int64_t panels, int64_t k, const float *x, int64_t ldx,
                    const float *b, int64_t panel_stride, float *c, int64_t ldc);
 
+    /* One group of packed columns: out[p * width + j] is src[j * ld + p] (turned) or
+     * src[p * ld + j] (copied) for j < cols, 0 from there to width. */
+    void (*pack_turned)(const float *src, int64_t ld, int64_t k, int64_t cols,
+                        int64_t width, float *out);
+    void (*pack_copied)(const float *src, int64_t ld, int64_t k, int64_t cols,
+                        int64_t width, float *out);
+
     void (*layernorm)(const float *x, int64_t width, const float *weight,
                       const float *bias, float eps, float *y, float *mean, float *rstd);
     void (*layernorm_dx)(const float *dy, const float *x, const float *weight, float mean,
