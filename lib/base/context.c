@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -18,6 +19,8 @@
 #include "base/versioned_struct.h"
 
 #define PROGRESS_INTERVAL_NS 50000000
+#define HUGE_PAGE            ((size_t)1 << 21)
+#define LARGE                (4 * HUGE_PAGE)
 
 struct rlhf__context_lock {
     pthread_mutex_t mutex;
@@ -25,10 +28,21 @@ struct rlhf__context_lock {
     atomic_int owned;
 };
 
+/* Blocks from LARGE on begin at a huge page and ask for such pages: weights, moments and
+ * activations are streamed, and each small page would cost a fault and later a miss of
+ * the TLB. A system that grants none gives small ones. */
 static void *default_alloc(void *user_data, size_t size, size_t alignment, int32_t kind)
 {
     (void)user_data;
     (void)kind;
+#ifdef MADV_HUGEPAGE
+    if (size >= LARGE) {
+        void *block = aligned_alloc(HUGE_PAGE, size);
+        if (block)
+            (void)madvise(block, size, MADV_HUGEPAGE);
+        return block;
+    }
+#endif
     return aligned_alloc(alignment, size);
 }
 
