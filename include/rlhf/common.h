@@ -34,13 +34,17 @@
 #define RLHF_API
 #define RLHF_MUST_CHECK
 #else
+/** Marks what the library exports. */
 #define RLHF_API        __attribute__((visibility("default")))
+/** Marks a function whose status must be looked at: the compiler warns otherwise. */
 #define RLHF_MUST_CHECK __attribute__((warn_unused_result))
 #endif
 
 /** Version of these headers; rlhf_version is that of the library in use. */
 #define RLHF_VERSION_MAJOR 0
+/** Grows with what is added. */
 #define RLHF_VERSION_MINOR 1
+/** Grows with corrections. */
 #define RLHF_VERSION_PATCH 0
 
 #ifdef __cplusplus
@@ -52,7 +56,7 @@ extern "C" {
  * docs/errors.md says of each what it means and what to do.
  */
 typedef enum rlhf_status {
-    RLHF_OK = 0,
+    RLHF_OK = 0,               /**< It worked. */
     RLHF_ERR_INVALID_ARG = -1, /**< The caller's mistake: NULL, a shape, a range. */
     RLHF_ERR_NO_MEMORY = -2,   /**< An allocation failed. */
     RLHF_ERR_UNSUPPORTED = -3, /**< Newer than this library, or a feature it lacks. */

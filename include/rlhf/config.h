@@ -96,6 +96,12 @@ RLHF_API rlhf_status rlhf_config_int(rlhf_config *config, const char *path,
 /**
  * A number at a path; as rlhf_config_int.
  *
+ * @param config     The file.
+ * @param path       Keys, joined by dots.
+ * @param fallback   Where the key is not there; not checked against the range.
+ * @param min        Least value allowed in the file.
+ * @param max        Greatest value allowed in the file.
+ * @param out_value  Written on success.
  * @return As rlhf_config_int.
  * @since 0.1
  */

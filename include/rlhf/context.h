@@ -32,22 +32,22 @@ typedef enum rlhf_cpu_level {
 
 /** What an allocation is for; handed to the allocator hooks. */
 typedef enum rlhf_memory_kind {
-    RLHF_MEMORY_GENERAL = 0,
-    RLHF_MEMORY_WEIGHTS = 1,
-    RLHF_MEMORY_GRADIENTS = 2,
+    RLHF_MEMORY_GENERAL = 0,     /**< What is none of the others. */
+    RLHF_MEMORY_WEIGHTS = 1,     /**< Parameters. */
+    RLHF_MEMORY_GRADIENTS = 2,   /**< Of parameters. */
     RLHF_MEMORY_MOMENTS = 3,     /**< Adam's m and v. */
     RLHF_MEMORY_ACTIVATIONS = 4, /**< Tapes: values, gradients of values, scratch. */
-    RLHF_MEMORY_KV_CACHE = 5,
-    RLHF_MEMORY_PACKED = 6, /**< Weights again, as the matrix products read them. */
-    RLHF_MEMORY_KIND_COUNT = 7
+    RLHF_MEMORY_KV_CACHE = 5,    /**< Keys and values of sequences being answered. */
+    RLHF_MEMORY_PACKED = 6,      /**< Weights again, as the matrix products read them. */
+    RLHF_MEMORY_KIND_COUNT = 7   /**< How many kinds there are. */
 } rlhf_memory_kind;
 
 /** Levels of the log, ascending. */
 typedef enum rlhf_log_level {
-    RLHF_LOG_DEBUG = 0,
-    RLHF_LOG_INFO = 1,
-    RLHF_LOG_WARNING = 2,
-    RLHF_LOG_OFF = 3
+    RLHF_LOG_DEBUG = 0,   /**< For who looks into the library. */
+    RLHF_LOG_INFO = 1,    /**< What was read and kept. */
+    RLHF_LOG_WARNING = 2, /**< What the host ought to know. */
+    RLHF_LOG_OFF = 3      /**< Nothing. */
 } rlhf_log_level;
 
 /**

@@ -590,6 +590,7 @@ RLHF_API rlhf_status rlhf_rollout_append(rlhf_rollout *rollout,
  * Sequences of a rollout.
  *
  * @param rollout  NULL gives 0.
+ * @return 0 of an empty one.
  * @since 0.1
  */
 RLHF_API int64_t rlhf_rollout_num_sequences(const rlhf_rollout *rollout);

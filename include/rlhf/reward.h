@@ -175,6 +175,8 @@ RLHF_API rlhf_status rlhf_reward_model_set_affine(rlhf_reward_model *reward_mode
 /**
  * As rlhf_model_get_config.
  *
+ * @param reward_model  The model.
+ * @param out_config    As in rlhf_model_get_config.
  * @return As rlhf_model_get_config.
  * @threads Any.
  * @since 0.1
@@ -186,6 +188,8 @@ RLHF_API rlhf_status rlhf_reward_model_get_config(const rlhf_reward_model *rewar
  * As rlhf_model_num_parameters; the head (score.weight, score.bias) is counted, scale and
  * offset are not.
  *
+ * @param reward_model  NULL gives 0.
+ * @return The number of values in all named parameters.
  * @threads Any.
  * @since 0.1
  */
@@ -194,6 +198,8 @@ RLHF_API int64_t rlhf_reward_model_num_parameters(const rlhf_reward_model *rewar
 /**
  * As rlhf_model_num_parameter_names.
  *
+ * @param reward_model  NULL gives 0.
+ * @return At least 1.
  * @threads Any.
  * @since 0.1
  */
@@ -203,6 +209,9 @@ rlhf_reward_model_num_parameter_names(const rlhf_reward_model *reward_model);
 /**
  * As rlhf_model_parameter_info.
  *
+ * @param reward_model  The model.
+ * @param index         [0, rlhf_reward_model_num_parameter_names).
+ * @param out_info      In: struct_size set. Out: filled.
  * @return As rlhf_model_parameter_info.
  * @threads Any.
  * @since 0.1
@@ -213,6 +222,10 @@ RLHF_API rlhf_status rlhf_reward_model_parameter_info(
 /**
  * As rlhf_model_parameter_read.
  *
+ * @param reward_model  Unchanged.
+ * @param name          As in rlhf_parameter_info.
+ * @param out_values    float32[rows][cols], row-major, caller-allocated.
+ * @param count         rows * cols exactly.
  * @return As rlhf_model_parameter_read.
  * @since 0.1
  */
@@ -223,6 +236,10 @@ RLHF_API rlhf_status rlhf_reward_model_parameter_read(rlhf_reward_model *reward_
 /**
  * As rlhf_model_parameter_write.
  *
+ * @param reward_model  The model.
+ * @param name          As in rlhf_parameter_info.
+ * @param values        float32[rows][cols], row-major, each finite.
+ * @param count         rows * cols exactly.
  * @return As rlhf_model_parameter_write.
  * @since 0.1
  */
@@ -300,6 +317,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_reward_trainer_create(
 /**
  * As rlhf_lm_trainer_free.
  *
+ * @param trainer  NULL is a no-op.
  * @since 0.1
  */
 RLHF_API void rlhf_reward_trainer_free(rlhf_reward_trainer *trainer);
@@ -307,6 +325,8 @@ RLHF_API void rlhf_reward_trainer_free(rlhf_reward_trainer *trainer);
 /**
  * As rlhf_lm_trainer_step, on pairs.
  *
+ * @param trainer    The trainer.
+ * @param out_stats  Optional. In: struct_size set. Out: the step's.
  * @return As rlhf_lm_trainer_step.
  * @since 0.1
  */
@@ -316,6 +336,8 @@ rlhf_reward_trainer_step(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_st
 /**
  * As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass.
  *
+ * @param trainer        The trainer.
+ * @param out_remaining  Micro-batches still to come before rlhf_reward_trainer_apply.
  * @return As rlhf_lm_trainer_accumulate.
  * @since 0.1
  */
@@ -325,6 +347,8 @@ rlhf_reward_trainer_accumulate(rlhf_reward_trainer *trainer, int64_t *out_remain
 /**
  * As rlhf_lm_trainer_apply.
  *
+ * @param trainer    The trainer.
+ * @param out_stats  As in rlhf_reward_trainer_step.
  * @return As rlhf_lm_trainer_apply.
  * @since 0.1
  */
@@ -334,6 +358,10 @@ rlhf_reward_trainer_apply(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_s
 /**
  * As rlhf_lm_trainer_gradient; of the mean over the pairs accumulated so far.
  *
+ * @param trainer     Between _accumulate and _apply.
+ * @param name        As in rlhf_parameter_info.
+ * @param out_values  float32[rows][cols], row-major, caller-allocated.
+ * @param count       rows * cols exactly.
  * @return As rlhf_lm_trainer_gradient.
  * @since 0.1
  */
@@ -358,6 +386,8 @@ rlhf_reward_trainer_evaluate(rlhf_reward_trainer *trainer, rlhf_dataset *dataset
 /**
  * As rlhf_lm_trainer_set_learning_rate.
  *
+ * @param trainer        The trainer.
+ * @param learning_rate  > 0, finite.
  * @return As rlhf_lm_trainer_set_learning_rate.
  * @since 0.1
  */
@@ -367,6 +397,8 @@ RLHF_API rlhf_status rlhf_reward_trainer_set_learning_rate(rlhf_reward_trainer *
 /**
  * As rlhf_lm_trainer_num_steps.
  *
+ * @param trainer  NULL gives 0.
+ * @return Counted over resumed runs too.
  * @threads As rlhf_lm_trainer_num_steps.
  * @since 0.1
  */
@@ -375,6 +407,8 @@ RLHF_API int64_t rlhf_reward_trainer_num_steps(const rlhf_reward_trainer *traine
 /**
  * As rlhf_lm_trainer_save. Scale and offset are the reward model's and not in it.
  *
+ * @param trainer  As in rlhf_lm_trainer_save.
+ * @param path     As in rlhf_lm_trainer_save.
  * @return As rlhf_lm_trainer_save.
  * @since 0.1
  */
@@ -384,6 +418,8 @@ rlhf_reward_trainer_save(rlhf_reward_trainer *trainer, const char *path);
 /**
  * As rlhf_lm_trainer_resume.
  *
+ * @param trainer  Any; a step under way is dropped.
+ * @param path     The folder.
  * @return As rlhf_lm_trainer_resume.
  * @since 0.1
  */
