@@ -164,7 +164,7 @@ typedef struct rlhf_ppo_options {
 } rlhf_ppo_options;
 
 /**
- * One iteration. Output struct. TRL's names in brackets; docs/ppo.md has each formula,
+ * One iteration. Output struct. TRL's names in brackets; docs/metrics.md has formulas,
  * and where TRL's figure of that name is another.
  */
 typedef struct rlhf_ppo_stats {

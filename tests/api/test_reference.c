@@ -11,6 +11,7 @@
 
 #include "api/descs.h"
 #include "base/number.h"
+#include "train/ppo_options.h"
 
 typedef struct text {
     char *data;
@@ -143,6 +144,45 @@ static void print_field(const rlhf__field *field, const void *defaults, text *ou
     add(out, "\n");
 }
 
+static const char *const presets[] = {"default", "openai-2019", "instructgpt", "trl",
+                                      "openrlhf"};
+enum { NUM_PRESETS = sizeof presets / sizeof presets[0] };
+
+static void all_presets(rlhf_ppo_options values[NUM_PRESETS])
+{
+    for (int p = 0; p < NUM_PRESETS; p++)
+        assert_ok(rlhf_ppo_options_preset(&values[p], sizeof values[p], presets[p]));
+}
+
+/* The options that a preset has otherwise than the library's defaults. */
+static void print_presets(const rlhf__struct_desc *desc, text *out)
+{
+    rlhf_ppo_options values[NUM_PRESETS];
+    char cells[NUM_PRESETS][64], line[512];
+
+    all_presets(values);
+    add(out, "\nPresets (`rlhf_ppo_options_preset`; in YAML the key `preset`), where one "
+             "differs from the default. Their\nsources: [ppo.md](ppo.md#presets).\n\n"
+             "| field |");
+    for (int p = 0; p < NUM_PRESETS; p++) {
+        snprintf(line, sizeof line, " %s |", presets[p]);
+        add(out, line);
+    }
+    add(out, "\n|---|---|---|---|---|---|\n");
+    for (int32_t f = 0; f < desc->num_fields; f++) {
+        bool differs = false;
+        for (int p = 0; p < NUM_PRESETS; p++) {
+            value_of(&desc->fields[f], &values[p], cells[p]);
+            differs = differs || strcmp(cells[p], cells[0]) != 0;
+        }
+        if (!differs)
+            continue;
+        snprintf(line, sizeof line, "| `%s` | %s | %s | %s | %s | %s |\n",
+                 desc->fields[f].name, cells[0], cells[1], cells[2], cells[3], cells[4]);
+        add(out, line);
+    }
+}
+
 static text options_page(void)
 {
     text out = {0};
@@ -152,8 +192,7 @@ static text options_page(void)
         "# Options\n\n"
         "Every field of every options struct: its name in C and in YAML, default, range "
         "and meaning.\nPrinted from the tables that the library itself checks values "
-        "against; a test compares. Flags\nmay be written true and false in YAML. PPO's "
-        "presets: [ppo.md](ppo.md).\n");
+        "against; a test compares. Flags\nmay be written true and false in YAML.\n");
     for (int32_t i = 0; rlhf__desc_at(i); i++) {
         const rlhf__struct_desc *desc = rlhf__desc_at(i);
         void *defaults = calloc(1, desc->size);
@@ -168,6 +207,8 @@ static text options_page(void)
         add(&out, line);
         for (int32_t f = 0; f < desc->num_fields; f++)
             print_field(&desc->fields[f], defaults, &out);
+        if (desc == &rlhf__ppo_options_desc)
+            print_presets(desc, &out);
         free(defaults);
     }
     return out;
@@ -205,10 +246,6 @@ static void test_options_page_is_current(void **state)
 
 /* --- the presets of docs/ppo.md --------------------------------------------------- */
 
-static const char *const presets[] = {"default", "openai-2019", "instructgpt", "trl",
-                                      "openrlhf"};
-enum { NUM_PRESETS = sizeof presets / sizeof presets[0] };
-
 /* Cell `index` (0: after the field's name) of a table row, without blanks and daggers. */
 static void cell(const char *row, int index, char out[64])
 {
@@ -235,8 +272,7 @@ static void test_presets_table_is_current(void **state)
 
     (void)state;
     assert_non_null(table);
-    for (int p = 0; p < NUM_PRESETS; p++)
-        assert_ok(rlhf_ppo_options_preset(&values[p], sizeof values[p], presets[p]));
+    all_presets(values);
     for (int32_t f = 0; f < desc->num_fields; f++) {
         char start[96], written[64], expected[64];
         snprintf(start, sizeof start, "\n| `%s` |", desc->fields[f].name);
