@@ -34,7 +34,7 @@ class Status(enum.IntEnum):
     """Result of a call. Values are never reused; new ones may be added below the last.
     docs/errors.md says of each what it means and what to do.
 
-    OK
+    OK: It worked.
     ERR_INVALID_ARG: The caller's mistake: NULL, a shape, a range.
     ERR_NO_MEMORY: An allocation failed.
     ERR_UNSUPPORTED: Newer than this library, or a feature it lacks.
@@ -114,14 +114,14 @@ class CPULevel(enum.IntEnum):
 class MemoryKind(enum.IntEnum):
     """What an allocation is for; handed to the allocator hooks.
 
-    GENERAL
-    WEIGHTS
-    GRADIENTS
+    GENERAL: What is none of the others.
+    WEIGHTS: Parameters.
+    GRADIENTS: Of parameters.
     MOMENTS: Adam's m and v.
     ACTIVATIONS: Tapes: values, gradients of values, scratch.
-    KV_CACHE
+    KV_CACHE: Keys and values of sequences being answered.
     PACKED: Weights again, as the matrix products read them.
-    KIND_COUNT
+    KIND_COUNT: How many kinds there are.
     """
 
     GENERAL = 0
@@ -137,10 +137,10 @@ class MemoryKind(enum.IntEnum):
 class LogLevel(enum.IntEnum):
     """Levels of the log, ascending.
 
-    DEBUG
-    INFO
-    WARNING
-    OFF
+    DEBUG: For who looks into the library.
+    INFO: What was read and kept.
+    WARNING: What the host ought to know.
+    OFF: Nothing.
     """
 
     DEBUG = 0
@@ -1199,7 +1199,7 @@ class rlhf_ppo_options(Structure):
 
 
 class rlhf_ppo_stats(Structure):
-    """One iteration. Output struct. TRL's names in brackets; docs/ppo.md has each formula,
+    """One iteration. Output struct. TRL's names in brackets; docs/metrics.md has formulas,
     and where TRL's figure of that name is another.
 
     iteration: Iterations done, this one included.
@@ -1928,7 +1928,7 @@ class RewardStats(TypedDict):
 
 
 class PPOStats(TypedDict):
-    """One iteration. Output struct. TRL's names in brackets; docs/ppo.md has each formula,
+    """One iteration. Output struct. TRL's names in brackets; docs/metrics.md has formulas,
     and where TRL's figure of that name is another.
     """
 
@@ -2406,6 +2406,12 @@ An integer at a path.
 
 A number at a path; as rlhf_config_int.
 
+@param config     The file.
+@param path       Keys, joined by dots.
+@param fallback   Where the key is not there; not checked against the range.
+@param min        Least value allowed in the file.
+@param max        Greatest value allowed in the file.
+@param out_value  Written on success.
 @return As rlhf_config_int.
 @since 0.1
 """,
@@ -3471,6 +3477,8 @@ Sets the affine map of the raw score.
 
 As rlhf_model_get_config.
 
+@param reward_model  The model.
+@param out_config    As in rlhf_model_get_config.
 @return As rlhf_model_get_config.
 @threads Any.
 @since 0.1
@@ -3481,6 +3489,8 @@ As rlhf_model_get_config.
 As rlhf_model_num_parameters; the head (score.weight, score.bias) is counted, scale and
 offset are not.
 
+@param reward_model  NULL gives 0.
+@return The number of values in all named parameters.
 @threads Any.
 @since 0.1
 """,
@@ -3489,6 +3499,8 @@ offset are not.
 
 As rlhf_model_num_parameter_names.
 
+@param reward_model  NULL gives 0.
+@return At least 1.
 @threads Any.
 @since 0.1
 """,
@@ -3497,6 +3509,9 @@ As rlhf_model_num_parameter_names.
 
 As rlhf_model_parameter_info.
 
+@param reward_model  The model.
+@param index         [0, rlhf_reward_model_num_parameter_names).
+@param out_info      In: struct_size set. Out: filled.
 @return As rlhf_model_parameter_info.
 @threads Any.
 @since 0.1
@@ -3506,6 +3521,10 @@ As rlhf_model_parameter_info.
 
 As rlhf_model_parameter_read.
 
+@param reward_model  Unchanged.
+@param name          As in rlhf_parameter_info.
+@param out_values    float32[rows][cols], row-major, caller-allocated.
+@param count         rows * cols exactly.
 @return As rlhf_model_parameter_read.
 @since 0.1
 """,
@@ -3514,6 +3533,10 @@ As rlhf_model_parameter_read.
 
 As rlhf_model_parameter_write.
 
+@param reward_model  The model.
+@param name          As in rlhf_parameter_info.
+@param values        float32[rows][cols], row-major, each finite.
+@param count         rows * cols exactly.
 @return As rlhf_model_parameter_write.
 @since 0.1
 """,
@@ -3546,6 +3569,7 @@ has at most one trainer, PPO as its critic's included.
 
 As rlhf_lm_trainer_free.
 
+@param trainer  NULL is a no-op.
 @since 0.1
 """,
     "rlhf_reward_trainer_step":
@@ -3553,6 +3577,8 @@ As rlhf_lm_trainer_free.
 
 As rlhf_lm_trainer_step, on pairs.
 
+@param trainer    The trainer.
+@param out_stats  Optional. In: struct_size set. Out: the step's.
 @return As rlhf_lm_trainer_step.
 @since 0.1
 """,
@@ -3561,6 +3587,8 @@ As rlhf_lm_trainer_step, on pairs.
 
 As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass.
 
+@param trainer        The trainer.
+@param out_remaining  Micro-batches still to come before rlhf_reward_trainer_apply.
 @return As rlhf_lm_trainer_accumulate.
 @since 0.1
 """,
@@ -3569,6 +3597,8 @@ As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass.
 
 As rlhf_lm_trainer_apply.
 
+@param trainer    The trainer.
+@param out_stats  As in rlhf_reward_trainer_step.
 @return As rlhf_lm_trainer_apply.
 @since 0.1
 """,
@@ -3577,6 +3607,10 @@ As rlhf_lm_trainer_apply.
 
 As rlhf_lm_trainer_gradient; of the mean over the pairs accumulated so far.
 
+@param trainer     Between _accumulate and _apply.
+@param name        As in rlhf_parameter_info.
+@param out_values  float32[rows][cols], row-major, caller-allocated.
+@param count       rows * cols exactly.
 @return As rlhf_lm_trainer_gradient.
 @since 0.1
 """,
@@ -3597,6 +3631,8 @@ Loss, accuracy and rewards over held-out pairs; as rlhf_lm_trainer_evaluate.
 
 As rlhf_lm_trainer_set_learning_rate.
 
+@param trainer        The trainer.
+@param learning_rate  > 0, finite.
 @return As rlhf_lm_trainer_set_learning_rate.
 @since 0.1
 """,
@@ -3605,6 +3641,8 @@ As rlhf_lm_trainer_set_learning_rate.
 
 As rlhf_lm_trainer_num_steps.
 
+@param trainer  NULL gives 0.
+@return Counted over resumed runs too.
 @threads As rlhf_lm_trainer_num_steps.
 @since 0.1
 """,
@@ -3613,6 +3651,8 @@ As rlhf_lm_trainer_num_steps.
 
 As rlhf_lm_trainer_save. Scale and offset are the reward model's and not in it.
 
+@param trainer  As in rlhf_lm_trainer_save.
+@param path     As in rlhf_lm_trainer_save.
 @return As rlhf_lm_trainer_save.
 @since 0.1
 """,
@@ -3621,6 +3661,8 @@ As rlhf_lm_trainer_save. Scale and offset are the reward model's and not in it.
 
 As rlhf_lm_trainer_resume.
 
+@param trainer  Any; a step under way is dropped.
+@param path     The folder.
 @return As rlhf_lm_trainer_resume.
 @since 0.1
 """,
@@ -3929,6 +3971,7 @@ Copies a sequence in; what _advantages had computed is forgotten.
 Sequences of a rollout.
 
 @param rollout  NULL gives 0.
+@return 0 of an empty one.
 @since 0.1
 """,
     "rlhf_rollout_get":

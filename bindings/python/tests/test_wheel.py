@@ -1,0 +1,96 @@
+"""The wheel, and `pip install .`, in fresh virtual environments."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+import rlhf
+
+CHECK = """
+import os, sys
+import rlhf
+assert rlhf.lib.path.startswith(sys.prefix), rlhf.lib.path
+model = rlhf.Model(vocab_size=16, hidden_size=8, num_heads=2, num_layers=1)
+print(rlhf.__version__, model.logits([[1, 2, 3]])[0].shape)
+"""
+
+
+def run(*command, **options):
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True,
+                            **options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def environment(tmp_path):
+    """A virtual environment that sees this interpreter's numpy, and none of RLHF_LIBRARY."""
+    folder = tmp_path / "venv"
+    made = subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", folder],
+                          capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no virtual environment can be made: {made.stdout.splitlines()[:1]}")
+    return folder / "bin" / "python"
+
+
+def check(python, tmp_path):
+    said = run(python, "-c", CHECK, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
+    assert said.split() == [rlhf.__version__, "(3,", "16)"]
+
+
+PIP = ["-m", "pip", "install", "--no-index", "--no-deps", "--quiet"]
+
+
+def test_pip_installs_the_tree(tmp_path):
+    """From its root, and so from bindings/python: both name one backend."""
+    python = environment(tmp_path)
+    run(python, *PIP, ROOT)
+    check(python, tmp_path)
+    root, package = ((ROOT / where / "pyproject.toml").read_text()
+                     for where in (".", "bindings/python"))
+    assert 'build-backend = "build_backend"\nbackend-path = ["bindings/python"]' in root
+    assert 'build-backend = "build_backend"\nbackend-path = ["."]' in package
+
+
+def test_wheel_carries_the_library_and_its_licences(tmp_path):
+    code = f"import build_backend; print(build_backend.build_wheel({str(tmp_path)!r}))"
+    name = run(sys.executable, "-c", code, cwd=ROOT / "bindings/python").split()[-1]
+    again = tmp_path / "again"
+    run(sys.executable, "-c", code.replace(str(tmp_path), str(again)),
+        cwd=ROOT / "bindings/python")
+    assert re.fullmatch(r"rlhf-[\d.]+-py3-none-linux_\w+\.whl", name)
+    assert (tmp_path / name).read_bytes() == (again / name).read_bytes()
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        names = wheel.namelist()
+        packaged = {path.name for path in (ROOT / "bindings/python/rlhf").glob("*.py")}
+        assert {n.split("/")[1] for n in names if n.endswith(".py")} == packaged
+        assert any(re.fullmatch(r"rlhf/librlhf\.so\.[\d.]+", n) for n in names)
+        assert any(n.endswith("licenses/LICENSE") for n in names)
+        assert "Requires-Dist: numpy" in wheel.read(
+            next(n for n in names if n.endswith("METADATA"))).decode()
+
+
+def test_repaired_wheel_is_clean(tmp_path):
+    """auditwheel puts in what the library links to, and calls the result manylinux."""
+    path = f"{ROOT / 'build-wheel/tools/bin'}:{os.environ['PATH']}"
+    auditwheel = shutil.which("auditwheel", path=path)
+    if auditwheel is None:
+        pytest.skip("auditwheel is not installed (./dev wheel fetches it)")
+    code = f"import build_backend; print(build_backend.build_wheel({str(tmp_path)!r}))"
+    name = run(sys.executable, "-c", code, cwd=ROOT / "bindings/python").split()[-1]
+    run(auditwheel, "repair", "--wheel-dir", tmp_path / "clean", tmp_path / name,
+        env={**os.environ, "PATH": path})
+    wheel, = (tmp_path / "clean").iterdir()
+    assert "manylinux_" in wheel.name
+    python = environment(tmp_path)
+    run(python, *PIP, wheel)
+    check(python, tmp_path)
+    loaded = run(python, "-c", CHECK + "print(open('/proc/self/maps').read())", cwd=tmp_path,
+                 env={"PATH": "/usr/bin:/bin"})
+    for library in ("yaml", "jansson", "pcre2", "sqlite3"):
+        paths = set(re.findall(rf"/\S*lib{library}\S*\.so\S*", loaded))
+        assert paths and all("rlhf.libs" in path for path in paths), (library, paths)
