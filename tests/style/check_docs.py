@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What README.md, CHANGELOG.md and docs/*.md speak of exists.
+"""What README.md, CHANGELOG.md, docs/*.md and the Python README speak of exists.
 
     check_docs.py SOURCE_ROOT
     check_docs.py --self-test SOURCE_ROOT
@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 
-FOLDERS = ("lib", "include", "examples", "tests", "docs", "bench", "build/examples")
+FOLDERS = ("lib", "include", "examples", "tests", "docs", "bench", "bindings", "build/examples")
 # Names that are no C names: of files (config.json, saved state) and of packages.
 OTHER_NAMES = {"rlhf_score_offset", "rlhf_append_eos", "rlhf_append_eos_id", "rlhf_layers",
                "RLHF_DATA_DIR", "RLHF_BUILD", "RLHF_MESON"}
@@ -29,7 +29,8 @@ def sources(root):
 
 
 def pages(root):
-    return [root / "README.md", root / "CHANGELOG.md"] + sorted((root / "docs").glob("*.md"))
+    return [root / "README.md", root / "CHANGELOG.md", root / "bindings/python/README.md"] + sorted(
+        (root / "docs").glob("*.md"))
 
 
 def anchors(text):
@@ -168,7 +169,7 @@ def self_test(root):
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder).resolve() / "tree"
         copy.mkdir()
-        for name in ("lib", "include", "examples", "bench", "tests", "docs"):
+        for name in ("lib", "include", "examples", "bench", "tests", "docs", "bindings"):
             shutil.copytree(root / name, copy / name)
         for name in ("README.md", "CHANGELOG.md", "LICENSE", "dev"):
             shutil.copy(root / name, copy / name)

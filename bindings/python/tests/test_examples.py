@@ -1,0 +1,81 @@
+"""The examples one after the other, and the code of the pages, run as they stand."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+EXAMPLES = ROOT / "bindings/python/examples"
+
+
+def run(name, folder):
+    result = subprocess.run([sys.executable, str(EXAMPLES / name)], cwd=folder, text=True,
+                            capture_output=True, timeout=200)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def figures(pattern, text):
+    return [float(number) for number in re.search(pattern, text).groups()]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Where the examples have run, and what they said."""
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "work").mkdir()
+    names = sorted(path.name for path in EXAMPLES.glob("0*.py"))
+    assert len(names) == 7
+    return folder, {name[:2]: run(name, folder) for name in names}
+
+
+def test_examples_do_what_they_say(work):
+    _, said = work
+    before, after = figures(r"loss before ([\d.]+)[\s\S]*loss after ([\d.]+)", said["01"])
+    assert after < 0.3 * before
+    before, after = figures(r"loss before ([\d.]+)[\s\S]*loss after ([\d.]+)", said["02"])
+    assert after < before
+    assert "num_pending=0" in said["04"]
+    accuracy, = figures(r"held-out accuracy ([\d.]+)", said["05"])
+    assert accuracy > 0.8
+    good, bad = re.findall(r"^ *(-?[\d.]+)  Tom is", said["05"], flags=re.M)
+    assert float(good) > float(bad)
+    before, after = figures(r"score before (-?[\d.]+), after (-?[\d.]+)", said["06"])
+    liked, = figures(r"the person likes: ([\d.]+)", said["06"])
+    assert after > before + 0.5 and liked > 0.7
+    assert said["07"].count(">") == 6 and "more choices" in said["07"]
+
+
+def test_examples_are_in_cells():
+    for path in EXAMPLES.glob("0*.py"):
+        text = path.read_text()
+        assert text.startswith("# %% [markdown]\n# # "), path.name
+        assert text.count("# %%") >= 4, path.name
+
+
+def blocks(page):
+    """Blocks of Python of a page; those of another library say so in their first line."""
+    found = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    return [code for code in found if not code.startswith("# TRL")]
+
+
+@pytest.mark.parametrize("page", ["bindings/python/README.md", "docs/from-trl.md"])
+def test_code_of_pages_runs(work, tmp_path, page):
+    folder, _ = work
+    for name, source in (("sft", "sft"), ("reward", "reward"), ("base", "base")):
+        (tmp_path / name).symlink_to(folder / "work" / source)
+    rows = [json.loads(line) for line in (folder / "work/choices.jsonl").read_text().splitlines()]
+    with open(tmp_path / "pairs.jsonl", "w") as pairs, open(tmp_path / "sft.jsonl", "w") as sft, \
+            open(tmp_path / "prompts.jsonl", "w") as prompts:
+        for row in rows:
+            pairs.write(json.dumps({k: row[k] for k in ("prompt", "chosen", "rejected")}) + "\n")
+            sft.write(json.dumps({"prompt": row["prompt"], "completion": row["chosen"]}) + "\n")
+            prompts.write(json.dumps({"prompt": row["prompt"]}) + "\n")
+    found = blocks(ROOT / page)
+    assert found
+    result = subprocess.run([sys.executable, "-c", "\n".join(found)], cwd=tmp_path, text=True,
+                            capture_output=True, timeout=200, env=dict(os.environ))
+    assert result.returncode == 0, result.stdout + result.stderr
