@@ -75,8 +75,9 @@ static inline rlhf_allocator failing_hooks(failing_allocator *own)
     return (rlhf_allocator){sizeof(rlhf_allocator), failing_alloc, failing_free, own};
 }
 
-/* Options of a test's context. tests/at_level.py runs programs once more at another kernel
- * level and with other threads by these variables; the library itself reads none. */
+/* Options of a test's context. tests/at_level.py runs programs once more at another
+ * kernel level and with other threads by these variables; the library itself reads
+ * none. */
 static inline void support_options(rlhf_context_options *options, int32_t threads)
 {
     const char *level = getenv("RLHF_TEST_CPU_LEVEL"),

@@ -44,7 +44,7 @@ static int64_t chunk_rows(int64_t vocab)
 static rlhf_status chunk_backward(head *h, int64_t first, int64_t count)
 {
     rlhf__tape *tape = h->tape;
-    const float *x_chunk = h->x->data + first * h->width, *panels = NULL;
+    const float *x_chunk = h->x->data + first * h->width;
     float *dw = rlhf__slab_grad(tape, h->params, h->weight);
 
     if (dw)
@@ -53,10 +53,9 @@ static rlhf_status chunk_backward(head *h, int64_t first, int64_t count)
                                            h->width, dw, h->width));
     if (!h->dx)
         return RLHF_OK;
-    RLHF__TRY(rlhf__params_backward_panels(h->params, h->weight, &panels));
-    return rlhf__matmul(tape->context, tape->arena, h->logits, h->vocab, count, h->vocab,
-                        h->width, panels, NULL, !h->dx_fresh, h->dx + first * h->width,
-                        h->width);
+    return rlhf__params_matmul(h->params, h->weight, false, tape->arena, h->logits,
+                               h->vocab, count, NULL, !h->dx_fresh,
+                               h->dx + first * h->width, h->width);
 }
 
 static rlhf_status run_chunk(head *h, int64_t first, int64_t count,
@@ -64,13 +63,11 @@ static rlhf_status run_chunk(head *h, int64_t first, int64_t count,
                              float *logprob, float *entropy)
 {
     rlhf__tape *tape = h->tape;
-    const float *panels = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
-    RLHF__TRY(rlhf__params_forward_panels(h->params, h->weight, &panels));
-    RLHF__TRY(rlhf__matmul(tape->context, tape->arena, h->x->data + first * h->width,
-                           h->width, count, h->width, h->vocab, panels, NULL, false,
-                           h->logits, h->vocab));
+    RLHF__TRY(rlhf__params_matmul(h->params, h->weight, true, tape->arena,
+                                  h->x->data + first * h->width, h->width, count, NULL,
+                                  false, h->logits, h->vocab));
     for (int64_t i = 0; masked && i < count; i++)
         if (masked[first + i] >= 0)
             h->logits[i * h->vocab + masked[first + i]] = RLHF__MASKED_LOGIT;

@@ -85,13 +85,11 @@ static rlhf_status linear_backward(rlhf__tape *tape, rlhf__node *node)
         RLHF__TRY(rlhf__column_sums(tape->context, tape->arena, dy, width_out, m,
                                     width_out, db));
     if (x->needs_grad) {
-        const float *panels = NULL;
         float *dx = NULL;
         bool fresh;
-        RLHF__TRY(rlhf__params_backward_panels(n->params, n->weight, &panels));
         RLHF__TRY(rlhf__grad_open(tape, x, &dx, &fresh));
-        RLHF__TRY(rlhf__matmul(tape->context, tape->arena, dy, width_out, m, width_out,
-                               width_in, panels, NULL, !fresh, dx, width_in));
+        RLHF__TRY(rlhf__params_matmul(n->params, n->weight, false, tape->arena, dy,
+                                      width_out, m, NULL, !fresh, dx, width_in));
     }
     return RLHF_OK;
 }
@@ -101,16 +99,14 @@ rlhf_status rlhf__op_linear(rlhf__tape *tape, rlhf__params *params, int32_t weig
 {
     const int64_t width_out = params->slabs[weight].rows;
     const bool grad = wants_grad(tape, x);
-    const float *panels = NULL;
     linear_node *node = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
-    RLHF__TRY(rlhf__params_forward_panels(params, weight, &panels));
     RLHF__TRY(rlhf__var_wrap(tape, x->rows, width_out, NULL, grad, out));
-    RLHF__TRY(rlhf__matmul(tape->context, tape->arena, x->data, x->cols, x->rows, x->cols,
-                           width_out, panels,
-                           bias >= 0 ? rlhf__slab_values(params, bias) : NULL, false,
-                           (*out)->data, width_out));
+    RLHF__TRY(rlhf__params_matmul(params, weight, true, tape->arena, x->data, x->cols,
+                                  x->rows,
+                                  bias >= 0 ? rlhf__slab_values(params, bias) : NULL,
+                                  false, (*out)->data, width_out));
     if (!grad)
         return RLHF_OK;
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, linear_backward, &node));

@@ -50,6 +50,15 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
                          int64_t ldx, int64_t m, int64_t k, int64_t n,
                          const float *panels, const float *bias, bool accumulate,
                          float *y, int64_t ldy);
+/* The same, with the same bits, from B itself, laid out as for rlhf__pack_panels; it is
+ * packed on the way, a part at a time. */
+rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
+                                  int64_t ldx, int64_t m, int64_t k, int64_t n,
+                                  const float *matrix, int64_t ldb, bool transposed,
+                                  const float *bias, bool accumulate, float *y,
+                                  int64_t ldy);
+/* Whether m rows are so few that panels pay, which are kept for later products. */
+bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m);
 /* dw[n][k] += dy[m][n]^T * x[m][k]: the weight gradient; a chain over ascending m, its
  * blocks of 256 added to dw in order. */
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,

@@ -11,7 +11,10 @@
  * the panels pass, each of which is read once. A multiple of every level's tile_rows. */
 #define ROW_BLOCK   264
 #define PACK_FLOATS ((int64_t)1 << 20) /* of a left side that is packed at once */
-#define SKINNY_ROWS 3 /* rows at most for the kernel that streams panels */
+#define PACK_GROUPS 8
+#define PACK_ROWS   32
+#define SKINNY_ROWS 3  /* rows at most for the kernel that streams panels */
+#define MATRIX_ROWS 64 /* rows from which packing B on the way costs little */
 #define MAX_PANEL   32
 #define MAX_ROWS    12
 #define SMALL_WORK  (1 << 15) /* multiply-adds below which threads do not pay */
@@ -25,6 +28,9 @@ typedef struct product_job {
     bool packed;
     const float *panels; /* [n / panel][panel_k][panel] */
     int64_t panel_k;     /* >= k: a part of it is multiplied */
+    const float *matrix; /* panels NULL: B itself, packed chunk by chunk */
+    int64_t ldb;
+    bool transposed; /* B[p][j] is matrix[j * ldb + p], else matrix[p * ldb + j] */
     const float *bias;
     bool accumulate;
     float *y;
@@ -53,30 +59,39 @@ typedef struct pack_job {
     float *out;
 } pack_job;
 
-static void pack_group(void *arg, int64_t group, int32_t thread)
+/* PACK_GROUPS groups, and of rows that are copied PACK_ROWS at a time, so that they are
+ * read along more than one group's columns. */
+static void pack_groups(void *arg, int64_t tile, int32_t thread)
 {
     const pack_job *job = arg;
-    int64_t w = job->width, j0 = group * w, cols = rlhf__min_i64(w, job->n - j0);
-    float *out = job->out + j0 * job->k;
+    int64_t w = job->width, first = tile * PACK_GROUPS * w;
+    int64_t last = rlhf__min_i64(first + PACK_GROUPS * w, job->n);
 
     (void)thread;
-    if (job->transposed)
-        job->table->pack_turned(job->src + j0 * job->ld, job->ld, job->k, cols, w, out);
-    else
-        job->table->pack_copied(job->src + j0, job->ld, job->k, cols, w, out);
+    if (job->transposed) {
+        for (int64_t j = first; j < last; j += w)
+            job->table->pack_turned(job->src + j * job->ld, job->ld, job->k,
+                                    rlhf__min_i64(w, last - j), w, job->out + j * job->k);
+        return;
+    }
+    for (int64_t p = 0; p < job->k; p += PACK_ROWS)
+        for (int64_t j = first; j < last; j += w)
+            job->table->pack_copied(
+                job->src + p * job->ld + j, job->ld, rlhf__min_i64(PACK_ROWS, job->k - p),
+                rlhf__min_i64(w, last - j), w, job->out + j * job->k + p * w);
 }
 
 static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
                  int64_t k, int64_t n, int64_t width, float *out)
 {
     pack_job job = {rlhf__table(ctx), src, ld, k, n, width, transposed, out};
-    int64_t groups = rlhf__ceil_div(n, width);
+    int64_t tiles = rlhf__ceil_div(n, PACK_GROUPS * width);
 
     if (k * n < SMALL_WORK)
-        for (int64_t group = 0; group < groups; group++)
-            pack_group(&job, group, 0);
+        for (int64_t tile = 0; tile < tiles; tile++)
+            pack_groups(&job, tile, 0);
     else
-        rlhf__pool_run(ctx->pool, groups, pack_group, &job);
+        rlhf__pool_run(ctx->pool, tiles, pack_groups, &job);
 }
 
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
@@ -226,6 +241,25 @@ static int64_t row_chunk(int64_t k)
     return rlhf__max_i64(PACK_FLOATS / k / ROW_BLOCK, 1) * ROW_BLOCK;
 }
 
+/* Rows [k0, k0 + job->k) of B packed and multiplied, about PACK_FLOATS at a time. */
+static void matrix_product(rlhf_context *ctx, const product_job *whole, int64_t k0,
+                           int64_t cols, float *panels)
+{
+    for (int64_t j0 = 0; j0 < whole->n; j0 += cols) {
+        product_job job = *whole;
+        const float *from = whole->transposed ? whole->matrix + j0 * whole->ldb + k0
+                                              : whole->matrix + k0 * whole->ldb + j0;
+        job.n = rlhf__min_i64(cols, whole->n - j0);
+        pack(ctx, from, whole->ldb, whole->transposed, job.k, job.n, job.table->panel,
+             panels);
+        job.panels = panels;
+        job.panel_k = job.k;
+        job.bias = job.bias ? job.bias + j0 : NULL;
+        job.y += j0;
+        run_product(ctx, &job);
+    }
+}
+
 /* More rows than a micro-tile has: packed in chunks of about PACK_FLOATS, which are still
  * in a cache when they are read. Chunks of k end where blocks of k do. */
 static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
@@ -235,12 +269,17 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
     int64_t k_chunk = ROW_BLOCK * k > PACK_FLOATS
                           ? PACK_FLOATS / ROW_BLOCK / K_BLOCK * K_BLOCK
                           : rlhf__max_i64(k, 1);
-    int64_t chunk = row_chunk(k_chunk);
-    float *packed = NULL;
+    int64_t chunk = row_chunk(k_chunk), width = 8 * whole->table->panel;
+    int64_t cols = rlhf__max_i64(PACK_FLOATS / k_chunk / width, 1) * width;
+    float *packed = NULL, *panels = NULL;
 
     RLHF__TRY(rlhf__arena_alloc(scratch,
                                 packed_size(rlhf__min_i64(chunk, m), k_chunk, step),
                                 sizeof *packed, &packed));
+    if (whole->matrix)
+        RLHF__TRY(rlhf__arena_alloc(
+            scratch, rlhf__panels_size(ctx, k_chunk, rlhf__min_i64(cols, whole->n)),
+            sizeof *panels, &panels));
     for (int64_t i0 = 0; i0 < m; i0 += chunk)
         for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += k_chunk) {
             product_job job = *whole;
@@ -250,11 +289,15 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
                  step, packed);
             job.x = packed;
             job.packed = true;
-            job.panels += k0 * whole->table->panel;
             job.accumulate = whole->accumulate || k0 > 0;
             job.bias = k0 + k_chunk >= k ? whole->bias : NULL;
             job.y += i0 * whole->ldy;
-            run_product(ctx, &job);
+            if (whole->matrix) {
+                matrix_product(ctx, &job, k0, cols, panels);
+            } else {
+                job.panels += k0 * whole->table->panel;
+                run_product(ctx, &job);
+            }
         }
     return RLHF_OK;
 }
@@ -290,6 +333,40 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
         RLHF__TRY(packed_product(ctx, scratch, &job));
         rlhf__arena_release(scratch, mark);
     }
+    return RLHF_OK;
+}
+
+bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m)
+{
+    (void)ctx;
+    return m < MATRIX_ROWS;
+}
+
+rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
+                                  int64_t ldx, int64_t m, int64_t k, int64_t n,
+                                  const float *matrix, int64_t ldb, bool transposed,
+                                  const float *bias, bool accumulate, float *y,
+                                  int64_t ldy)
+{
+    rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    product_job job = {.table = rlhf__table(ctx),
+                       .m = m,
+                       .k = k,
+                       .n = n,
+                       .x = x,
+                       .ldx = ldx,
+                       .matrix = matrix,
+                       .ldb = ldb,
+                       .transposed = transposed,
+                       .bias = bias,
+                       .accumulate = accumulate,
+                       .y = y,
+                       .ldy = ldy};
+
+    if (m <= 0 || n <= 0)
+        return RLHF_OK;
+    RLHF__TRY(packed_product(ctx, scratch, &job));
+    rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }
 

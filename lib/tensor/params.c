@@ -148,6 +148,26 @@ rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
                           out_panels);
 }
 
+rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward,
+                                rlhf__arena *scratch, const float *x, int64_t ldx,
+                                int64_t m, const float *bias, bool accumulate, float *y,
+                                int64_t ldy)
+{
+    rlhf__slab *s = &params->slabs[slab];
+    int64_t k = forward ? s->cols : s->rows, n = forward ? s->rows : s->cols;
+    uint64_t version = forward ? s->forward_version : s->backward_version;
+    const float *panels = NULL;
+
+    if (version != params->version && !rlhf__matmul_wants_panels(params->context, m))
+        return rlhf__matmul_unpacked(params->context, scratch, x, ldx, m, k, n,
+                                     rlhf__slab_values(params, slab), s->cols, forward,
+                                     bias, accumulate, y, ldy);
+    RLHF__TRY(forward ? rlhf__params_forward_panels(params, slab, &panels)
+                      : rlhf__params_backward_panels(params, slab, &panels));
+    return rlhf__matmul(params->context, scratch, x, ldx, m, k, n, panels, bias,
+                        accumulate, y, ldy);
+}
+
 const rlhf__named *rlhf__params_find(const rlhf__params *params, const char *name)
 {
     for (int32_t i = 0; i < params->num_named; i++)

@@ -9,6 +9,7 @@
 
 #include <rlhf/context.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 
 /* A matrix [rows][cols] (a vector has rows == 1) at `offset` floats in the flat array, a
@@ -65,6 +66,13 @@ rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
                                         const float **out_panels);
 rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
                                          const float **out_panels);
+/* y[m][n] = (accumulate ? y : 0) + x W^T (forward; n = the slab's rows) or x W (n = its
+ * columns), + bias[n] where not NULL: through the packed copy where it is current or the
+ * rows are few, else from the slab itself. The bits are the same. */
+rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward,
+                                rlhf__arena *scratch, const float *x, int64_t ldx,
+                                int64_t m, const float *bias, bool accumulate, float *y,
+                                int64_t ldy);
 /* NULL if there is no such name. */
 const rlhf__named *rlhf__params_find(const rlhf__params *params, const char *name);
 /* Number of real parameters (padding not counted). */

@@ -10,29 +10,39 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {1, 1, 1},     {1, 3, 5},      {2, 255, 33},   {3, 256, 100}, {4, 257, 31},
-    {7, 511, 65},  {12, 513, 96},  {13, 1000, 70}, {40, 64, 130}, {100, 300, 17},
-    {65, 20, 257}, {200, 768, 48}, {300, 260, 40}};
+    {1, 1, 1},     {1, 3, 5},      {2, 255, 33},   {3, 256, 100},   {4, 257, 31},
+    {7, 511, 65},  {12, 513, 96},  {13, 1000, 70}, {40, 64, 130},   {100, 300, 17},
+    {65, 20, 257}, {200, 768, 48}, {300, 260, 40}, {270, 4200, 24}, {20, 1000, 1100}};
 #define NUM_SHAPES (sizeof shapes / sizeof shapes[0])
 
-/* y[m][n] by the library, from a weight [n][k] or [k][n]. */
+/* y[m][n] by the library, from a weight [n][k] or [k][n]: from panels, and the same from
+ * the weight itself. */
 static float *run_product(rlhf_context *context, const float *x, const float *w,
                           bool transposed, const float *bias, const float *start, shape s)
 {
     rlhf__arena *arena = NULL;
-    float *panels, *y = fenced(s.m * s.n);
+    float *panels, *y = fenced(s.m * s.n), *z = fenced(s.m * s.n);
+    const size_t size = (size_t)(s.m * s.n) * sizeof *y;
 
     assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
                      RLHF_OK);
     panels = aligned_floats(rlhf__panels_size(context, s.k, s.n));
     rlhf__pack_panels(context, w, transposed ? s.k : s.n, transposed, s.k, s.n, panels);
-    if (start)
-        memcpy(y, start, (size_t)(s.m * s.n) * sizeof *y);
+    if (start) {
+        memcpy(y, start, size);
+        memcpy(z, start, size);
+    }
     assert_int_equal(rlhf__matmul(context, arena, x, s.k, s.m, s.k, s.n, panels, bias,
                                   start != NULL, y, s.n),
                      RLHF_OK);
+    assert_int_equal(rlhf__matmul_unpacked(context, arena, x, s.k, s.m, s.k, s.n, w,
+                                           transposed ? s.k : s.n, transposed, bias,
+                                           start != NULL, z, s.n),
+                     RLHF_OK);
     assert_fence(y, s.m * s.n);
-    free(panels);
+    assert_fence(z, s.m * s.n);
+    assert_memory_equal(y, z, size);
+    free(panels), free(z);
     rlhf__arena_free(arena);
     return y;
 }

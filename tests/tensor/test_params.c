@@ -94,24 +94,22 @@ static void test_params_refuse_impossible_shapes(void **state)
 
 /* --- packed copies ------------------------------------------------------------------ */
 
-/* y = x W^T and dx = dy W through the packed copies, against the values as they are now.
- */
-static void check_products(rlhf_context *context, rlhf__params *params, int32_t slab)
+/* y = x W^T and dx = dy W of m rows against the values as they are now. */
+static void check_rows(rlhf_context *context, rlhf__params *params, int32_t slab,
+                       int64_t m)
 {
     const rlhf__slab *s = &params->slabs[slab];
-    const float *w = rlhf__slab_values(params, slab), *forward = NULL, *backward = NULL;
-    float *x = random_floats(4 * s->cols, 3), *dy = random_floats(4 * s->rows, 4);
-    float *y = fenced(4 * s->rows), *dx = fenced(4 * s->cols);
+    const float *w = rlhf__slab_values(params, slab);
+    float *x = random_floats(m * s->cols, 3), *dy = random_floats(m * s->rows, 4);
+    float *y = fenced(m * s->rows), *dx = fenced(m * s->cols);
     rlhf__arena *arena = NULL;
 
     assert_ok(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena));
-    assert_ok(rlhf__params_forward_panels(params, slab, &forward));
-    assert_ok(rlhf__params_backward_panels(params, slab, &backward));
-    assert_ok(rlhf__matmul(context, arena, x, s->cols, 4, s->cols, s->rows, forward, NULL,
-                           false, y, s->rows));
-    assert_ok(rlhf__matmul(context, arena, dy, s->rows, 4, s->rows, s->cols, backward,
-                           NULL, false, dx, s->cols));
-    for (int64_t t = 0; t < 4; t++) {
+    assert_ok(rlhf__params_matmul(params, slab, true, arena, x, s->cols, m, NULL, false,
+                                  y, s->rows));
+    assert_ok(rlhf__params_matmul(params, slab, false, arena, dy, s->rows, m, NULL, false,
+                                  dx, s->cols));
+    for (int64_t t = 0; t < m; t++) {
         for (int64_t r = 0; r < s->rows; r++) {
             double sum = 0;
             for (int64_t c = 0; c < s->cols; c++)
@@ -125,9 +123,20 @@ static void check_products(rlhf_context *context, rlhf__params *params, int32_t 
             assert_near(dx[t * s->cols + c], sum, 1e-5);
         }
     }
-    assert_fence(y, 4 * s->rows), assert_fence(dx, 4 * s->cols);
+    assert_fence(y, m * s->rows), assert_fence(dx, m * s->cols);
     rlhf__arena_free(arena);
     free(x), free(dy), free(y), free(dx);
+}
+
+/* Many rows read the values themselves while the packed copies are old, few make them
+ * anew, and then serve many, too. */
+static void check_products(rlhf_context *context, rlhf__params *params, int32_t slab)
+{
+    check_rows(context, params, slab, 80);
+    assert_true(params->slabs[slab].forward_version != params->version);
+    check_rows(context, params, slab, 4);
+    assert_true(params->slabs[slab].forward_version == params->version);
+    check_rows(context, params, slab, 80);
 }
 
 /* After each write the products are of the new values, whichever copies there were. */
@@ -187,7 +196,7 @@ static void test_params_clone_is_deep(void **state)
 
     make_params(context, &params);
     for (int64_t i = 0; i < params.count; i++)
-        rlhf__params_begin_write(&params)[i] = (float)i;
+        rlhf__params_begin_write(&params)[i] = (float)i / 256.0f;
     rlhf__params_end_write(&params);
     assert_ok(rlhf__params_forward_panels(&params, 0, &panels));
     assert_ok(rlhf__params_clone(&params, &clone));
