@@ -1,7 +1,7 @@
 #!/bin/sh
-# A page of docs/ as Doxygen reads it: labelled by its name, so that comments of headers can link
-# it; without the links that leave docs/, which would be dead.
-name=$(basename "$1" .md)
+# A page of docs/ as Doxygen reads it: labelled by its path, so that comments of headers can link
+# it; without the links that leave the pages, which would be dead.
+name=$(printf '%s' "$1" | sed -e 's#.*/docs/##' -e 's#^docs/##' -e 's#/#_#g' -e 's#\.md$##')
 [ "$name" = README ] || label="1s/^# .*/& {#page_$name}/"
 sed -E -e "${label:-}" \
-    -e 's#\[([^]]*)\]\((\.\./)+(include|lib|examples|tests|bench|bindings|[A-Z]+[A-Za-z.]*)[^)]*\)#\1#g' "$1"
+    -e 's#\[([^]]*)\]\((\.\./)+(code|include|lib|examples|tests|bench|bindings|[A-Z]+[A-Za-z.]*)[^)]*\)#\1#g' "$1"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What README.md, CHANGELOG.md, docs/*.md and the Python README speak of exists.
+"""What README.md, CHANGELOG.md, the Python README and the pages of docs/ speak of exists.
 
     check_docs.py SOURCE_ROOT
     check_docs.py --self-test SOURCE_ROOT
@@ -30,7 +30,7 @@ def sources(root):
 
 def pages(root):
     return [root / "README.md", root / "CHANGELOG.md", root / "bindings/python/README.md"] + sorted(
-        (root / "docs").glob("*.md"))
+        (root / "docs").rglob("*.md"))
 
 
 def anchors(text):
@@ -142,11 +142,11 @@ def check(root):
         failures += check_code(root, text, where, names, prefixes)
     index = (root / "docs/README.md").read_text()
     for path in texts:
-        linked = path.name == "README.md" or f"({path.name})" in index
-        if path.parent == root / "docs" and not linked:
-            failures.append(f"docs/README.md does not link {path.name}")
+        name = str(path.relative_to(root / "docs")) if root / "docs" in path.parents else ""
+        if name not in ("", "README.md") and f"({name})" not in index:
+            failures.append(f"docs/README.md does not link {name}")
     for path in sources(root):
-        for page in re.findall(r"docs/[\w-]+\.md", path.read_text()):
+        for page in re.findall(r"docs/(?:[\w-]+/)?[\w-]+\.md", path.read_text()):
             if not (root / page).exists():
                 failures.append(f"{path.relative_to(root)}: {page} does not exist")
     return failures + check_presets(root)
