@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/attention.h"
+#include "kernels/rows.h"
 
 int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim)
 {
@@ -204,7 +205,7 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
                                  attention_job *job)
 {
     const rlhf__attention *a = job->a;
-    int64_t *chunks = NULL, at = 0;
+    int64_t *chunks = NULL, at = 0, pairs = 0;
 
     job->total = a->cu_seqlens[a->num_seqs];
     for (int64_t s = 0; s < a->num_seqs; s++)
@@ -218,9 +219,15 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
             chunks[at++] = s;
             chunks[at++] = q;
         }
+    for (int64_t s = 0; s < a->num_seqs; s++) {
+        int64_t length = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
+        pairs += length * ((job->past ? job->past[s] : 0) + length);
+    }
     job->chunks = chunks;
-    rlhf__pool_run(ctx->pool, a->num_seqs * a->num_kv_heads, pack_tile, job);
-    rlhf__pool_run(ctx->pool, job->num_chunks * a->num_kv_heads, attend_tile, job);
+    rlhf__run_tiles(ctx, job->total * a->num_kv_heads * a->head_dim,
+                    a->num_seqs * a->num_kv_heads, pack_tile, job);
+    rlhf__run_tiles(ctx, 2 * pairs * a->num_heads * a->head_dim,
+                    job->num_chunks * a->num_kv_heads, attend_tile, job);
     return RLHF_OK;
 }
 

@@ -75,6 +75,6 @@ void rlhf__embed_grad(rlhf_context *ctx, const int32_t *tokens, const int32_t *p
                      .dtokens = dtable,
                      .dpositions = dpositions_table};
 
-    rlhf__pool_run(ctx->pool, rlhf__ceil_div(width, SCATTER_COLUMNS), scatter_strip,
-                   &job);
+    rlhf__run_tiles(ctx, count * width, rlhf__ceil_div(width, SCATTER_COLUMNS),
+                    scatter_strip, &job);
 }

@@ -4,7 +4,7 @@
 
 #include "base/size.h"
 #include "kernels/blis_kernel.h"
-#include "kernels/table.h"
+#include "kernels/rows.h"
 
 #define K_BLOCK 256
 /* Rows of a tile: its left side of one k block, about 264 KB, stays in an L2 cache while
@@ -17,7 +17,6 @@
 #define MATRIX_ROWS 64 /* rows from which packing B on the way costs little */
 #define MAX_PANEL   32
 #define MAX_ROWS    12
-#define SMALL_WORK  (1 << 15) /* multiply-adds below which threads do not pay */
 
 typedef struct product_job {
     const rlhf__kernels *table;
@@ -87,11 +86,7 @@ static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transpose
     pack_job job = {rlhf__table(ctx), src, ld, k, n, width, transposed, out};
     int64_t tiles = rlhf__ceil_div(n, PACK_GROUPS * width);
 
-    if (k * n < SMALL_WORK)
-        for (int64_t tile = 0; tile < tiles; tile++)
-            pack_groups(&job, tile, 0);
-    else
-        rlhf__pool_run(ctx->pool, tiles, pack_groups, &job);
+    rlhf__run_tiles(ctx, k * n, tiles, pack_groups, &job);
 }
 
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
@@ -204,16 +199,6 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
     }
 }
 
-static void run_tiles(rlhf_context *ctx, product_job *job, int64_t tiles,
-                      rlhf__tile_fn fn)
-{
-    if (job->m * job->k * job->n < SMALL_WORK)
-        for (int64_t tile = 0; tile < tiles; tile++)
-            fn(job, tile, 0);
-    else
-        rlhf__pool_run(ctx->pool, tiles, fn, job);
-}
-
 /* Tiles of up to 8 panels; fewer where there would be too few tiles to share out
  * evenly. */
 static void run_product(rlhf_context *ctx, product_job *job)
@@ -232,7 +217,8 @@ static void run_product(rlhf_context *ctx, product_job *job)
         rlhf__blis_find(&blis);
         job->blis = &blis;
     }
-    run_tiles(ctx, job, rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile);
+    rlhf__run_tiles(ctx, job->m * job->k * job->n,
+                    rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile, job);
 }
 
 /* Rows of `k` that are packed at once: whole tiles. */
@@ -326,7 +312,8 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
         return RLHF_OK;
     if (m <= SKINNY_ROWS) {
         job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * table->panel;
-        run_tiles(ctx, &job, rlhf__ceil_div(n, job.tile_cols), skinny_tile);
+        rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
+                        &job);
     } else if (m <= table->tile_rows) {
         run_product(ctx, &job);
     } else {
@@ -437,10 +424,6 @@ rlhf_status rlhf__column_sums(rlhf_context *ctx, rlhf__arena *scratch, const flo
     int64_t tiles = rlhf__ceil_div(n, SUM_COLUMNS);
 
     (void)scratch;
-    if (m * n < SMALL_WORK)
-        for (int64_t tile = 0; tile < tiles; tile++)
-            sum_columns(&job, tile, 0);
-    else
-        rlhf__pool_run(ctx->pool, tiles, sum_columns, &job);
+    rlhf__run_tiles(ctx, m * n, tiles, sum_columns, &job);
     return RLHF_OK;
 }

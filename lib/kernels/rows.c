@@ -1,5 +1,16 @@
-/* Threads over rows. */
+/* Threads over tiles and rows. */
 #include "kernels/rows.h"
+
+void rlhf__run_tiles(rlhf_context *ctx, int64_t work, int64_t tiles, rlhf__tile_fn fn,
+                     void *arg)
+{
+    if (work >= RLHF__SMALL_WORK) {
+        rlhf__pool_run(ctx->pool, tiles, fn, arg);
+        return;
+    }
+    for (int64_t tile = 0; tile < tiles; tile++)
+        fn(arg, tile, 0);
+}
 
 typedef struct rows_job {
     rlhf__rows_fn fn;

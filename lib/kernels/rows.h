@@ -1,4 +1,4 @@
-/* Threads over rows: chunks of rows that the shape fixes. */
+/* Threads over tiles and over rows: chunks of rows that the shape fixes. */
 #ifndef RLHF_KERNELS_ROWS_H
 #define RLHF_KERNELS_ROWS_H
 
@@ -6,6 +6,13 @@
 #include "kernels/table.h"
 
 #define RLHF__ROW_WORK 16384 /* elements a chunk, about */
+
+/* Multiply-adds below which the calling thread alone is done sooner than others wake. */
+#define RLHF__SMALL_WORK ((int64_t)1 << 16)
+
+/* All tiles; `work`, about how many multiply-adds they are, decides where they run. */
+void rlhf__run_tiles(rlhf_context *ctx, int64_t work, int64_t tiles, rlhf__tile_fn fn,
+                     void *arg);
 
 /* Rows [first, last) of a job. */
 typedef void (*rlhf__rows_fn)(void *arg, int64_t first, int64_t last);
