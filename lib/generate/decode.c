@@ -99,20 +99,25 @@ static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t c
 {
     rlhf__arena *arena = g->tape->arena;
     const int64_t vocab = g->net->config.vocab_size;
+    rlhf__draw *draws = NULL;
+    void **states = NULL;
     int32_t *targets = NULL;
     float *logprobs = NULL, *entropies = NULL;
 
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *draws, &draws));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *states, &states));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *targets, &targets));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *logprobs, &logprobs));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *entropies, &entropies));
     for (int64_t i = 0; i < count; i++) {
-        rlhf__answer *a = &g->answers[which[i]];
-        const rlhf__draw draw = {g->settings.seed, a->id, a->num_tokens, a->num_prompt,
-                                 a->tokens};
+        const rlhf__answer *a = &g->answers[which[i]];
+        draws[i] = (rlhf__draw){g->settings.seed, a->id, a->num_tokens, a->num_prompt,
+                                a->tokens};
+        states[i] = a->sampler_state;
         mask_stop_tokens(g, a, logits + i * vocab);
-        RLHF__TRY(rlhf__sampler_pick(g->context, arena, g->sampler, a->sampler_state,
-                                     &draw, logits + i * vocab, vocab, &targets[i]));
     }
+    RLHF__TRY(rlhf__sampler_pick(g->context, arena, g->sampler, states, draws, logits,
+                                 count, vocab, targets));
     rlhf__logprob(g->context, logits, vocab, count, vocab, targets,
                   rlhf__inv_tau(g->settings.temperature), logprobs, entropies, NULL);
     for (int64_t i = 0; i < count; i++) {

@@ -9,6 +9,7 @@
 
 #include "autograd/tape.h"
 #include "base/alloc.h"
+#include "base/context.h"
 #include "base/rng.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
@@ -215,55 +216,87 @@ static int64_t truncate(const rlhf_sampler_options *options, candidate *heap,
     return num;
 }
 
-static rlhf_status pick_truncated(rlhf__arena *scratch,
-                                  const rlhf_sampler_options *options,
-                                  const float *logits, const float *probs, int64_t vocab,
-                                  double u, int32_t *out_token)
+/* The token, -1 if nothing can be picked. heap[vocab] and kept[vocab] are scratch. */
+static int32_t pick_truncated(const rlhf_sampler_options *options, const float *logits,
+                              const float *probs, int64_t vocab, double u,
+                              candidate *heap, candidate *kept)
 {
-    candidate *heap = NULL, *kept = NULL;
     int64_t count = 0, num;
     double total = 0.0, sum = 0.0;
+    int32_t token = -1;
 
-    RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *heap, &heap));
-    RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *kept, &kept));
     for (int64_t v = 0; v < vocab; v++)
         if (logits[v] > RLHF__MASKED_LOGIT && probs[v] > 0.0f)
             heap[count++] = (candidate){probs[v], (int32_t)v};
-    *out_token = -1;
     if (count == 0)
-        return RLHF_OK;
+        return -1;
     num = truncate(options, heap, count, kept);
     for (int64_t i = 0; i < num; i++)
         total += (double)kept[i].prob;
     for (int64_t i = 0; i < num; i++) {
-        *out_token = kept[i].token;
+        token = kept[i].token;
         sum += (double)kept[i].prob;
         if (sum > u * total)
             break;
     }
-    return RLHF_OK;
+    return token;
 }
 
-static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
-                            const rlhf_sampler_options *options, const rlhf__draw *draw,
-                            const float *logits, int64_t vocab, int32_t *out_token)
-{
-    float *probs = NULL;
+typedef struct pick_job {
+    rlhf_context *context;
+    const rlhf_sampler_options *options;
+    const rlhf__draw *draws;
+    const float *logits;
+    int64_t vocab;
+    float *probs;     /* [threads][vocab] */
+    candidate *heaps; /* [threads][2][vocab] */
+    int32_t *tokens;
+} pick_job;
 
-    if (!rlhf__all_finite(context, logits, vocab))
-        return fail_not_finite(draw);
-    if (options->temperature == 0.0) {
-        *out_token = rlhf__argmax_row(context, logits, vocab);
-        return RLHF_OK;
+static void pick_row(void *arg, int64_t row, int32_t thread)
+{
+    const pick_job *job = arg;
+    const float *logits = job->logits + row * job->vocab;
+    float *probs = job->probs + thread * job->vocab;
+    candidate *heap = job->heaps ? job->heaps + 2 * thread * job->vocab : NULL;
+
+    job->tokens[row] = -1;
+    if (!rlhf__all_finite(job->context, logits, job->vocab))
+        return;
+    if (job->options->temperature == 0.0) {
+        job->tokens[row] = rlhf__argmax_row(job->context, logits, job->vocab);
+        return;
     }
-    const double u = rlhf__draw_uniform(draw, 0);
-    RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *probs, &probs));
-    rlhf__softmax_row(context, logits, vocab, rlhf__inv_tau(options->temperature), probs);
-    if (truncates(options))
-        RLHF__TRY(pick_truncated(scratch, options, logits, probs, vocab, u, out_token));
-    else
-        *out_token = draw_by_cdf(logits, probs, vocab, u);
-    return *out_token < 0 ? fail_not_finite(draw) : RLHF_OK;
+    const double u = rlhf__draw_uniform(&job->draws[row], 0);
+    rlhf__softmax_row(job->context, logits, job->vocab,
+                      rlhf__inv_tau(job->options->temperature), probs);
+    job->tokens[row] = heap ? pick_truncated(job->options, logits, probs, job->vocab, u,
+                                             heap, heap + job->vocab)
+                            : draw_by_cdf(logits, probs, job->vocab, u);
+}
+
+/* The library's own: rows are shared out to threads. */
+static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
+                            const rlhf_sampler_options *options, const rlhf__draw *draws,
+                            const float *logits, int64_t count, int64_t vocab,
+                            int32_t *out_tokens)
+{
+    const int64_t size = rlhf__pool_num_threads(context->pool) * vocab;
+    pick_job job = {.context = context,
+                    .options = options,
+                    .draws = draws,
+                    .logits = logits,
+                    .vocab = vocab,
+                    .tokens = out_tokens};
+
+    RLHF__TRY(rlhf__arena_alloc(scratch, size, sizeof *job.probs, &job.probs));
+    if (truncates(options) && options->temperature > 0.0)
+        RLHF__TRY(rlhf__arena_alloc(scratch, 2 * size, sizeof *job.heaps, &job.heaps));
+    rlhf__pool_run(context->pool, count, pick_row, &job);
+    for (int64_t i = 0; i < count; i++)
+        if (out_tokens[i] < 0)
+            return fail_not_finite(&draws[i]);
+    return RLHF_OK;
 }
 
 /* The host sees a masked token's logit as -infinity. */
@@ -302,17 +335,19 @@ static rlhf_status pick_custom(rlhf__arena *scratch, const rlhf__sampler *sample
 }
 
 rlhf_status rlhf__sampler_pick(rlhf_context *context, rlhf__arena *scratch,
-                               const rlhf__sampler *sampler, void *state,
-                               const rlhf__draw *draw, const float *logits,
-                               int64_t vocab_size, int32_t *out_token)
+                               const rlhf__sampler *sampler, void *const *states,
+                               const rlhf__draw *draws, const float *logits,
+                               int64_t count, int64_t vocab_size, int32_t *out_tokens)
 {
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
-    const rlhf_status status =
-        sampler->ops.sample
-            ? pick_custom(scratch, sampler, state, draw, logits, vocab_size, out_token)
-            : pick_own(context, scratch, &sampler->options, draw, logits, vocab_size,
-                       out_token);
+    rlhf_status status = RLHF_OK;
 
+    if (!sampler->ops.sample)
+        status = pick_own(context, scratch, &sampler->options, draws, logits, count,
+                          vocab_size, out_tokens);
+    for (int64_t i = 0; sampler->ops.sample && i < count && status == RLHF_OK; i++)
+        status = pick_custom(scratch, sampler, states[i], &draws[i],
+                             logits + i * vocab_size, vocab_size, &out_tokens[i]);
     rlhf__arena_release(scratch, mark);
     return status;
 }

@@ -38,13 +38,14 @@ typedef struct rlhf__draw {
     const int32_t *tokens; /* [position] */
 } rlhf__draw;
 
-/* Picks a token. logits[vocab_size]; one of RLHF__MASKED_LOGIT or below is never
- * picked. NUMERIC if the logits are not finite; CALLBACK if the host's sampler failed
- * or gave a token that cannot be. Scratch is the arena's. */
+/* Picks a token for each of `count` rows of logits[count][vocab_size]; one of
+ * RLHF__MASKED_LOGIT or below is never picked. NUMERIC if the logits are not finite;
+ * CALLBACK if the host's sampler failed or gave a token that cannot be. Scratch is the
+ * arena's. */
 rlhf_status rlhf__sampler_pick(rlhf_context *context, rlhf__arena *scratch,
-                               const rlhf__sampler *sampler, void *state,
-                               const rlhf__draw *draw, const float *logits,
-                               int64_t vocab_size, int32_t *out_token);
+                               const rlhf__sampler *sampler, void *const *states,
+                               const rlhf__draw *draws, const float *logits,
+                               int64_t count, int64_t vocab_size, int32_t *out_tokens);
 
 /* The uniform that the library's own sampler uses. */
 double rlhf__draw_uniform(const rlhf__draw *draw, int32_t index);

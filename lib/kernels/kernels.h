@@ -196,6 +196,7 @@ void rlhf__add_to(rlhf_context *ctx, const float *x, int64_t count, float *y /* 
 void rlhf__scale(rlhf_context *ctx, float factor, int64_t count, float *y);
 /* Sum of squares in double, fixed tree; for the gradient norm. Needs no scratch. */
 double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count);
+/* On the calling thread. */
 bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count);
 
 /* AdamW (Loshchilov and Hutter 2019) on `count` parameters; spec section 5, "Adam". g

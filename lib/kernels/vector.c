@@ -91,7 +91,7 @@ double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count)
 bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count)
 {
     /* The sum of squares in double overflows for no finite float. */
-    return isfinite(rlhf__sum_squares(ctx, x, count));
+    return isfinite(rlhf__table(ctx)->sum_squares(x, count));
 }
 
 static void adamw_chunk(void *arg, int64_t tile, int32_t thread)
