@@ -53,6 +53,12 @@ echo 'ok: 04_annotate'
 run 05_reward
 run 06_ppo
 grep -q '"first_ratio_deviation": 0,' work/ppo.jsonl || fail 'the first ratio is not exactly 1'
+mkdir over
+"$programs/demo/overoptimize" work/sft work/reward work/data/prompts_ppo.jsonl \
+    work/data/prompts_eval.jsonl 0 1 1 over >over.jsonl 2>over.err || fail "overoptimize: $(cat over.err)"
+[ "$(wc -l <over.jsonl)" -eq 2 ] || fail 'overoptimize has not evaluated twice'
+[ "$(cat over/0.jsonl over/1.jsonl | wc -l)" -eq 512 ] || fail 'overoptimize has not written 2 times 256 answers'
+echo 'ok: demo/overoptimize'
 printf 'It is late. Tom is sad and wants to read.\nMia is happy. Mia wants to fish.\n' >asked
 printf 'The sun shines.\n1\n' >>asked
 "$programs/07_serve_and_improve" "$root/examples/07_serve_and_improve.yaml" <asked >served \

@@ -1,5 +1,5 @@
-/* What the programs of the documentation meet in their folder: tiny models and data, of the
- * names that the pages use. Also reads a YAML block as the library would.
+/* What the programs of the documentation meet in their folder: tiny models and data, of
+ * the names that the pages use. Also reads a YAML block as the library would.
  *
  *     make_scratch               writes into the folder that it is in
  *     make_scratch FILE KEY...   reads FILE: every section by its name, KEYs as texts */
