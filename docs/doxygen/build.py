@@ -27,7 +27,13 @@ def build(root, out):
         failures += man_pages.write(pathlib.Path(made, "xml"), out / "man3", version)
         shutil.rmtree(out / "html", ignore_errors=True)
         shutil.copytree(pathlib.Path(made, "html"), out / "html")
-    return failures
+    return failures + missing_images(out / "html")
+
+
+def missing_images(html):
+    return [f"{page.name} shows {name}, which is not there" for page in sorted(html.glob("*.html"))
+            for name in re.findall(r"<(?:img|object)[^>]* (?:src|data)=\"([^\"]+)\"", page.read_text())
+            if not (html / name).exists()]
 
 
 def main():
