@@ -1,15 +1,17 @@
 /* A character that talks, and learns what the player likes, a little in each frame.
  *
- *     ./game MODEL
+ *     ./game MODEL [quit]
  *
  * A frame does one small piece of work and comes back: a token of the line that is being
- * said, or one micro-batch of learning. The player may walk away at any time. */
+ * said, or one micro-batch of learning. The player may walk away at any time, and quit
+ * while the model is still being read. */
 #include <rlhf/rlhf.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -27,8 +29,13 @@ using Generator = Handle<rlhf_generator, rlhf_generator_free>;
 using Rollout = Handle<rlhf_rollout, rlhf_rollout_free>;
 using Trainer = Handle<rlhf_ppo_trainer, rlhf_ppo_trainer_free>;
 
+struct Cancelled {
+};
+
 static void check(rlhf_status status)
 {
+    if (status == RLHF_ERR_CANCELLED)
+        throw Cancelled();
     if (status != RLHF_OK)
         throw std::runtime_error(rlhf_last_error_message());
 }
@@ -185,28 +192,43 @@ class Character
     bool talking_ = false, prepared_ = false;
 };
 
+/* Reading a model takes longer than a frame: it has a thread of its own, the frames go
+ * on, and a player who quits does not wait for it. */
+static std::unique_ptr<Character> load(rlhf_context *context, const char *folder,
+                                       bool quits)
+{
+    auto loading = std::async(
+        std::launch::async, [=] { return std::make_unique<Character>(context, folder); });
+    do {
+        if (quits)
+            rlhf_context_cancel(context);
+    } while (loading.wait_for(std::chrono::milliseconds(16)) !=
+             std::future_status::ready);
+    return loading.get(); /* or Cancelled */
+}
+
 /* Stands for the game: a player who likes exclamations, and sometimes walks away. */
-static void play(const char *folder)
+static void play(const char *folder, bool quits)
 {
     rlhf_context_options options;
     check(rlhf_context_options_init(&options, sizeof options));
     options.num_threads = 1; /* the other cores draw */
     const auto context = make<Context>(rlhf_context_create, &options);
-    Character character(context.get(), folder);
+    const auto character = load(context.get(), folder, quits);
     std::chrono::duration<double, std::milli> longest{0};
     int lines = 0;
 
-    for (int frame = 0; lines < 20 || character.learning(); frame++) {
+    for (int frame = 0; lines < 20 || character->learning(); frame++) {
         const auto start = std::chrono::steady_clock::now();
         if (frame % 97 == 96)
-            character.interrupt(); /* walks away */
-        else if (!character.talking() && !character.learning())
-            character.begin("Mia is happy. The sun shines. Mia wants to fish.");
-        const bool talked = character.talking();
-        character.frame();
-        if (talked && !character.talking()) {
-            std::printf("%s\n", character.words().c_str());
-            character.rate(character.words().find('!') != std::string::npos ? 1 : -1);
+            character->interrupt(); /* walks away */
+        else if (!character->talking() && !character->learning())
+            character->begin("Mia is happy. The sun shines. Mia wants to fish.");
+        const bool talked = character->talking();
+        character->frame();
+        if (talked && !character->talking()) {
+            std::printf("%s\n", character->words().c_str());
+            character->rate(character->words().find('!') != std::string::npos ? 1 : -1);
             lines++;
         }
         longest = std::max(longest, std::chrono::duration<double, std::milli>(
@@ -218,9 +240,11 @@ static void play(const char *folder)
 int main(int argc, char **argv)
 {
     try {
-        if (argc != 2)
-            throw std::runtime_error("usage: game MODEL");
-        play(argv[1]);
+        if (argc < 2)
+            throw std::runtime_error("usage: game MODEL [quit]");
+        play(argv[1], argc > 2);
+    } catch (const Cancelled &) {
+        std::puts("left");
     } catch (const std::exception &error) {
         std::fprintf(stderr, "game: %s\n", error.what());
         return 1;
