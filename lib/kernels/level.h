@@ -5,6 +5,7 @@
 #include "kernels/table.h"
 
 #include "kernels/product.h"
+
 #include "kernels/pack.h"
 
 /* Runs `body` with `i` at each vector and `n` its valid lanes (LANES but for the
@@ -288,10 +289,13 @@ static void scale_add(float factor, const float *x, int64_t count, float *y)
 static double sum_squares(const float *x, int64_t count)
 {
     double sums[LANES] = {0};
+    int64_t i = 0;
 
-    FOR_VECTORS (count)
-        for (int64_t j = 0; j < n; j++)
+    for (; i + LANES <= count; i += LANES)
+        for (int j = 0; j < LANES; j++)
             sums[j] += (double)x[i + j] * (double)x[i + j];
+    for (int j = 0; i + j < count; j++)
+        sums[j] += (double)x[i + j] * (double)x[i + j];
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int j = 0; j < width; j++)
             sums[j] += sums[j + width];
@@ -326,13 +330,12 @@ static float exp_one(float x)
     {                                                                                    \
         .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES,                          \
         .microkernel = microkernel, .product = product, .skinny = skinny,                \
-        .pack_turned = pack_turned, .pack_copied = pack_copied,                          \
-        .layernorm = layernorm, .layernorm_dx = layernorm_dx, .norm_dw = norm_dw,        \
-        .rmsnorm = rmsnorm, .rmsnorm_dx = rmsnorm_dx, .gelu = gelu,                      \
-        .gelu_grad = gelu_grad, .swiglu = swiglu, .swiglu_grad = swiglu_grad,            \
-        .softmax_block = softmax_block, .softmax_again = softmax_again,                  \
-        .softmax_block_grad = softmax_block_grad, .dot = dot, .row_max = row_max,        \
-        .row_sums = row_sums, .row_grad = row_grad, .row_exp = row_exp, .add = add,      \
-        .scale = scale, .scale_add = scale_add, .sum_squares = sum_squares,              \
-        .adamw = adamw, .exp_one = exp_one                                               \
+        .pack_turned = pack_turned, .pack_copied = pack_copied, .layernorm = layernorm,  \
+        .layernorm_dx = layernorm_dx, .norm_dw = norm_dw, .rmsnorm = rmsnorm,            \
+        .rmsnorm_dx = rmsnorm_dx, .gelu = gelu, .gelu_grad = gelu_grad,                  \
+        .swiglu = swiglu, .swiglu_grad = swiglu_grad, .softmax_block = softmax_block,    \
+        .softmax_again = softmax_again, .softmax_block_grad = softmax_block_grad,        \
+        .dot = dot, .row_max = row_max, .row_sums = row_sums, .row_grad = row_grad,      \
+        .row_exp = row_exp, .add = add, .scale = scale, .scale_add = scale_add,          \
+        .sum_squares = sum_squares, .adamw = adamw, .exp_one = exp_one                   \
     }

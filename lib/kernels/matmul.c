@@ -11,9 +11,9 @@
  * the panels pass, each of which is read once. A multiple of every level's tile_rows. */
 #define ROW_BLOCK   264
 #define PACK_FLOATS ((int64_t)1 << 20) /* of a left side that is packed at once */
+#define FEW_GROUPS  8
 #define PACK_GROUPS 8
 #define PACK_ROWS   32
-#define SKINNY_ROWS 3  /* rows at most for the kernel that streams panels */
 #define MATRIX_ROWS 64 /* rows from which packing B on the way costs little */
 #define MAX_PANEL   32
 #define MAX_ROWS    12
@@ -22,9 +22,8 @@ typedef struct product_job {
     const rlhf__kernels *table;
     const rlhf__blis *blis; /* serves full tiles; NULL: the level's own does */
     int64_t m, k, n;
-    const float *x; /* [m][ldx], or packed: [m / rows][k][rows] */
+    const float *x; /* [m][ldx]; of a tile packed: [groups][k][tile_rows] */
     int64_t ldx;
-    bool packed;
     const float *panels; /* [n / panel][panel_k][panel] */
     int64_t panel_k;     /* >= k: a part of it is multiplied */
     const float *matrix; /* panels NULL: B itself, packed chunk by chunk */
@@ -34,7 +33,7 @@ typedef struct product_job {
     bool accumulate;
     float *y;
     int64_t ldy;
-    int64_t tile_rows, tile_cols, col_tiles; /* the grid */
+    int64_t tile_groups, tile_cols, col_tiles; /* the grid */
 } product_job;
 
 /* BLIS's micro-kernels load the row after the last one, and do not use it. */
@@ -48,6 +47,19 @@ int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n)
     return packed_size(n, k, rlhf__table(ctx)->panel);
 }
 
+/* The first of `n` rows in a group of the left side, up to `width` rows each. A rest is
+ * shared by the last two groups: two rows by themselves take as long as four. */
+static int64_t group_begin(int64_t n, int64_t width, int64_t group)
+{
+    int64_t groups = rlhf__ceil_div(n, width);
+
+    if (group == groups)
+        return n;
+    if (group > 0 && group == groups - 1)
+        return n - (n - (group - 1) * width) / 2;
+    return group * width;
+}
+
 /* --- packing ------------------------------------------------------------------------ */
 
 typedef struct pack_job {
@@ -55,6 +67,7 @@ typedef struct pack_job {
     const float *src;
     int64_t ld, k, n, width; /* groups of `width` columns */
     bool transposed;         /* src is [n][k] */
+    bool left;               /* groups are of group_begin */
     float *out;
 } pack_job;
 
@@ -63,69 +76,93 @@ typedef struct pack_job {
 static void pack_groups(void *arg, int64_t tile, int32_t thread)
 {
     const pack_job *job = arg;
-    int64_t w = job->width, first = tile * PACK_GROUPS * w;
-    int64_t last = rlhf__min_i64(first + PACK_GROUPS * w, job->n);
+    int64_t first = tile * PACK_GROUPS, w = job->width, ld = job->ld;
+    int64_t last = rlhf__min_i64(first + PACK_GROUPS, rlhf__ceil_div(job->n, w));
+    int64_t step = job->transposed ? job->k : PACK_ROWS;
 
     (void)thread;
-    if (job->transposed) {
-        for (int64_t j = first; j < last; j += w)
-            job->table->pack_turned(job->src + j * job->ld, job->ld, job->k,
-                                    rlhf__min_i64(w, last - j), w, job->out + j * job->k);
-        return;
-    }
-    for (int64_t p = 0; p < job->k; p += PACK_ROWS)
-        for (int64_t j = first; j < last; j += w)
-            job->table->pack_copied(
-                job->src + p * job->ld + j, job->ld, rlhf__min_i64(PACK_ROWS, job->k - p),
-                rlhf__min_i64(w, last - j), w, job->out + j * job->k + p * w);
+    for (int64_t p = 0; p < job->k; p += step)
+        for (int64_t group = first; group < last; group++) {
+            int64_t j = job->left ? group_begin(job->n, w, group) : group * w;
+            int64_t end = job->left ? group_begin(job->n, w, group + 1)
+                                    : rlhf__min_i64(j + w, job->n);
+            int64_t rows = rlhf__min_i64(step, job->k - p);
+            float *out = job->out + (group * job->k + p) * w;
+            if (job->transposed)
+                job->table->pack_turned(job->src + j * ld, ld, rows, end - j, w, out);
+            else
+                job->table->pack_copied(job->src + p * ld + j, ld, rows, end - j, w, out);
+        }
 }
 
-static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
-                 int64_t k, int64_t n, int64_t width, float *out)
+static void run_pack(rlhf_context *ctx, pack_job *job)
 {
-    pack_job job = {rlhf__table(ctx), src, ld, k, n, width, transposed, out};
-    int64_t tiles = rlhf__ceil_div(n, PACK_GROUPS * width);
+    job->table = rlhf__table(ctx);
+    rlhf__run_tiles(ctx, job->k * job->n,
+                    rlhf__ceil_div(job->n, PACK_GROUPS * job->width), pack_groups, job);
+}
 
-    rlhf__run_tiles(ctx, k * n, tiles, pack_groups, &job);
+/* A left side: rows of x, or columns of dy (not transposed). */
+static void pack_left(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
+                      int64_t k, int64_t m, float *out)
+{
+    pack_job job = {.src = src,
+                    .ld = ld,
+                    .k = k,
+                    .n = m,
+                    .width = rlhf__table(ctx)->tile_rows,
+                    .transposed = transposed,
+                    .left = true,
+                    .out = out};
+
+    run_pack(ctx, &job);
 }
 
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
                        int64_t k, int64_t n, float *out_panels)
 {
-    pack(ctx, src, ld, transposed, k, n, rlhf__table(ctx)->panel, out_panels);
+    pack_job job = {.src = src,
+                    .ld = ld,
+                    .k = k,
+                    .n = n,
+                    .width = rlhf__table(ctx)->panel,
+                    .transposed = transposed,
+                    .out = out_panels};
+
+    run_pack(ctx, &job);
 }
 
 /* --- tiles -------------------------------------------------------------------------- */
 
-/* One micro-tile of one k block: `rows` rows from row i, one panel. */
-static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t panel_at,
-                       int64_t k0, int64_t kb, bool accumulate)
+/* One micro-tile of one k block: a group of rows, one panel. Where `next` is not NULL our
+ * own kernel serves and asks for `ahead` floats from there each step. */
+static void micro_tile(const product_job *job, int64_t group, int64_t panel_at,
+                       int64_t k0, bool accumulate, const float *next, int64_t ahead)
 {
     const rlhf__kernels *t = job->table;
+    int64_t i = group_begin(job->m, t->tile_rows, group);
+    int64_t rows = group_begin(job->m, t->tile_rows, group + 1) - i;
+    int64_t kb = rlhf__min_i64(K_BLOCK, job->k - k0);
+    const float *a = job->x + (group * job->k + k0) * t->tile_rows;
     const float *b = job->panels + panel_at * job->panel_k + k0 * t->panel;
     int64_t cols = rlhf__min_i64(t->panel, job->n - panel_at);
     float *c = job->y + i * job->ldy + panel_at;
     float edge[MAX_ROWS * MAX_PANEL];
-    bool whole = cols == t->panel;
-    float *to = whole ? c : edge;
-    int64_t ldc = whole ? job->ldy : t->panel;
 
-    if (job->packed) {
-        const float *a = job->x + i * job->k + k0 * t->tile_rows;
-        if (whole && rows == t->tile_rows && job->blis)
-            rlhf__blis_microkernel(job->blis, kb, a, b, to, ldc, accumulate);
+    if (cols == t->panel) {
+        if (rows == t->tile_rows && job->blis && !next)
+            rlhf__blis_microkernel(job->blis, kb, a, b, c, job->ldy, accumulate);
         else
-            t->microkernel(rows, kb, a, b, to, ldc, whole && accumulate);
-    } else {
-        t->product(rows, t->panel, kb, job->x + i * job->ldx + k0, job->ldx, 1, b,
-                   t->panel, to, ldc, whole && accumulate);
+            t->microkernel(rows, kb, a, b, c, job->ldy, accumulate, next ? next : b,
+                           ahead);
+        return;
     }
-    if (!whole)
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t j = 0; j < cols; j++)
-                c[r * job->ldy + j] = accumulate
-                                          ? c[r * job->ldy + j] + edge[r * t->panel + j]
-                                          : edge[r * t->panel + j];
+    t->microkernel(rows, kb, a, b, edge, t->panel, false, next ? next : b, ahead);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < cols; j++)
+            c[r * job->ldy + j] = accumulate
+                                      ? c[r * job->ldy + j] + edge[r * t->panel + j]
+                                      : edge[r * t->panel + j];
 }
 
 /* Asks for floats [first, last) of what is needed next. */
@@ -135,30 +172,34 @@ static void prefetch(const float *next, int64_t first, int64_t last)
         __builtin_prefetch(next + i, 0, 2);
 }
 
-/* One panel of one k block against rows [i0, i1), meanwhile a slice at a time of the
- * panel that comes next: it lies in memory that was not read for long. */
-static void product_panel(const product_job *job, int64_t i0, int64_t i1, int64_t j,
+/* One panel of one k block against groups [first, last), meanwhile a slice at a time of
+ * the panel that comes next: it lies in memory that was not read for long. A large slice
+ * is asked for from within the kernel, since memory takes so many requests at once. */
+static void product_panel(const product_job *job, int64_t first, int64_t last, int64_t j,
                           int64_t k0, const float *next)
 {
-    int64_t step = job->table->tile_rows, kb = rlhf__min_i64(K_BLOCK, job->k - k0);
-    int64_t size = kb * job->table->panel, slice = size / rlhf__ceil_div(i1 - i0, step);
-    int64_t at = 0;
+    int64_t kb = rlhf__min_i64(K_BLOCK, job->k - k0);
+    int64_t slice = kb * job->table->panel / (last - first);
+    bool within = next && last - first <= FEW_GROUPS;
 
-    for (int64_t i = i0; i < i1; i += step, at += slice) {
-        if (next)
-            prefetch(next, at, at + slice);
-        micro_tile(job, i, rlhf__min_i64(step, i1 - i), j, k0, kb,
-                   job->accumulate || k0 > 0);
+    for (int64_t group = first; group < last; group++) {
+        if (next && !within)
+            prefetch(next, (group - first) * slice, (group - first + 1) * slice);
+        micro_tile(job, group, j, k0, job->accumulate || k0 > 0,
+                   within ? next + (group - first) * slice : NULL,
+                   rlhf__ceil_div(slice, kb));
     }
 }
 
 static void product_tile(void *arg, int64_t tile, int32_t thread)
 {
     const product_job *job = arg;
-    int64_t i0 = tile / job->col_tiles * job->tile_rows;
+    int64_t step = job->table->tile_rows, panel = job->table->panel;
+    int64_t first = tile / job->col_tiles * job->tile_groups;
+    int64_t last = rlhf__min_i64(first + job->tile_groups, rlhf__ceil_div(job->m, step));
+    int64_t i0 = group_begin(job->m, step, first), i1 = group_begin(job->m, step, last);
     int64_t j0 = tile % job->col_tiles * job->tile_cols;
-    int64_t i1 = rlhf__min_i64(i0 + job->tile_rows, job->m);
-    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n), panel = job->table->panel;
+    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
 
     (void)thread;
     for (int64_t k0 = 0; k0 == 0 || k0 < job->k; k0 += K_BLOCK)
@@ -168,7 +209,7 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
                 next = job->panels + (j + panel) * job->panel_k + k0 * panel;
             else if (k0 + K_BLOCK < job->k)
                 next = job->panels + j0 * job->panel_k + (k0 + K_BLOCK) * panel;
-            product_panel(job, i0, i1, j, k0, next);
+            product_panel(job, first, last, j, k0, next);
         }
     if (job->bias)
         for (int64_t i = i0; i < i1; i++)
@@ -176,24 +217,25 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
                             job->y + i * job->ldy + j0);
 }
 
-/* One group of panels for up to three rows. */
+/* One group of panels for up to a micro-tile's rows. */
 static void skinny_tile(void *arg, int64_t tile, int32_t thread)
 {
     const product_job *job = arg;
     const rlhf__kernels *t = job->table;
     int64_t j0 = tile * job->tile_cols, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
-    float sums[SKINNY_ROWS * 8 * MAX_PANEL];
+    float sums[MAX_ROWS * 8 * MAX_PANEL];
     int64_t ldc = job->tile_cols;
 
     (void)thread;
+    for (int64_t i = 0; job->accumulate && i < job->m; i++)
+        memcpy(sums + i * ldc, job->y + i * job->ldy + j0,
+               (size_t)(j1 - j0) * sizeof *sums);
     t->skinny(job->m, rlhf__ceil_div(j1 - j0, t->panel), job->k, job->x, job->ldx,
-              job->panels + j0 * job->panel_k, t->panel * job->panel_k, sums, ldc);
+              job->panels + j0 * job->panel_k, t->panel * job->panel_k, sums, ldc,
+              job->accumulate);
     for (int64_t i = 0; i < job->m; i++) {
         float *y = job->y + i * job->ldy + j0;
-        if (job->accumulate)
-            t->add(y, sums + i * ldc, j1 - j0, y);
-        else
-            memcpy(y, sums + i * ldc, (size_t)(j1 - j0) * sizeof *y);
+        memcpy(y, sums + i * ldc, (size_t)(j1 - j0) * sizeof *y);
         if (job->bias)
             t->add(y, job->bias + j0, j1 - j0, y);
     }
@@ -203,22 +245,23 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
  * evenly. */
 static void run_product(rlhf_context *ctx, product_job *job)
 {
-    int64_t step = job->table->tile_rows, cols = 8 * job->table->panel;
+    int64_t cols = 8 * job->table->panel;
+    int64_t groups = rlhf__ceil_div(job->m, job->table->tile_rows);
     int64_t row_tiles = rlhf__ceil_div(job->m, ROW_BLOCK);
-    int64_t rows = rlhf__ceil_div(rlhf__ceil_div(job->m, row_tiles), step) * step;
     rlhf__blis blis;
 
     while (row_tiles * rlhf__ceil_div(job->n, cols) < 24 && cols > job->table->panel)
         cols /= 2;
-    job->tile_rows = rows;
+    job->tile_groups = rlhf__ceil_div(groups, row_tiles);
     job->tile_cols = cols;
     job->col_tiles = rlhf__ceil_div(job->n, cols);
-    if (ctx->blis && job->packed) {
+    if (ctx->blis) {
         rlhf__blis_find(&blis);
         job->blis = &blis;
     }
     rlhf__run_tiles(ctx, job->m * job->k * job->n,
-                    rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile, job);
+                    rlhf__ceil_div(groups, job->tile_groups) * job->col_tiles,
+                    product_tile, job);
 }
 
 /* Rows of `k` that are packed at once: whole tiles. */
@@ -236,8 +279,7 @@ static void matrix_product(rlhf_context *ctx, const product_job *whole, int64_t 
         const float *from = whole->transposed ? whole->matrix + j0 * whole->ldb + k0
                                               : whole->matrix + k0 * whole->ldb + j0;
         job.n = rlhf__min_i64(cols, whole->n - j0);
-        pack(ctx, from, whole->ldb, whole->transposed, job.k, job.n, job.table->panel,
-             panels);
+        rlhf__pack_panels(ctx, from, whole->ldb, whole->transposed, job.k, job.n, panels);
         job.panels = panels;
         job.panel_k = job.k;
         job.bias = job.bias ? job.bias + j0 : NULL;
@@ -271,10 +313,9 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
             product_job job = *whole;
             job.m = rlhf__min_i64(chunk, m - i0);
             job.k = rlhf__min_i64(k_chunk, k - k0);
-            pack(ctx, whole->x + i0 * whole->ldx + k0, whole->ldx, true, job.k, job.m,
-                 step, packed);
+            pack_left(ctx, whole->x + i0 * whole->ldx + k0, whole->ldx, true, job.k,
+                      job.m, packed);
             job.x = packed;
-            job.packed = true;
             job.accumulate = whole->accumulate || k0 > 0;
             job.bias = k0 + k_chunk >= k ? whole->bias : NULL;
             job.y += i0 * whole->ldy;
@@ -310,12 +351,10 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
 
     if (m <= 0 || n <= 0)
         return RLHF_OK;
-    if (m <= SKINNY_ROWS) {
+    if (m <= table->tile_rows) {
         job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * table->panel;
         rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
                         &job);
-    } else if (m <= table->tile_rows) {
-        run_product(ctx, &job);
     } else {
         RLHF__TRY(packed_product(ctx, scratch, &job));
         rlhf__arena_release(scratch, mark);
@@ -374,20 +413,19 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                 sizeof *left, &left));
     RLHF__TRY(
         rlhf__arena_alloc(scratch, rlhf__panels_size(ctx, m, k), sizeof *right, &right));
-    pack(ctx, x, ldx, false, m, k, table->panel, right);
+    rlhf__pack_panels(ctx, x, ldx, false, m, k, right);
     for (int64_t i0 = 0; i0 < n; i0 += chunk) {
         product_job job = {.table = table,
                            .m = rlhf__min_i64(chunk, n - i0),
                            .k = m,
                            .n = k,
                            .x = left,
-                           .packed = true,
                            .panels = right,
                            .panel_k = m,
                            .accumulate = true,
                            .y = dw + i0 * lddw,
                            .ldy = lddw};
-        pack(ctx, dy + i0, lddy, false, m, job.m, step, left);
+        pack_left(ctx, dy + i0, lddy, false, m, job.m, left);
         run_product(ctx, &job);
     }
     rlhf__arena_release(scratch, mark);

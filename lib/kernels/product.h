@@ -4,11 +4,13 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL  (PANEL_VECTORS * LANES)
+#define SUMS   (2 * TILE_ROWS) /* vectors of sums that registers hold */
 
-/* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call. */
+/* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call.
+ * `next` not NULL: step p asks for the memory at next + p * ahead. */
 INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_row,
                  int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
-                 bool accumulate)
+                 bool accumulate, const float *next, int64_t ahead)
 {
     vf sum[16][4];
 
@@ -19,6 +21,8 @@ INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_
             sum[i][j] = v_set(0.0f);
     for (int64_t p = 0; p < k; p++) {
         vf row[4];
+        if (next)
+            __builtin_prefetch(next + p * ahead, 0, 2);
 #pragma GCC unroll 4
         for (int j = 0; j < N; j++)
             row[j] = v_load(b + p * ldb + j * LANES);
@@ -42,11 +46,11 @@ INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_
 /* A row count known at run time becomes a constant. */
 INLINE void tile_rows(int64_t m, const int N, int64_t k, const float *a, int64_t a_row,
                       int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
-                      bool accumulate)
+                      bool accumulate, const float *next, int64_t ahead)
 {
 #define TILE_CASE(M)                                                                     \
     case M:                                                                              \
-        tile(M, N, k, a, a_row, a_step, b, ldb, c, ldc, accumulate);                     \
+        tile(M, N, k, a, a_row, a_step, b, ldb, c, ldc, accumulate, next, ahead);        \
         break
     switch (m) {
         TILE_CASE(1);
@@ -74,23 +78,21 @@ static void tile_any(int64_t m, bool two, int64_t k, const float *a, int64_t a_r
                      bool accumulate)
 {
     if (a_step == 1 && two)
-        tile_rows(m, 2, k, a, a_row, 1, b, ldb, c, ldc, accumulate);
+        tile_rows(m, 2, k, a, a_row, 1, b, ldb, c, ldc, accumulate, NULL, 0);
     else if (a_step == 1)
-        tile_rows(m, 1, k, a, a_row, 1, b, ldb, c, ldc, accumulate);
+        tile_rows(m, 1, k, a, a_row, 1, b, ldb, c, ldc, accumulate, NULL, 0);
     else if (two)
-        tile_rows(m, 2, k, a, 1, a_step, b, ldb, c, ldc, accumulate);
+        tile_rows(m, 2, k, a, 1, a_step, b, ldb, c, ldc, accumulate, NULL, 0);
     else
-        tile_rows(m, 1, k, a, 1, a_step, b, ldb, c, ldc, accumulate);
+        tile_rows(m, 1, k, a, 1, a_step, b, ldb, c, ldc, accumulate, NULL, 0);
 }
 
 /* Packed operands: a[k][TILE_ROWS], b[k][PANEL]. */
 static void microkernel(int64_t m, int64_t k, const float *a, const float *b, float *c,
-                        int64_t ldc, bool accumulate)
+                        int64_t ldc, bool accumulate, const float *next, int64_t ahead)
 {
-    if (m == TILE_ROWS)
-        tile(TILE_ROWS, PANEL_VECTORS, k, a, 1, TILE_ROWS, b, PANEL, c, ldc, accumulate);
-    else
-        tile_rows(m, PANEL_VECTORS, k, a, 1, TILE_ROWS, b, PANEL, c, ldc, accumulate);
+    tile_rows(m, PANEL_VECTORS, k, a, 1, TILE_ROWS, b, PANEL, c, ldc, accumulate, next,
+              ahead);
 }
 
 static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
@@ -103,7 +105,7 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
         float *ci = c + i * ldc;
         if (rows == 1 && a_step == 1)
             for (; j + 4 * LANES <= n; j += 4 * LANES)
-                tile(1, 4, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate);
+                tile(1, 4, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL, 0);
         for (; j + 2 * LANES <= n; j += 2 * LANES)
             tile_any(rows, true, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc,
                      accumulate);
@@ -113,60 +115,95 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
     }
 }
 
-/* M rows against four panels at once: enough independent chains to hide the latency of
- * fma, and four streams of memory. */
-INLINE void skinny_four(const int M, int64_t k, const float *x, int64_t ldx,
-                        const float *b, int64_t stride, float *c, int64_t ldc)
+/* M rows against Q panels at once, all of k: enough independent chains to hide the
+ * latency of fma. Each panel is a stream of memory, asked for AHEAD floats early where
+ * there are few. */
+#define AHEAD 512
+
+INLINE void skinny_panels(const int M, const int Q, int64_t k, const float *x,
+                          int64_t ldx, const float *b, int64_t stride, float *c,
+                          int64_t ldc, bool accumulate)
 {
     for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += 256) {
         int64_t k1 = k - k0 < 256 ? k : k0 + 256;
-        vf sum[3][4][PANEL_VECTORS];
-#pragma GCC unroll 3
+        vf sum[TILE_ROWS][4][PANEL_VECTORS];
+#pragma GCC unroll 16
         for (int i = 0; i < M; i++)
 #pragma GCC unroll 4
-            for (int q = 0; q < 4; q++)
+            for (int q = 0; q < Q; q++)
 #pragma GCC unroll 2
                 for (int j = 0; j < PANEL_VECTORS; j++)
                     sum[i][q][j] = v_set(0.0f);
         for (int64_t p = k0; p < k1; p++) {
 #pragma GCC unroll 4
-            for (int q = 0; q < 4; q++) {
+            for (int q = 0; q < Q; q++) {
+                const float *row = b + q * stride + p * PANEL;
+                vf w[PANEL_VECTORS];
+                if (Q < 4)
+                    __builtin_prefetch(row + AHEAD);
 #pragma GCC unroll 2
-                for (int j = 0; j < PANEL_VECTORS; j++) {
-                    vf w = v_load(b + q * stride + p * PANEL + j * LANES);
-#pragma GCC unroll 3
-                    for (int i = 0; i < M; i++)
-                        sum[i][q][j] = v_fma(v_set(x[i * ldx + p]), w, sum[i][q][j]);
-                }
+                for (int j = 0; j < PANEL_VECTORS; j++)
+                    w[j] = v_load(row + j * LANES);
+#pragma GCC unroll 16
+                for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+                    for (int j = 0; j < PANEL_VECTORS; j++)
+                        sum[i][q][j] = v_fma(v_set(x[i * ldx + p]), w[j], sum[i][q][j]);
             }
         }
-#pragma GCC unroll 3
+#pragma GCC unroll 16
         for (int i = 0; i < M; i++)
 #pragma GCC unroll 4
-            for (int q = 0; q < 4; q++)
+            for (int q = 0; q < Q; q++)
 #pragma GCC unroll 2
                 for (int j = 0; j < PANEL_VECTORS; j++) {
                     float *at = c + i * ldc + q * PANEL + j * LANES;
-                    v_store(at, k0 ? v_load(at) + sum[i][q][j] : sum[i][q][j]);
+                    v_store(at,
+                            k0 || accumulate ? v_load(at) + sum[i][q][j] : sum[i][q][j]);
                 }
     }
 }
 
-static void skinny(int64_t m, int64_t panels, int64_t k, const float *x, int64_t ldx,
-                   const float *b, int64_t stride, float *c, int64_t ldc)
+/* As many panels at once as there are registers for. */
+INLINE void skinny_rows(const int M, int64_t panels, int64_t k, const float *x,
+                        int64_t ldx, const float *b, int64_t stride, float *c,
+                        int64_t ldc, bool accumulate)
 {
+    const int at_once = M * PANEL_VECTORS * 4 <= SUMS   ? 4
+                        : M * PANEL_VECTORS * 2 <= SUMS ? 2
+                                                        : 1;
     int64_t q = 0;
 
-    for (; q + 4 <= panels; q += 4) {
-        if (m == 1)
-            skinny_four(1, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc);
-        else if (m == 2)
-            skinny_four(2, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc);
-        else
-            skinny_four(3, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc);
-    }
+    for (; q + at_once <= panels; q += at_once)
+        skinny_panels(M, at_once, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc,
+                      accumulate);
     for (; q < panels; q++)
-        for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += 256)
-            product(m, PANEL, k - k0 < 256 ? k - k0 : 256, x + k0, ldx, 1,
-                    b + q * stride + k0 * PANEL, PANEL, c + q * PANEL, ldc, k0 > 0);
+        skinny_panels(M, 1, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc,
+                      accumulate);
+}
+
+static void skinny(int64_t m, int64_t panels, int64_t k, const float *x, int64_t ldx,
+                   const float *b, int64_t stride, float *c, int64_t ldc, bool accumulate)
+{
+#define SKINNY_CASE(M)                                                                   \
+    case M:                                                                              \
+        skinny_rows(M, panels, k, x, ldx, b, stride, c, ldc, accumulate);                \
+        break
+    switch (m) {
+        SKINNY_CASE(1);
+        SKINNY_CASE(2);
+        SKINNY_CASE(3);
+        SKINNY_CASE(4);
+        SKINNY_CASE(5);
+        SKINNY_CASE(6);
+#if TILE_ROWS > 6
+        SKINNY_CASE(7);
+        SKINNY_CASE(8);
+        SKINNY_CASE(9);
+        SKINNY_CASE(10);
+        SKINNY_CASE(11);
+        SKINNY_CASE(12);
+#endif
+    }
+#undef SKINNY_CASE
 }

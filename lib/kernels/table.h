@@ -14,19 +14,20 @@ typedef struct rlhf__kernels {
     int64_t panel, tile_rows, lanes;
 
     /* c[m][panel] = (accumulate ? c : 0) + a b, m <= tile_rows, one chain over k; packed:
-     * a[k][tile_rows], b[k][panel]. */
+     * a[k][tile_rows], b[k][panel]. Step p asks for the memory at next + p * ahead. */
     void (*microkernel)(int64_t m, int64_t k, const float *a, const float *b, float *c,
-                        int64_t ldc, bool accumulate);
-    /* The same for any m, n a multiple of lanes; a[i][p] is a[i * a_row + p * a_step],
-     * where a_row or a_step is 1. */
+                        int64_t ldc, bool accumulate, const float *next, int64_t ahead);
+    /* The same product for any m, n a multiple of lanes; a[i][p] is
+     * a[i * a_row + p * a_step], where a_row or a_step is 1. */
     void (*product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
                     int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
                     bool accumulate);
-    /* m <= 3 rows against `panels` panels that lie panel_stride floats apart, all of
-     * k, in blocks of 256 whose sums are added in order. c rows have ldc floats, all
-     * panels wide. */
+    /* m <= tile_rows rows against `panels` panels that lie panel_stride floats apart, all
+     * of k, in blocks of 256 whose sums are added in order, to c where `accumulate`. c
+     * rows have ldc floats, all panels wide. */
     void (*skinny)(int64_t m, int64_t panels, int64_t k, const float *x, int64_t ldx,
-                   const float *b, int64_t panel_stride, float *c, int64_t ldc);
+                   const float *b, int64_t panel_stride, float *c, int64_t ldc,
+                   bool accumulate);
 
     /* One group of packed columns: out[p * width + j] is src[j * ld + p] (turned) or
      * src[p * ld + j] (copied) for j < cols, 0 from there to width. */

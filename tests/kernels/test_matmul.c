@@ -232,7 +232,7 @@ static void compare_kernels(const rlhf__kernels *t)
         float *ours = random_floats(t->tile_rows * t->panel, 3);
         float *theirs = random_floats(t->tile_rows * t->panel, 3);
         for (int accumulate = 0; accumulate < 2; accumulate++) {
-            t->microkernel(t->tile_rows, k, a, b, ours, t->panel, accumulate);
+            t->microkernel(t->tile_rows, k, a, b, ours, t->panel, accumulate, b, 0);
             rlhf__blis_microkernel(&blis, k, a, b, theirs, t->panel, accumulate);
             assert_memory_equal(ours, theirs, size);
         }
