@@ -146,6 +146,8 @@ def check_page(work, name, text):
     for found in BLOCK.finditer(text):
         word, directive = found.group("word"), found.group("directive") or ""
         line = text[:found.start("word")].count("\n") + 1
+        if word == "sh" and "c++ " in found.group("code") and not work.compilers[".cpp"]:
+            directive = "not run: there is no C++ compiler"
         if directive.startswith("not run: "):
             work.not_run.append(f"{name}:{line}: {directive}")
             continue
