@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Dict, Iterable, Optional, Type
+from typing import Any, Dict, Iterable, Optional, Type
 
 from . import _bindings as c
 from ._library import lib
@@ -32,6 +32,16 @@ class Error(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> Any:  # so that it can come from another process
+        return _rebuild, (type(self), self.__dict__)
+
+
+def _rebuild(kind: Type[Error], parts: Dict[str, Any]) -> Error:
+    error = kind.__new__(kind)
+    error.args = (parts["message"],)
+    error.__dict__.update(parts)
+    return error
 
 
 class InvalidArgumentError(Error, ValueError):

@@ -65,14 +65,11 @@ class Greedy(Sampler):
 class Temperature(Sampler):
     """Draws from softmax(logits / temperature), with filters."""
 
-    def __init__(self, temperature: float = 1.0, *, top_p: float = 1.0, top_k: int = 0,
-                 min_p: float = 0.0) -> None:
-        """temperature: > 0, or 0 for the likeliest.
-        top_p: (0, 1], keep the likeliest tokens that together reach this share; 1: off.
-        top_k: keep the k likeliest; 0: off.
-        min_p: [0, 1], keep tokens of at least this share of the largest probability; 0: off.
-        """
-        super().__init__(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+    @_options.documents("rlhf_sampler_options")
+    def __init__(self, temperature: float = 1.0, /, **options: Unpack[c.SamplerOptions]) -> None:
+        """temperature: > 0, or 0 for the likeliest; also by name."""
+        options.setdefault("temperature", temperature)
+        super().__init__(**options)
 
 
 class _Custom:

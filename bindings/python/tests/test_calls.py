@@ -356,7 +356,7 @@ def test_threads_share_a_model(watched, prompts):
 def test_close_waits_for_the_call_of_another_thread(watched, at):
     generator = rlhf.Generator(watched, **LONG)
     generator.start(BATCH)
-    at.arm(lambda: threading.Thread(target=generator.close).start(), 2)
+    at.arm(lambda: threading.Thread(target=generator.close).start())
     generator.run()
     while not generator.closed:
         pass
@@ -453,6 +453,22 @@ def test_use_after_close_is_refused(context, model, tokenizer, pairs, prompts, t
     with pytest.raises(TypeError, match="pickled"):
         import pickle
         pickle.dumps(pairs)
+
+
+def test_program_ends_quietly_whatever_it_still_holds():
+    child = run_child("""
+        import rlhf
+        from conftest import SHAPE
+        held = [rlhf.Context(log=print, progress=lambda *_: None)]
+        model = rlhf.Model(**SHAPE)
+        generator = rlhf.Generator(model, lambda logits, info: 2)
+        generator.start([[2, 3]])
+        generator.step()
+        held += [model, generator, rlhf.PPOTrainer(model), rlhf.Dataset.from_source([], "text"),
+                 held]
+        """)
+    out, err = child.communicate(timeout=100)
+    assert (child.returncode, out, err) == (0, "", "")
 
 
 def test_memory_is_flat_over_many_contexts():

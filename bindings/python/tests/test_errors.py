@@ -1,6 +1,7 @@
 """Exceptions by status, and options by name."""
 import errno
 import inspect
+import pickle
 import pydoc
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_wrong_name_lists_the_right_ones(context, model, pairs):
              (lambda: rlhf.Dataset(context=context, type=1), "rlhf_dataset_options"),
              (lambda: rlhf.Tokenizer.train([], context=context, size=1),
               "rlhf_tokenizer_train_options"),
-             (lambda: rlhf.Sampler(topp=1), "rlhf_sampler_options")]
+             (lambda: rlhf.Temperature(0.7, topp=1), "rlhf_sampler_options")]
     for call, struct in cases:
         with pytest.raises(rlhf.OptionError) as caught:
             call()
@@ -119,6 +120,15 @@ def test_help_tells_options_from_the_headers():
         assert name in signature.parameters
     assert signature.parameters["clip_range"].default == 0.2
     assert signature.parameters["kl_estimator"].default == "k1"
+
+
+def test_exceptions_come_from_other_processes(model):
+    for call in (lambda: model.logits([[99]]), lambda: model.generate([[2]], max_token=1)):
+        with pytest.raises(rlhf.InvalidArgumentError) as caught:
+            call()
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert type(again) is type(caught.value) and str(again) == str(caught.value)
+        assert vars(again) == vars(caught.value)
 
 
 def test_every_public_thing_has_words():

@@ -108,7 +108,7 @@ def test_samplers_pick_what_they_say(model, prompts):
     options = dict(max_new_tokens=5, use_stop_tokens=False)
     expected = [greedy_by_hand(model, prompt, 5) for prompt in prompts]
     for sampler in (rlhf.Greedy(), rlhf.Temperature(0), rlhf.Temperature(1.0, top_k=1),
-                    rlhf.Temperature(2.0, top_p=1e-9), rlhf.Temperature(1.0, min_p=1.0),
+                    rlhf.Temperature(2.0, top_p=1e-9), rlhf.Temperature(temperature=1, min_p=1.0),
                     lambda logits, info: logits.argmax()):
         answers = model.generate(prompts, sampler=sampler, **options)
         assert [answer.tokens.tolist() for answer in answers] == expected
