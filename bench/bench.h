@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include <time.h>
 
 #include <rlhf/rlhf.h>
+
+#include "work.h"
 
 #define BENCH_MAX_RUNS 256
 
@@ -48,9 +51,19 @@ static inline int64_t bench_count(const char *text, const char *name)
 
 static inline const char *bench_level_name(int32_t level)
 {
-    static const char *const names[] = {"auto", "portable", "avx2", "avx512"};
+    static const char *const names[] = {"auto", "portable", "avx2", "avx512",
+                                        "avx512-bf16"};
 
-    return level >= 0 && level < 4 ? names[level] : "unknown";
+    return level >= 0 && level < 5 ? names[level] : "unknown";
+}
+
+/* Whether the last of `argc` arguments is "bf16", which then counts no more. */
+static inline bool bench_takes_bf16(int *argc, char **argv)
+{
+    if (*argc < 2 || strcmp(argv[*argc - 1], "bf16") != 0)
+        return false;
+    fprintf(stderr, "the library computes in fp32 only\n");
+    exit(3);
 }
 
 /* Two threads as the peers; BENCH_THREADS and BENCH_CPU_LEVEL (an rlhf_cpu_level)
@@ -127,26 +140,57 @@ static inline int64_t *bench_offsets(int64_t batch, int64_t length)
     return offsets;
 }
 
+/* Of the job: what is taken after the first call of this no longer counts. */
 static inline double bench_peak_rss_mib(void)
 {
+    static double peak;
     struct rusage usage;
 
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_maxrss / 1024;
+    if (peak == 0) {
+        getrusage(RUSAGE_SELF, &usage);
+        peak = (double)usage.ru_maxrss / 1024;
+    }
+    return peak;
 }
 
-/* {"peer": "librlhf", "bench": …, <fields>, "peak_rss_mib": …} */
-static inline void bench_report(const char *bench, const char *model, const char *format,
-                                ...)
+/* Seconds of `work` at the machine's limits, which are measured when first asked for. */
+static inline double bench_limit(const rlhf_context *context, bool bf16,
+                                 const bench_work *work)
 {
+    static bench_limits limits;
+
+    bench_peak_rss_mib();
+    if (limits.flops == 0)
+        limits = bench_measure_limits(rlhf_context_cpu_level(context),
+                                      rlhf_context_num_threads(context), bf16);
+    return bench_limit_seconds(work, &limits);
+}
+
+/* {"peer": "librlhf", "bench": …, <fields>, "seconds_min": …, "percent_of_limit": …}: the
+ * times are those that `work` took. */
+static inline void bench_report(const rlhf_context *context, const char *bench,
+                                const char *model, bool bf16, const bench_work *work,
+                                bench_times *times, const char *format, ...)
+{
+    const double limit = bench_limit(context, bf16, work);
+    const bench_phase total = bench_total(work);
     va_list args;
 
-    printf("{\"peer\": \"librlhf\", \"bench\": \"%s\", \"model\": \"%s\", ", bench,
-           bench_base_name(model));
+    bench_sort(times);
+    const double seconds = times->seconds[0];
+    printf("{\"peer\": \"librlhf\", \"bench\": \"%s\", \"model\": \"%s\", "
+           "\"bf16\": %s, ",
+           bench, bench_base_name(model), bf16 ? "true" : "false");
     va_start(args, format);
     vprintf(format, args);
     va_end(args);
-    printf(", \"peak_rss_mib\": %.1f}\n", bench_peak_rss_mib());
+    printf(", \"seconds_min\": %.6f, \"seconds_median\": %.6f, \"peak_rss_mib\": %.1f, ",
+           seconds, times->seconds[times->count / 2], bench_peak_rss_mib());
+    printf("\"level\": \"%s\", \"threads\": %d, \"gflop\": %.4g, \"read_gb\": %.4g, "
+           "\"copy_gb\": %.4g, \"limit_seconds\": %.6f, \"percent_of_limit\": %.1f}\n",
+           bench_level_name(rlhf_context_cpu_level(context)),
+           rlhf_context_num_threads(context), total.flops / 1e9, total.read_bytes / 1e9,
+           total.copy_bytes / 1e9, limit, 100 * limit / seconds);
 }
 
 #endif

@@ -21,7 +21,7 @@ bool bench_wanted(const bench_state *state, const char *name)
 typedef struct result {
     const char *name, *job;
     char shape[32];
-    limit kind;
+    bound kind;
     double seconds, rate; /* of a call; a second */
 } result;
 
@@ -29,7 +29,7 @@ static result results[MAX_RESULTS];
 static int num_results;
 
 void bench_kernel(bench_state *state, const char *name, const char *job,
-                  const char *shape, kernel_fn fn, const void *arg, limit kind,
+                  const char *shape, kernel_fn fn, const void *arg, bound kind,
                   double work)
 {
     double best = 1e30, start = bench_now();

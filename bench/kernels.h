@@ -11,7 +11,7 @@
 #include "kernels/kernels.h"
 
 /* What bounds a kernel; its work is counted in multiply-adds and adds, or in bytes. */
-typedef enum limit { LIMIT_FLOPS, LIMIT_READ, LIMIT_COPY } limit;
+typedef enum bound { BOUND_FLOPS, BOUND_READ, BOUND_COPY } bound;
 
 typedef struct bench_state {
     rlhf_context *context;
@@ -30,7 +30,7 @@ typedef rlhf_status (*kernel_fn)(bench_state *state, const void *arg, int64_t ro
 
 /* Times one kernel, unless `only` leaves it out. `work` is of one call. */
 void bench_kernel(bench_state *state, const char *name, const char *job,
-                  const char *shape, kernel_fn fn, const void *arg, limit kind,
+                  const char *shape, kernel_fn fn, const void *arg, bound kind,
                   double work);
 /* Whether any kernel of this name is to run. */
 bool bench_wanted(const bench_state *state, const char *name);

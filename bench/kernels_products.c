@@ -109,7 +109,7 @@ void bench_training(bench_state *state)
             const product *p = &training[i];
             describe(p, shape, sizeof shape);
             bench_kernel(state, directions[d].name, p->job, shape, directions[d].fn, p,
-                         LIMIT_FLOPS,
+                         BOUND_FLOPS,
                          2.0 * (double)p->rows * (double)p->out * (double)p->in);
         }
     for (int64_t i = 0; i < COUNT(training); i++) {
@@ -118,8 +118,8 @@ void bench_training(bench_state *state)
             continue; /* the weights of 4x64 */
         describe(p, shape, sizeof shape);
         double bytes = 8.0 * (double)p->out * (double)p->in;
-        bench_kernel(state, "pack forward", p->job, shape, pack, p, LIMIT_COPY, bytes);
-        bench_kernel(state, "pack backward", p->job, shape, pack_backward, p, LIMIT_COPY,
+        bench_kernel(state, "pack forward", p->job, shape, pack, p, BOUND_COPY, bytes);
+        bench_kernel(state, "pack backward", p->job, shape, pack_backward, p, BOUND_COPY,
                      bytes);
     }
 }
@@ -133,9 +133,9 @@ void bench_decoding(bench_state *state)
         double weights = (double)p->out * (double)p->in;
         double flops = 2.0 * weights * (double)p->rows, bytes = 4.0 * weights;
         bool read_bound =
-            bytes / state->peak[LIMIT_READ] > flops / state->peak[LIMIT_FLOPS];
+            bytes / state->peak[BOUND_READ] > flops / state->peak[BOUND_FLOPS];
         describe(p, shape, sizeof shape);
         bench_kernel(state, "decode", p->job, shape, forward, p,
-                     read_bound ? LIMIT_READ : LIMIT_FLOPS, read_bound ? bytes : flops);
+                     read_bound ? BOUND_READ : BOUND_FLOPS, read_bound ? bytes : flops);
     }
 }

@@ -100,16 +100,16 @@ void bench_attention(bench_state *state)
         snprintf(shape, sizeof shape, "%lldx%lld %lldx%lld", (long long)a->seqs,
                  (long long)a->length, (long long)a->heads, (long long)a->head_dim);
         bench_kernel(state, "attention forward", a->job, shape, attention_forward, a,
-                     LIMIT_FLOPS, 2 * product);
+                     BOUND_FLOPS, 2 * product);
         bench_kernel(state, "attention grad", a->job, shape, attention_grad, a,
-                     LIMIT_FLOPS, 5 * product);
+                     BOUND_FLOPS, 5 * product);
     }
     for (size_t i = 0; i < sizeof decoding / sizeof *decoding; i++) {
         const attending *a = &decoding[i];
         snprintf(shape, sizeof shape, "%lldx%lld %lldx%lld", (long long)a->seqs,
                  (long long)a->length, (long long)a->heads, (long long)a->head_dim);
         bench_kernel(
-            state, "attention decode", a->job, shape, attention_decode, a, LIMIT_READ,
+            state, "attention decode", a->job, shape, attention_decode, a, BOUND_READ,
             8.0 * (double)(a->seqs * a->length) * (double)(a->heads * a->head_dim));
     }
 }
@@ -122,7 +122,7 @@ typedef struct along_rows {
     const char *name, *job;
     kernel_fn fn;
     int64_t rows, width, floats;
-    limit kind;
+    bound kind;
 } along_rows;
 
 static const along_rows *rows_of(bench_state *state, const void *arg, int64_t round,
@@ -279,21 +279,21 @@ static rlhf_status sum_squares(bench_state *state, const void *arg, int64_t roun
 }
 
 static const along_rows kernels[] = {
-    {"adamw", "16M parameters", adamw, 1 << 12, 1 << 12, 7, LIMIT_COPY},
-    {"sum squares", "16M parameters", sum_squares, 1 << 12, 1 << 12, 1, LIMIT_READ},
-    {"layernorm", "gpt2-124m 4x512", layernorm, 2048, 768, 2, LIMIT_COPY},
-    {"layernorm grad", "gpt2-124m 4x512", layernorm_grad, 2048, 768, 4, LIMIT_COPY},
-    {"rmsnorm", "llama-15m 8x256", rmsnorm, 2048, 288, 2, LIMIT_COPY},
-    {"rmsnorm grad", "llama-15m 8x256", rmsnorm_grad, 2048, 288, 4, LIMIT_COPY},
-    {"gelu", "gpt2-124m 4x512", gelu, 2048, 3072, 2, LIMIT_COPY},
-    {"gelu grad", "gpt2-124m 4x512", gelu_grad, 2048, 3072, 3, LIMIT_COPY},
-    {"swiglu", "llama-15m 8x256", swiglu, 2048, 768, 3, LIMIT_COPY},
-    {"swiglu grad", "llama-15m 8x256", swiglu_grad, 2048, 768, 5, LIMIT_COPY},
-    {"residual add", "gpt2-124m 4x512", add, 2048, 768, 3, LIMIT_COPY},
-    {"logprob", "gpt2-124m head", logprob, 256, 50257, 1, LIMIT_READ},
-    {"logprob grad", "gpt2-124m head", logprob_grad, 256, 50257, 2, LIMIT_COPY},
-    {"logprob", "llama-15m head", logprob, 256, 32000, 1, LIMIT_READ},
-    {"logprob grad", "llama-15m head", logprob_grad, 256, 32000, 2, LIMIT_COPY}};
+    {"adamw", "16M parameters", adamw, 1 << 12, 1 << 12, 7, BOUND_COPY},
+    {"sum squares", "16M parameters", sum_squares, 1 << 12, 1 << 12, 1, BOUND_READ},
+    {"layernorm", "gpt2-124m 4x512", layernorm, 2048, 768, 2, BOUND_COPY},
+    {"layernorm grad", "gpt2-124m 4x512", layernorm_grad, 2048, 768, 4, BOUND_COPY},
+    {"rmsnorm", "llama-15m 8x256", rmsnorm, 2048, 288, 2, BOUND_COPY},
+    {"rmsnorm grad", "llama-15m 8x256", rmsnorm_grad, 2048, 288, 4, BOUND_COPY},
+    {"gelu", "gpt2-124m 4x512", gelu, 2048, 3072, 2, BOUND_COPY},
+    {"gelu grad", "gpt2-124m 4x512", gelu_grad, 2048, 3072, 3, BOUND_COPY},
+    {"swiglu", "llama-15m 8x256", swiglu, 2048, 768, 3, BOUND_COPY},
+    {"swiglu grad", "llama-15m 8x256", swiglu_grad, 2048, 768, 5, BOUND_COPY},
+    {"residual add", "gpt2-124m 4x512", add, 2048, 768, 3, BOUND_COPY},
+    {"logprob", "gpt2-124m head", logprob, 256, 50257, 1, BOUND_READ},
+    {"logprob grad", "gpt2-124m head", logprob_grad, 256, 50257, 2, BOUND_COPY},
+    {"logprob", "llama-15m head", logprob, 256, 32000, 1, BOUND_READ},
+    {"logprob grad", "llama-15m head", logprob_grad, 256, 32000, 2, BOUND_COPY}};
 
 void bench_rows(bench_state *state)
 {

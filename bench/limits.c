@@ -308,7 +308,7 @@ __attribute__((target("avx2"))) static float stream_round(float *memory, size_t 
 }
 #endif
 
-/* Each thread's share of memory several times the last cache. */
+/* Each thread's share of memory that is more than any cache holds. */
 static size_t share(int threads)
 {
     size_t cache = 0;
@@ -317,9 +317,9 @@ static size_t share(int threads)
     long size = sysconf(_SC_LEVEL3_CACHE_SIZE);
     cache = size > 0 ? (size_t)size : 0;
 #endif
-    size_t total = 8 * cache < 256 * MIB    ? 256 * MIB
-                   : 8 * cache > 2048 * MIB ? 2048 * MIB
-                                            : 8 * cache;
+    size_t total = 2 * cache < 256 * MIB    ? 256 * MIB
+                   : 2 * cache > 1024 * MIB ? 1024 * MIB
+                                            : 2 * cache;
     return total / (size_t)threads / MIB * MIB + MIB;
 }
 

@@ -1,12 +1,33 @@
 /* Whole PPO iterations on random prompts with TRL's defaults: BATCH answers of exactly
  * RESPONSE tokens, scored, four epochs of one minibatch.
  *
- *     ppo_iteration MODEL_DIR BATCH PROMPT RESPONSE ITERATIONS
+ *     ppo_iteration MODEL_DIR BATCH PROMPT RESPONSE ITERATIONS [bf16]
  */
 #include "bench.h"
 
+#define EPOCHS 4
+
+/* Answers decoded; reference (logits of the responses), reward and value each in one pass
+ * (the policy's log-probabilities are the rollout's); policy and critic trained. */
+static bench_work work_of(const rlhf_model_config *config, int64_t parameters,
+                          int64_t batch, int64_t prompt, int64_t response, bool bf16)
+{
+    double backbone = bench_forward_flops(config, batch, prompt + response, 0);
+    double policy =
+        bench_forward_flops(config, batch, prompt + response, batch * response);
+    bench_work work = {.count = 0};
+
+    bench_add_prompt(&work, config, batch, prompt);
+    bench_add_decode(&work, config, batch, prompt, response - 1, bf16 ? 2 : 4);
+    bench_add_phase(&work, (bench_phase){.flops = policy + 2 * backbone});
+    bench_add_phase(&work, (bench_phase){.flops = EPOCHS * 3 * (policy + backbone)});
+    bench_add_update(&work, parameters, 2 * EPOCHS);
+    return work;
+}
+
 static rlhf_ppo_trainer *make_trainer(rlhf_context *context, const char *path,
-                                      int64_t response, rlhf_model_config *config)
+                                      int64_t response, rlhf_model_config *config,
+                                      int64_t *parameters)
 {
     rlhf_model *policy;
     rlhf_reward_model *reward_model;
@@ -16,11 +37,12 @@ static rlhf_ppo_trainer *make_trainer(rlhf_context *context, const char *path,
     bench_check(rlhf_model_load(context, path, &policy), "load");
     bench_check(rlhf_model_config_init(config, sizeof *config), "config");
     bench_check(rlhf_model_get_config(policy, config), "config");
+    *parameters = rlhf_model_num_parameters(policy);
     bench_check(rlhf_reward_model_create(policy, NULL, &reward_model), "reward model");
     bench_check(rlhf_ppo_options_preset(&options, sizeof options, "trl"), "preset");
     options.max_new_tokens = (int32_t)response;
     options.stop_token_id = -2;
-    options.num_epochs = 4;
+    options.num_epochs = EPOCHS;
     options.num_minibatches = 1;
     bench_check(
         rlhf_ppo_trainer_create(policy, NULL, reward_model, NULL, &options, &trainer),
@@ -37,9 +59,10 @@ int main(int argc, char **argv)
     bench_times times = {.count = 0};
     double first_kl = 0;
 
+    const bool bf16 = bench_takes_bf16(&argc, argv);
     if (argc != 6) {
-        fprintf(stderr,
-                "usage: ppo_iteration MODEL_DIR BATCH PROMPT RESPONSE ITERATIONS\n");
+        fprintf(stderr, "usage: ppo_iteration MODEL_DIR BATCH PROMPT RESPONSE "
+                        "ITERATIONS [bf16]\n");
         return 2;
     }
     int64_t batch = bench_count(argv[2], "BATCH"),
@@ -47,7 +70,9 @@ int main(int argc, char **argv)
     int64_t response = bench_count(argv[4], "RESPONSE");
     int64_t iterations = bench_count(argv[5], "ITERATIONS");
     rlhf_context *context = bench_context();
-    rlhf_ppo_trainer *trainer = make_trainer(context, argv[1], response, &config);
+    int64_t parameters = 0;
+    rlhf_ppo_trainer *trainer =
+        make_trainer(context, argv[1], response, &config, &parameters);
     int32_t *ids = bench_ids(batch * prompt * iterations, config.vocab_size);
     int64_t *cu_seqlens = bench_offsets(batch, prompt);
     for (int64_t i = 0; i < iterations && times.count < BENCH_MAX_RUNS; i++) {
@@ -61,12 +86,12 @@ int main(int argc, char **argv)
     }
     bench_sort(&times);
     double median = times.seconds[times.count / 2];
-    bench_report("ppo_iteration", argv[1],
+    bench_work work = work_of(&config, parameters, batch, prompt, response, bf16);
+    bench_report(context, "ppo_iteration", argv[1], bf16, &work, &times,
                  "\"batch\": %" PRId64 ", \"prompt\": %" PRId64 ", \"response\": %" PRId64
-                 ", \"bf16\": false, \"seconds_min\": %.6f, \"seconds_median\": %.6f, "
-                 "\"episodes_per_s\": %.3f, \"first_kl\": %.9g",
-                 batch, prompt, response, times.seconds[0], median,
-                 (double)batch / median, first_kl);
+                 ", \"episodes_per_s\": %.3f, "
+                 "\"first_kl\": %.9g",
+                 batch, prompt, response, (double)batch / median, first_kl);
     rlhf_ppo_trainer_free(trainer);
     rlhf_context_free(context);
     free(ids);

@@ -1,6 +1,6 @@
 /* Optimizer steps of the pairwise reward loss on random pairs of SEQ tokens.
  *
- *     reward_step MODEL_DIR PAIRS SEQ STEPS
+ *     reward_step MODEL_DIR PAIRS SEQ STEPS [bf16]
  */
 #include "bench.h"
 
@@ -17,8 +17,9 @@ int main(int argc, char **argv)
     rlhf_reward_stats stats = {.struct_size = sizeof stats};
     bench_times times = {.count = 0};
 
+    const bool bf16 = bench_takes_bf16(&argc, argv);
     if (argc != 5) {
-        fprintf(stderr, "usage: reward_step MODEL_DIR PAIRS SEQ STEPS\n");
+        fprintf(stderr, "usage: reward_step MODEL_DIR PAIRS SEQ STEPS [bf16]\n");
         return 2;
     }
     int64_t pairs = bench_count(argv[2], "PAIRS"), seq = bench_count(argv[3], "SEQ");
@@ -30,6 +31,7 @@ int main(int argc, char **argv)
     bench_check(rlhf_reward_model_options_init(&head, sizeof head), "options");
     head.append_eos = RLHF_APPEND_EOS_NEVER;
     bench_check(rlhf_reward_model_create(model, &head, &reward_model), "reward model");
+    const int64_t parameters = rlhf_model_num_parameters(model);
     rlhf_model_free(model);
 
     bench_check(rlhf_dataset_options_init(&rows, sizeof rows), "options");
@@ -57,10 +59,14 @@ int main(int argc, char **argv)
     }
     bench_sort(&times);
     double median = times.seconds[times.count / 2];
-    bench_report("reward_step", argv[1],
-                 "\"batch_pairs\": %" PRId64 ", \"seq\": %" PRId64 ", \"bf16\": false, "
-                 "\"seconds_min\": %.6f, \"seconds_median\": %.6f, \"pairs_per_s\": %.2f",
-                 pairs, seq, times.seconds[0], median, (double)pairs / median);
+    bench_work work = {.count = 0};
+    bench_add_phase(&work, (bench_phase){.flops = 3 * bench_forward_flops(
+                                                          &config, 2 * pairs, seq, 0)});
+    bench_add_update(&work, parameters, 1);
+    bench_report(context, "reward_step", argv[1], bf16, &work, &times,
+                 "\"batch_pairs\": %" PRId64 ", \"seq\": %" PRId64
+                 ", \"pairs_per_s\": %.2f",
+                 pairs, seq, (double)pairs / median);
     rlhf_reward_trainer_free(trainer);
     rlhf_dataset_free(dataset);
     rlhf_reward_model_free(reward_model);

@@ -1,6 +1,6 @@
 /* One AdamW step of next-token loss.
  *
- *     train_step MODEL_DIR BATCH SEQ
+ *     train_step MODEL_DIR BATCH SEQ [bf16]
  *
  * BATCH rows of SEQ + 1 random ids, so that BATCH * SEQ tokens are predicted; seven
  * steps, of which the first two are not counted. */
@@ -17,8 +17,9 @@ int main(int argc, char **argv)
     rlhf_lm_stats stats = {.struct_size = sizeof stats};
     bench_times times = {.count = 0};
 
+    const bool bf16 = bench_takes_bf16(&argc, argv);
     if (argc != 4) {
-        fprintf(stderr, "usage: train_step MODEL_DIR BATCH SEQ\n");
+        fprintf(stderr, "usage: train_step MODEL_DIR BATCH SEQ [bf16]\n");
         return 2;
     }
     int64_t batch = bench_count(argv[2], "BATCH"), seq = bench_count(argv[3], "SEQ");
@@ -52,12 +53,16 @@ int main(int argc, char **argv)
     }
     bench_sort(&times);
     double median = times.seconds[times.count / 2];
-    bench_report(
-        "train_step", argv[1],
-        "\"batch\": %" PRId64 ", \"seq\": %" PRId64 ", \"bf16\": false, "
-        "\"seconds_min\": %.6f, \"seconds_median\": %.6f, \"tokens_per_s\": %.1f, "
-        "\"last_loss\": %.6f",
-        batch, seq, times.seconds[0], median, (double)(batch * seq) / median, stats.loss);
+    bench_work work = {.count = 0};
+    bench_add_phase(&work,
+                    (bench_phase){.flops = 3 * bench_forward_flops(&config, batch, seq,
+                                                                   batch * seq)});
+    bench_add_update(&work, rlhf_model_num_parameters(model), 1);
+    bench_report(context, "train_step", argv[1], bf16, &work, &times,
+                 "\"batch\": %" PRId64 ", \"seq\": %" PRId64 ", \"compile\": false, "
+                 "\"tokens_per_s\": %.1f, "
+                 "\"last_loss\": %.6f",
+                 batch, seq, (double)(batch * seq) / median, stats.loss);
     rlhf_lm_trainer_free(trainer);
     rlhf_dataset_free(dataset);
     rlhf_model_free(model);

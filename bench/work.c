@@ -1,0 +1,103 @@
+#include "work.h"
+
+#include "limits.h"
+
+bench_limits bench_measure_limits(int level, int threads, bool bf16)
+{
+    double gflops = bf16 ? bench_bf16_gflops(threads, 0.1) : 0;
+
+    if (gflops == 0)
+        gflops = bench_fp32_gflops(level, threads, 0.1);
+    return (bench_limits){gflops * 1e9, bench_read_gb_per_s(threads, 0.2) * 1e9,
+                          bench_copy_gb_per_s(threads, 0.2) * 1e9};
+}
+
+void bench_add_phase(bench_work *work, bench_phase phase)
+{
+    if (work->count < BENCH_MAX_PHASES)
+        work->phases[work->count++] = phase;
+}
+
+double bench_limit_seconds(const bench_work *work, const bench_limits *limits)
+{
+    double sum = 0;
+
+    for (int i = 0; i < work->count; i++) {
+        const bench_phase *p = &work->phases[i];
+        double arithmetic = p->flops / limits->flops;
+        double memory =
+            p->read_bytes / limits->read_bytes + p->copy_bytes / limits->copy_bytes;
+        sum += arithmetic > memory ? arithmetic : memory;
+    }
+    return sum;
+}
+
+bench_phase bench_total(const bench_work *work)
+{
+    bench_phase total = {0};
+
+    for (int i = 0; i < work->count; i++) {
+        total.flops += work->phases[i].flops;
+        total.read_bytes += work->phases[i].read_bytes;
+        total.copy_bytes += work->phases[i].copy_bytes;
+    }
+    return total;
+}
+
+/* Weights of the layers' matrices. */
+static double layer_weights(const rlhf_model_config *c)
+{
+    double d = c->hidden_size, q = (double)c->num_heads * c->head_dim;
+    double kv = (double)c->num_kv_heads * c->head_dim, mlp = c->intermediate_size;
+    double up = c->activation == RLHF_ACTIVATION_SWIGLU ? 2 * mlp : mlp;
+
+    return c->num_layers * (d * (q + 2 * kv) + q * d + d * up + mlp * d);
+}
+
+static double head_weights(const rlhf_model_config *c)
+{
+    return (double)c->vocab_size * c->hidden_size;
+}
+
+/* Scores and their sums of `pairs` of a query and a key in each layer. */
+static double attention_flops(const rlhf_model_config *c, double pairs)
+{
+    return 4 * pairs * c->num_layers * c->num_heads * c->head_dim;
+}
+
+double bench_forward_flops(const rlhf_model_config *config, int64_t seqs, int64_t length,
+                           int64_t head_rows)
+{
+    double tokens = (double)seqs * (double)length;
+
+    return 2 * tokens * layer_weights(config) +
+           2 * (double)head_rows * head_weights(config) +
+           attention_flops(config, tokens * (double)(length + 1) / 2);
+}
+
+void bench_add_prompt(bench_work *work, const rlhf_model_config *config, int64_t seqs,
+                      int64_t prompt)
+{
+    bench_add_phase(
+        work, (bench_phase){.flops = bench_forward_flops(config, seqs, prompt, seqs)});
+}
+
+void bench_add_decode(bench_work *work, const rlhf_model_config *config, int64_t seqs,
+                      int64_t prompt, int64_t count, int element)
+{
+    double steps = (double)count, batch = (double)seqs;
+    double weights = layer_weights(config) + head_weights(config);
+    double keys = batch * steps * ((double)prompt + (steps + 1) / 2);
+    double kv = 2.0 * config->num_layers * config->num_kv_heads * config->head_dim;
+
+    bench_add_phase(work,
+                    (bench_phase){.flops = 2 * steps * batch * weights +
+                                           attention_flops(config, keys),
+                                  .read_bytes = element * (steps * weights + keys * kv)});
+}
+
+void bench_add_update(bench_work *work, int64_t parameters, int64_t times)
+{
+    bench_add_phase(work, (bench_phase){.copy_bytes = 7.0 * sizeof(float) *
+                                                      (double)(parameters * times)});
+}
