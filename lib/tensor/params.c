@@ -72,6 +72,7 @@ rlhf_status rlhf__params_allocate(rlhf__params *params)
 
 void rlhf__params_free(rlhf__params *params)
 {
+    rlhf__params_take_back(params);
     for (int32_t i = 0; i < params->num_slabs; i++) {
         rlhf__free(params->slabs[i].forward_panels);
         rlhf__free(params->slabs[i].backward_panels);
@@ -110,6 +111,42 @@ void rlhf__params_end_write(rlhf__params *params)
     params->version = rlhf__context_next_version(params->context);
 }
 
+/* --- packed copies ------------------------------------------------------------------ */
+
+void rlhf__params_lend(rlhf__params *params, float *memory, int64_t count)
+{
+    rlhf__params_take_back(params);
+    params->lent = memory;
+    params->lent_count = count;
+}
+
+void rlhf__params_take_back(rlhf__params *params)
+{
+    for (int32_t i = 0; params->lent && i < params->num_slabs; i++) {
+        rlhf__slab *s = &params->slabs[i];
+        if (!s->is_lent)
+            continue;
+        s->forward_panels = NULL;
+        s->forward_version = 0;
+        s->is_lent = false;
+    }
+    params->lent = NULL;
+    params->lent_count = params->lent_used = 0;
+}
+
+/* Room in the lent memory, where there is enough left of it. */
+static void borrow(rlhf__params *params, rlhf__slab *s)
+{
+    const int64_t size = rlhf__panels_size(params->context, s->cols, s->rows);
+    const int64_t aligned = rlhf__ceil_div(size, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
+
+    if (aligned > params->lent_count - params->lent_used)
+        return;
+    s->forward_panels = params->lent + params->lent_used;
+    s->is_lent = true;
+    params->lent_used += aligned;
+}
+
 /* forward: B = W^T, k = cols, n = rows. backward: B = W, k = rows, n = cols. */
 static rlhf_status current_panels(rlhf__params *params, int32_t index, bool forward,
                                   float **panels, uint64_t *version, const float **out)
@@ -135,6 +172,8 @@ rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
 {
     rlhf__slab *s = &params->slabs[slab];
 
+    if (!s->forward_panels && params->lent)
+        borrow(params, s);
     return current_panels(params, slab, true, &s->forward_panels, &s->forward_version,
                           out_panels);
 }

@@ -21,6 +21,7 @@ typedef struct rlhf__slab {
     float *forward_panels;  /* for y = x W^T */
     float *backward_panels; /* for dx = dy W */
     uint64_t forward_version, backward_version;
+    bool is_lent; /* forward_panels stand in memory that was lent */
 } rlhf__slab;
 
 /* A named parameter: rows [first_row, first_row + rows) of a slab. */
@@ -38,6 +39,8 @@ typedef struct rlhf__params {
     int32_t num_slabs;
     rlhf__named *named;
     int32_t num_named;
+    float *lent; /* memory for forward panels, somebody else's; NULL: none */
+    int64_t lent_count, lent_used;
     uint64_t version; /* another after every write; no other weights have the same */
 } rlhf__params;
 
@@ -73,6 +76,11 @@ rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward
                                 rlhf__arena *scratch, const float *x, int64_t ldx,
                                 int64_t m, const float *bias, bool accumulate, float *y,
                                 int64_t ldy);
+/* Forward panels that are made from here on stand in `memory` ([count], 64-byte aligned)
+ * as far as it goes. They are gone with rlhf__params_take_back, before the lender writes
+ * there. */
+void rlhf__params_lend(rlhf__params *params, float *memory, int64_t count);
+void rlhf__params_take_back(rlhf__params *params); /* nothing lent: a no-op */
 /* NULL if there is no such name. */
 const rlhf__named *rlhf__params_find(const rlhf__params *params, const char *name);
 /* Number of real parameters (padding not counted). */

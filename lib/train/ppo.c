@@ -129,6 +129,7 @@ void rlhf__ppo_trainer_free(rlhf__ppo_trainer *t)
         return;
     if (t->rollout)
         t->rollout->in_update = false;
+    rlhf__params_take_back(&t->policy->params);
     rlhf__generator_free(t->generator);
     rlhf__sampler_free(t->default_sampler);
     rlhf__learner_free(&t->policy_learner);

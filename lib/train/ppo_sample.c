@@ -156,6 +156,11 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
     RLHF__TRY(make_generator(t));
     if (!goes_on(t, tokens, cu_seqlens, num_seqs, first_id, seed))
         RLHF__TRY(begin(t, tokens, cu_seqlens, num_seqs, first_id, seed));
+    /* The policy's packed copies stand where its gradient will: the one is of no use
+     * while the other is made. */
+    if (t->gathered == 0 && !t->policy->params.lent)
+        rlhf__params_lend(&t->policy->params, t->policy_learner.grads,
+                          t->policy->params.count);
     while (left > 0)
         RLHF__TRY(rlhf__generator_step(t->generator, &left));
     RLHF__TRY(rlhf__progress(t->context, "generate", num_seqs, num_seqs));

@@ -325,6 +325,7 @@ rlhf_status rlhf__ppo_accumulate(rlhf__ppo_trainer *t, rlhf__rollout *r,
                           "the minibatch's gradients are there: apply them");
     if (t->gathered == 0) {
         memset(&t->fresh, 0, sizeof t->fresh);
+        rlhf__params_take_back(&t->policy->params); /* what the rollout packed there */
         rlhf__learner_zero_grads(&t->policy_learner);
         rlhf__learner_zero_grads(&t->critic_learner);
     }

@@ -93,6 +93,26 @@ static rlhf_status accumulate(oom_world *w)
                     &remaining, sizeof remaining, false);
 }
 
+/* A trainer that has nothing yet of what the one before it kept. */
+static void renew_trainer(oom_world *w)
+{
+    rlhf_ppo_trainer_free(w->ppo);
+    w->ppo = NULL;
+    assert_ok(create(w));
+}
+
+static void need_unscored(oom_world *w)
+{
+    need_rollout(w);
+    renew_trainer(w);
+}
+
+static void need_prepared(oom_world *w)
+{
+    need_advantages(w);
+    renew_trainer(w);
+}
+
 static void need_gradients(oom_world *w)
 {
     int64_t remaining;
@@ -261,10 +281,10 @@ const oom_scenario oom_ppo_scenarios[] = {
     {"rlhf_ppo_trainer_create", oom_need_reward, create, 0},
     {"rlhf_ppo_trainer_step", need_ppo, step, OOM_KEEPS | OOM_PROGRESSES},
     {"rlhf_ppo_trainer_rollout", need_ppo, sample, OOM_KEEPS},
-    {"rlhf_ppo_trainer_score", need_rollout, score, OOM_KEEPS},
+    {"rlhf_ppo_trainer_score", need_unscored, score, OOM_KEEPS},
     {"rlhf_ppo_trainer_advantages", need_scores, advantages, OOM_KEEPS},
-    {"rlhf_ppo_trainer_update", need_advantages, update, OOM_KEEPS | OOM_PROGRESSES},
-    {"rlhf_ppo_trainer_accumulate", need_advantages, accumulate, OOM_KEEPS},
+    {"rlhf_ppo_trainer_update", need_prepared, update, OOM_KEEPS | OOM_PROGRESSES},
+    {"rlhf_ppo_trainer_accumulate", need_prepared, accumulate, OOM_KEEPS},
     {"rlhf_ppo_trainer_apply", need_gradients, apply, OOM_NONE},
     {"rlhf_ppo_trainer_gradient", need_gradients, gradient, OOM_NONE},
     {"rlhf_ppo_trainer_evaluate", need_ppo, evaluate, OOM_KEEPS},
