@@ -37,21 +37,25 @@ typedef enum rlhf_adam_form {
 
 /** Optimizer and batch. */
 typedef struct rlhf_lm_options {
-    size_t struct_size;         /**< Set by rlhf_lm_options_init. */
-    double learning_rate;       /**< > 0, at the end of warm-up. */
-    double final_lr_ratio;      /**< [0, 1], of learning_rate at total_steps. */
-    double beta1;               /**< [0, 1) */
-    double beta2;               /**< [0, 1) */
-    double epsilon;             /**< > 0 */
-    double weight_decay;        /**< >= 0; on matrices only. */
-    double max_grad_norm;       /**< Global-norm clipping; 0: off. */
-    int64_t total_steps;        /**< Of the schedule, >= 1. */
-    int64_t warmup_steps;       /**< Linear from 0, >= 0. */
-    int32_t schedule;           /**< An rlhf_schedule. */
-    int32_t adam_form;          /**< An rlhf_adam_form. */
-    int32_t batch_size;         /**< Rows a step, >= 1. */
-    int32_t micro_batch_tokens; /**< Most tokens at once (a single row may exceed it),
+    size_t struct_size;             /**< Set by rlhf_lm_options_init. */
+    double learning_rate;           /**< > 0, at the end of warm-up. */
+    double final_lr_ratio;          /**< [0, 1], of learning_rate at total_steps. */
+    double beta1;                   /**< [0, 1) */
+    double beta2;                   /**< [0, 1) */
+    double epsilon;                 /**< > 0 */
+    double weight_decay;            /**< >= 0; on matrices only. */
+    double max_grad_norm;           /**< Global-norm clipping; 0: off. */
+    int64_t total_steps;            /**< Of the schedule, >= 1. */
+    int64_t warmup_steps;           /**< Linear from 0, >= 0. */
+    int32_t schedule;               /**< An rlhf_schedule. */
+    int32_t adam_form;              /**< An rlhf_adam_form. */
+    int32_t batch_size;             /**< Rows a step, >= 1. */
+    int32_t micro_batch_tokens;     /**< Most tokens at once (a single row may exceed it),
                                    >= 1. */
+    int32_t gradient_checkpointing; /**< 0 or 1: each block keeps its input alone and is
+                                       computed again in the backward pass, to the same
+                                       bits: less memory, a third more time. */
+    int32_t reserved;               /**< 0 */
 } rlhf_lm_options;
 
 /** One optimizer step. Output struct. */

@@ -161,6 +161,9 @@ typedef struct rlhf_ppo_options {
     int64_t value_warmup_iterations; /**< As warmup_iterations. */
     int32_t schedule;                /**< An rlhf_schedule. */
     int32_t value_schedule;          /**< An rlhf_schedule. */
+    /* Memory */
+    int32_t gradient_checkpointing; /**< As in rlhf_lm_options, policy and critic. */
+    int32_t reserved;               /**< 0 */
 } rlhf_ppo_options;
 
 /**

@@ -267,7 +267,7 @@ typedef struct rlhf_reward_options {
     double
         center_coefficient; /**< c of c * mean((r+ + r-)^2), >= 0; TRL recommends 0.01. */
     int32_t use_margin;     /**< 0 or 1: -log sigmoid(r+ - r- - margin). */
-    int32_t reserved;       /**< 0 */
+    int32_t gradient_checkpointing; /**< As in rlhf_lm_options. */
 } rlhf_reward_options;
 
 /** Over one step's pairs, or over an evaluation's. Output struct. Rewards are raw. */

@@ -33,6 +33,7 @@ struct rlhf__tape {
     rlhf_context *context;
     rlhf__arena *arena;
     bool record;
+    bool checkpoint;         /* networks record their blocks by rlhf__op_checkpoint */
     float *param_grads;      /* flat, or NULL */
     struct rlhf__node *last; /* newest node */
     void *free_grads;        /* gradients' memory for reuse */
@@ -92,6 +93,15 @@ rlhf_status rlhf__op_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b, rlhf__var
 /* Rows picked: y[i] = x[rows[i]]. */
 rlhf_status rlhf__op_gather_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *rows,
                                  int64_t count, rlhf__var **out);
+
+/* A part of a network, [rows][cols] to the same shape, as one op: part(arg, tape, x, out)
+ * computes it, in x's own memory where nothing is recorded. Of all its values the tape
+ * keeps x and the output; the backward pass computes the others again. Recording only;
+ * `arg` must stay until then. */
+typedef rlhf_status (*rlhf__part_fn)(const void *arg, rlhf__tape *tape, rlhf__var *x,
+                                     rlhf__var **out);
+rlhf_status rlhf__op_checkpoint(rlhf__tape *tape, rlhf__part_fn part, const void *arg,
+                                rlhf__var *x, rlhf__var **out);
 
 /* Log-probability, entropy and gradient of a linear head in chunks of rows; the rows x
  * vocabulary matrix never exists whole. For every row i of x: z = (x[i] W^T) * inv_tau,

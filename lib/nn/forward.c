@@ -162,6 +162,39 @@ static rlhf_status residual(const pass *p, int32_t layer, branch_fn branch, rlhf
     return status;
 }
 
+/* A block as a part by itself: it outlives the call that records it. */
+typedef struct block_part {
+    pass pass;
+    rlhf__batch batch; /* pass.batch points here */
+    int32_t layer;
+} block_part;
+
+static rlhf_status run_block(const pass *p, int32_t layer, rlhf__var **x)
+{
+    RLHF__TRY(residual(p, layer, attention, x));
+    return residual(p, layer, mlp, x);
+}
+
+static rlhf_status run_part(const void *arg, rlhf__tape *tape, rlhf__var *x,
+                            rlhf__var **out)
+{
+    const block_part *b = arg;
+
+    (void)tape;
+    *out = x;
+    return run_block(&b->pass, b->layer, out);
+}
+
+static rlhf_status checkpoint_block(const pass *p, int32_t layer, rlhf__var **x)
+{
+    block_part *b = NULL;
+
+    RLHF__TRY(rlhf__arena_alloc(p->tape->arena, 1, sizeof *b, &b));
+    *b = (block_part){*p, *p->batch, layer};
+    b->pass.batch = &b->batch;
+    return rlhf__op_checkpoint(p->tape, run_part, b, *x, x);
+}
+
 rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape,
                                       const rlhf__batch *batch, rlhf__var **out_hidden)
 {
@@ -175,10 +208,9 @@ rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape
     RLHF__TRY(rlhf__op_embedding(tape, &model->params, model->token_table,
                                  model->position_table, batch->tokens, p.positions, count,
                                  &x));
-    for (int32_t layer = 0; layer < c->num_layers; layer++) {
-        RLHF__TRY(residual(&p, layer, attention, &x));
-        RLHF__TRY(residual(&p, layer, mlp, &x));
-    }
+    for (int32_t layer = 0; layer < c->num_layers; layer++)
+        RLHF__TRY(tape->record && tape->checkpoint ? checkpoint_block(&p, layer, &x)
+                                                   : run_block(&p, layer, &x));
     RLHF__TRY(norm(&p, c->norm, c->norm_eps, model->final_norm_weight,
                    model->final_norm_bias, x, out_hidden));
     for (int64_t s = 0; batch->caches && s < batch->num_seqs; s++)

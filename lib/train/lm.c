@@ -128,6 +128,7 @@ rlhf_status rlhf__lm_trainer_create(rlhf__transformer *net, rlhf__dataset *datas
         .schedule = options->schedule,
         .batch_size = options->batch_size,
         .micro_batch_tokens = options->micro_batch_tokens,
+        .checkpoint = options->gradient_checkpointing != 0,
         .kind = "lm"};
     rlhf__lm_trainer *t = NULL;
     rlhf_status status;

@@ -45,6 +45,9 @@ static const rlhf__field lm_fields[] = {
      .max = INT32_MAX, .help = "rows a step"},
     {FIELD(micro_batch_tokens), .type = RLHF__FIELD_I32, .default_value = 4096, .min = 1,
      .max = INT32_MAX, .help = "most tokens at once"},
+    {FIELD(gradient_checkpointing), .type = RLHF__FIELD_BOOL,
+     .help = "1: blocks are computed again in the backward pass"},
+    {FIELD(reserved), .type = RLHF__FIELD_I32, .help = "0"},
 };
 #undef FIELD
 
@@ -85,7 +88,8 @@ static const rlhf__field reward_fields[] = {
      .max_exclusive = true, .help = "c of c * mean((r+ + r-)^2); 0: off"},
     {FIELD(use_margin), .type = RLHF__FIELD_BOOL, .default_value = 1,
      .help = "1: -log sigmoid(r+ - r- - margin)"},
-    {FIELD(reserved), .type = RLHF__FIELD_I32, .help = "0"},
+    {FIELD(gradient_checkpointing), .type = RLHF__FIELD_BOOL,
+     .help = "1: blocks are computed again in the backward pass"},
 };
 #undef FIELD
 

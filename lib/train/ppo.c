@@ -110,6 +110,8 @@ rlhf_status rlhf__ppo_trainer_create(const rlhf__ppo_models *models,
     }
     status = rlhf__tape_create(t->context, &t->tape);
     if (status == RLHF_OK)
+        t->tape->checkpoint = own.gradient_checkpointing != 0;
+    if (status == RLHF_OK)
         status = rlhf__arena_create(t->context, RLHF_MEMORY_GENERAL, &t->lists);
     if (status == RLHF_OK)
         status = make_default_sampler(t);

@@ -170,6 +170,10 @@ static const rlhf__field ppo_fields[] = {
     {FIELD(value_schedule), .type = RLHF__FIELD_ENUM,
      .default_value = RLHF_SCHEDULE_CONSTANT, .names = rlhf__schedule_names,
      .help = "of value_learning_rate"},
+    /* Memory */
+    {FIELD(gradient_checkpointing), .type = RLHF__FIELD_BOOL,
+     .help = "1: blocks are computed again in the backward pass"},
+    {FIELD(reserved), .type = RLHF__FIELD_I32, .help = "0"},
 };
 #undef FIELD
 
@@ -262,7 +266,8 @@ static const struct {
       RLHF_SCHEDULE_COSINE}},
     {"value_schedule",
      {RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_CONSTANT, RLHF_SCHEDULE_LINEAR,
-      RLHF_SCHEDULE_COSINE}}, /* assumed: instructgpt */
+      RLHF_SCHEDULE_COSINE}},                 /* assumed: instructgpt */
+    {"gradient_checkpointing", {0, 0, 0, 0}}, /* no result hangs on it */
 };
 
 static void set_field(const rlhf__field *field, double value, rlhf_ppo_options *options)

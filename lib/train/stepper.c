@@ -27,6 +27,7 @@ rlhf_status rlhf__stepper_init(rlhf__stepper *s, rlhf__transformer *net,
     rlhf__rows_init(&s->rows, s->context, dataset->kind);
     rlhf__rows_init(&s->micro_rows, s->context, dataset->kind);
     RLHF__TRY(rlhf__tape_create(s->context, &s->tape));
+    s->tape->checkpoint = settings->checkpoint;
     return rlhf__learner_init(&s->learner, net, &settings->learner);
 }
 

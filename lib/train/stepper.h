@@ -15,6 +15,7 @@ typedef struct rlhf__stepper_settings {
     int64_t total_steps, warmup_steps;
     int32_t schedule; /* an rlhf_schedule */
     int64_t batch_size, micro_batch_tokens;
+    bool checkpoint;
     const char *kind; /* "lm", "reward": of the saved state */
 } rlhf__stepper_settings;
 

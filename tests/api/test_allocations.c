@@ -129,11 +129,11 @@ static rlhf_ppo_options ppo_options(const char *preset)
     rlhf_ppo_options o;
 
     assert_ok(rlhf_ppo_options_preset(&o, sizeof o, preset));
-    o.max_new_tokens = 20;
+    o.max_new_tokens = 80; /* over 64 rows: those pack weights on the way */
     o.stop_token_id = -2;
     o.num_epochs = 2;
     o.num_minibatches = 2;
-    o.micro_batch_tokens = 70;
+    o.micro_batch_tokens = 100;
     o.rollout_batch = 4;
     o.learning_rate = o.value_learning_rate = 1e-3;
     return o;

@@ -275,6 +275,8 @@ static void test_presets_table_is_current(void **state)
     all_presets(values);
     for (int32_t f = 0; f < desc->num_fields; f++) {
         char start[96], written[64], expected[64];
+        if (strcmp(desc->fields[f].name, "reserved") == 0)
+            continue;
         snprintf(start, sizeof start, "\n| `%s` |", desc->fields[f].name);
         const char *row = strstr(table, start);
         if (!row)

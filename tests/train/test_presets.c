@@ -77,6 +77,8 @@ static const struct {
     {"value_warmup_iterations", {0, 0, 10, 0, 30}},
     {"schedule", {0, 1, 0, 1, 2}},
     {"value_schedule", {0, 1, 0, 1, 2}},
+    {"gradient_checkpointing", {0, 0, 0, 0, 0}},
+    {"reserved", {0, 0, 0, 0, 0}},
 };
 enum { ROWS = sizeof table / sizeof table[0] };
 

@@ -821,6 +821,9 @@ class rlhf_lm_options(Structure):
     adam_form: An rlhf_adam_form.
     batch_size: Rows a step, >= 1.
     micro_batch_tokens: Most tokens at once (a single row may exceed it), >= 1.
+    gradient_checkpointing: 0 or 1: each block keeps its input alone and is computed again in
+        the backward pass, to the same bits: less memory, a third more time.
+    reserved: 0
     """
 
     _fields_ = [
@@ -838,6 +841,8 @@ class rlhf_lm_options(Structure):
         ("adam_form", c_int32),
         ("batch_size", c_int32),
         ("micro_batch_tokens", c_int32),
+        ("gradient_checkpointing", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -918,7 +923,7 @@ class rlhf_reward_options(Structure):
     micro_batch_tokens: Most tokens at once (a single pair may exceed it).
     center_coefficient: c of c * mean((r+ + r-)^2), >= 0; TRL recommends 0.01.
     use_margin: 0 or 1: -log sigmoid(r+ - r- - margin).
-    reserved: 0
+    gradient_checkpointing: As in rlhf_lm_options.
     """
 
     _fields_ = [
@@ -938,7 +943,7 @@ class rlhf_reward_options(Structure):
         ("micro_batch_tokens", c_int32),
         ("center_coefficient", c_double),
         ("use_margin", c_int32),
-        ("reserved", c_int32),
+        ("gradient_checkpointing", c_int32),
     ]
 
 
@@ -1135,6 +1140,8 @@ class rlhf_ppo_options(Structure):
     value_warmup_iterations: As warmup_iterations.
     schedule: An rlhf_schedule.
     value_schedule: An rlhf_schedule.
+    gradient_checkpointing: As in rlhf_lm_options, policy and critic.
+    reserved: 0
     """
 
     _fields_ = [
@@ -1195,6 +1202,8 @@ class rlhf_ppo_options(Structure):
         ("value_warmup_iterations", c_int64),
         ("schedule", c_int32),
         ("value_schedule", c_int32),
+        ("gradient_checkpointing", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -1523,6 +1532,9 @@ OPTIONS: Dict[str, List[Field]] = {
               'Rows a step, >= 1.'),
         Field("micro_batch_tokens", "int", "",
               'Most tokens at once (a single row may exceed it), >= 1.'),
+        Field("gradient_checkpointing", "bool", "",
+              '0 or 1: each block keeps its input alone and is computed again in the backward '
+              'pass, to the same bits: less memory, a third more time.'),
     ],
     "rlhf_reward_model_options": [
         Field("seed", "int", "",
@@ -1564,6 +1576,8 @@ OPTIONS: Dict[str, List[Field]] = {
               'c of c * mean((r+ + r-)^2), >= 0; TRL recommends 0.01.'),
         Field("use_margin", "bool", "",
               '0 or 1: -log sigmoid(r+ - r- - margin).'),
+        Field("gradient_checkpointing", "int", "",
+              'As in rlhf_lm_options.'),
     ],
     "rlhf_ppo_options": [
         Field("temperature", "float", "",
@@ -1681,6 +1695,8 @@ OPTIONS: Dict[str, List[Field]] = {
               'An rlhf_schedule. One of "constant", "linear", "cosine".'),
         Field("value_schedule", "enum", "rlhf_schedule",
               'An rlhf_schedule. One of "constant", "linear", "cosine".'),
+        Field("gradient_checkpointing", "int", "",
+              'As in rlhf_lm_options, policy and critic.'),
     ],
     "rlhf_layer_config": [
         Field("attention", "enum", "rlhf_attention_kind",
@@ -1796,6 +1812,7 @@ class LMOptions(TypedDict, total=False):
     adam_form: Union[str, AdamForm]
     batch_size: int
     micro_batch_tokens: int
+    gradient_checkpointing: bool
 
 
 class RewardModelOptions(TypedDict, total=False):
@@ -1824,6 +1841,7 @@ class RewardOptions(TypedDict, total=False):
     micro_batch_tokens: int
     center_coefficient: float
     use_margin: bool
+    gradient_checkpointing: int
 
 
 class PPOOptions(TypedDict, total=False):
@@ -1885,6 +1903,7 @@ class PPOOptions(TypedDict, total=False):
     value_warmup_iterations: int
     schedule: Union[str, Schedule]
     value_schedule: Union[str, Schedule]
+    gradient_checkpointing: int
 
 
 class LayerConfig(TypedDict, total=False):
