@@ -104,7 +104,7 @@ def main():
         library = find_one(root, f"librlhf.so.{version}")
         failures = library_failures(library, soname)
         names = {path.name for path in root.rglob("*") if not path.is_dir()}
-        others = {name for name in names if not name.endswith(".h")}
+        others = {name for name in names if not name.endswith((".h", ".hpp"))}
         if others != {"rlhf.pc", "librlhf.so", soname, f"librlhf.so.{version}"}:
             failures.append(f"installed beside the headers: {sorted(others)}")
         failures += host_failures(folder, root, version, "c", [*cc, "-std=c99"])

@@ -200,3 +200,26 @@ if (trap '' XFSZ && ulimit -f 100 && "$programs/02_sft" fresh.yaml >/dev/null 2>
 fi
 [ ! -e fresh ] && [ ! -e fresh.part ] || fail 'a full disk left half a folder'
 echo 'ok: full disk'
+
+# The game, where C++ was there to build it: applause grows from chance (0.125), what was played is
+# kept, and Ctrl-C keeps it too.
+if [ -x "$programs/game_loop" ]; then
+    "$programs/game_loop" 20 danced >game.out || fail 'game_loop'
+    grep -q 'ratio off by 0 at first' game.out || fail "game_loop: $(cat game.out)"
+    awk '/applause/ {last = $4} END {exit !(last > 0.5)}' game.out ||
+        fail "game_loop does not learn: $(cat game.out)"
+    [ -f danced/model.safetensors ] || fail 'game_loop kept nothing'
+    : >stop.out
+    "$programs/game_loop" 1000000 stopped >stop.out &
+    child=$!
+    tries=0
+    while [ ! -s stop.out ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+        [ "$tries" -lt 600 ] || fail 'game_loop does not begin'
+    done
+    kill -INT "$child"
+    wait "$child" || fail 'game_loop on Ctrl-C'
+    [ -f stopped/model.safetensors ] || fail 'game_loop on Ctrl-C kept nothing'
+    echo 'ok: game_loop'
+fi

@@ -26,6 +26,7 @@ OTHER_NAMES = {"rlhf_score_offset", "rlhf_append_eos", "rlhf_append_eos_id", "rl
 def sources(root):
     for folder in ("lib", "include", "examples", "bench", "tests"):
         yield from sorted((root / folder).rglob("*.[ch]"))
+        yield from sorted((root / folder).rglob("*.[ch]pp"))
 
 
 def pages(root):

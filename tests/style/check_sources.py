@@ -73,7 +73,9 @@ def check_file(path, relative, failures):
 def check(root):
     failures, count = [], 0
     for folder in ("lib", "include", "examples", "bench", "tests"):
-        for path in sorted((root / folder).rglob("*.[ch]")):
+        for path in sorted((root / folder).rglob("*.[ch]*")):
+            if path.suffix not in (".c", ".h", ".cpp", ".hpp"):
+                continue
             count += 1
             check_file(path, path.relative_to(root), failures)
     if count < 50 and not failures:
