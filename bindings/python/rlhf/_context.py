@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
 from . import _bindings as c
 from . import _options
-from ._core import Handle, ask, contexts, current_call, registry, value
+from ._core import Handle, ask, callback, contexts, current_call, registry, value
 from ._library import lib
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class _Hooks:
         self.progress = progress
 
 
-@c.rlhf_log_fn  # type: ignore[misc]
+@callback(c.rlhf_log_fn)
 def _on_log(key: Optional[int], level: int, message: Any) -> None:
     call, hooks = current_call(), registry.get(key)
     try:
@@ -39,7 +39,7 @@ def _on_log(key: Optional[int], level: int, message: Any) -> None:
         call.note(error)
 
 
-@c.rlhf_progress_fn  # type: ignore[misc]
+@callback(c.rlhf_progress_fn)
 def _on_progress(key: Optional[int], stage: Any, done: int, total: int) -> None:
     """Every context has it: it is where handlers of signals run, and where a call is ended."""
     call, hooks = current_call(), registry.get(key)

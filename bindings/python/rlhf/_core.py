@@ -269,6 +269,13 @@ def make(kind: Type[ctypes.Structure], free: str, context: Optional["Context"], 
 
 # ---- callbacks --------------------------------------------------------------------------
 
+def callback(kind: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Makes a function one that C can call; it is never freed, whatever still holds it."""
+    def make_callable(function: Callable[..., Any]) -> Any:
+        return kind(function)
+    return make_callable
+
+
 class Registry:
     """Python objects behind the `user_data` of callbacks: a number, never an address."""
 

@@ -14,7 +14,7 @@ from . import _bindings as c
 from . import _options
 from ._arrays import Ids, IdsLike, copied, ids, int32s
 from ._context import Context, current, seed_of
-from ._core import Handle, ask, current_call, guarded, invoke, registry
+from ._core import Handle, ask, callback, current_call, guarded, invoke, registry
 from ._tokenizer import Path, Tokenizer, path_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _restore(source: _Source, data: Any, size: int) -> None:
         source.rows = iter(result)
 
 
-@_SLOTS["next"]  # type: ignore[misc]
+@callback(_SLOTS["next"])
 def _on_next(key: Optional[int], out: Any) -> int:
     source = registry.get(key)
     call = current_call()
@@ -134,17 +134,17 @@ def _on_next(key: Optional[int], out: Any) -> int:
     return int(c.Status.OK if call.raised is None else c.Status.ERR_CALLBACK)
 
 
-@_SLOTS["save"]  # type: ignore[misc]
+@callback(_SLOTS["save"])
 def _on_save(key: Optional[int], out: Any, capacity: int, out_size: Any) -> int:
     return guarded(_save, registry.get(key), out, capacity, out_size)
 
 
-@_SLOTS["restore"]  # type: ignore[misc]
+@callback(_SLOTS["restore"])
 def _on_restore(key: Optional[int], data: Any, size: int) -> int:
     return guarded(_restore, registry.get(key), data, size)
 
 
-@_SLOTS["destroy"]  # type: ignore[misc]
+@callback(_SLOTS["destroy"])
 def _on_destroy(key: Optional[int]) -> None:
     registry.remove(key)
 

@@ -12,7 +12,7 @@ from . import _bindings as c
 from . import _options
 from ._arrays import Batch, Floats, Ids, copied, int64s, ragged
 from ._context import seed_of
-from ._core import Handle, ask, current_call, guarded, invoke, registry, value
+from ._core import Handle, ask, callback, current_call, guarded, invoke, registry, value
 from ._tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -110,12 +110,12 @@ def _end(custom: _Custom, number: Optional[int]) -> None:
         custom.end(state)
 
 
-@_SLOTS["begin"]  # type: ignore[misc]
+@callback(_SLOTS["begin"])
 def _on_begin(key: Optional[int], sequence_id: int, out_state: Any) -> int:
     return guarded(_begin, registry.get(key), sequence_id, out_state)
 
 
-@_SLOTS["end"]  # type: ignore[misc]
+@callback(_SLOTS["end"])
 def _on_end(key: Optional[int], number: Optional[int]) -> None:
     custom = registry.get(key)
     try:
@@ -127,13 +127,13 @@ def _on_end(key: Optional[int], number: Optional[int]) -> None:
             pass
 
 
-@_SLOTS["sample"]  # type: ignore[misc]
+@callback(_SLOTS["sample"])
 def _on_sample(key: Optional[int], number: Optional[int], info: Any, logits: Any,
                vocabulary: int, out_token: Any) -> int:
     return guarded(_sample, registry.get(key), number, info, logits, vocabulary, out_token)
 
 
-@_SLOTS["destroy"]  # type: ignore[misc]
+@callback(_SLOTS["destroy"])
 def _on_destroy(key: Optional[int]) -> None:
     registry.remove(key)
 
@@ -173,7 +173,7 @@ def as_sampler(sampler: SamplerLike) -> Optional[Sampler]:
     return CustomSampler(sampler)
 
 
-@c.rlhf_text_fn  # type: ignore[misc]
+@callback(c.rlhf_text_fn)
 def _on_text(key: Optional[int], sequence_id: int, text: Any, size: int) -> int:
     call, function = current_call(), registry.get(key)
     try:

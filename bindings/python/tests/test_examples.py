@@ -5,8 +5,12 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
+
+import rlhf
+from rlhf import _options
 
 EXAMPLES = ROOT / "bindings/python/examples"
 
@@ -47,6 +51,36 @@ def test_examples_do_what_they_say(work):
     liked, = figures(r"the person likes: ([\d.]+)", said["06"])
     assert after > before + 0.5 and liked > 0.7
     assert said["07"].count(">") == 6 and "more choices" in said["07"]
+
+
+def test_surface_is_what_its_users_expect(work, monkeypatch):
+    """The names and shapes that programs rest on, in their shortest form."""
+    monkeypatch.chdir(work[0])
+    options = {}
+    if "dtype" in _options.names("rlhf_context_options"):
+        options["dtype"] = "bf16"
+    ctx = rlhf.Context(threads=2, seed=1, **options)
+    tok = rlhf.Tokenizer.load("work/sft")
+    policy = rlhf.Model.load("work/sft", context=ctx)
+    ids, ids2 = tok.encode("Tom wants", add_bos=True), tok.encode("Mia", add_bos=True)
+    for rows, tokens in zip(policy.logits([ids, ids2]), (ids, ids2)):
+        assert rows.dtype == np.float32 and rows.shape == (len(tokens), len(tok))
+    assert [len(rows) for rows in policy.logprobs([ids, ids2])] == [len(ids), len(ids2)]
+    prompts = [ids, ids2] * 4
+    answers = policy.generate(prompts, sampler=rlhf.Temperature(0.7, top_p=0.9),
+                              max_new_tokens=56)
+    assert len(answers) == 8
+    rm = rlhf.RewardModel.from_model(policy)
+    assert rm.score([ids, ids2]).shape == (2,)
+    rm.save("work/fresh")
+    pairs = rlhf.Dataset.load("work/choices.jsonl", tok, kind="preference")
+    for stats in rlhf.RewardTrainer(rm, pairs, lr=1e-5, total_steps=2):
+        assert 0 <= stats["accuracy"] <= 1
+    ppo = rlhf.PPOTrainer(policy, rm, preset="trl", kl_coef=0.05)
+    rollout = ppo.rollout(prompts)
+    my_scores = [len(sequence.answer) for sequence in rollout]
+    rollout.scores[:] = my_scores
+    assert ppo.update(rollout)["score"] == pytest.approx(np.mean(my_scores))
 
 
 def test_examples_are_in_cells():

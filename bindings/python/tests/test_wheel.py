@@ -95,8 +95,8 @@ def test_repaired_wheel_is_clean(tmp_path):
     path = f"{tools()}:{os.environ['PATH']}"
     code = f"import build_backend; print(build_backend.build_wheel({str(tmp_path)!r}))"
     name = run(sys.executable, "-c", code, cwd=ROOT / "bindings/python").split()[-1]
-    run(shutil.which("auditwheel", path=path), "repair", "--wheel-dir", tmp_path / "clean", tmp_path / name,
-        env={**os.environ, "PATH": path})
+    run(shutil.which("auditwheel", path=path), "repair", "--wheel-dir", tmp_path / "clean",
+        tmp_path / name, env={**os.environ, "PATH": path})
     wheel, = (tmp_path / "clean").iterdir()
     assert "manylinux_" in wheel.name
     python = environment(tmp_path)
