@@ -2,9 +2,9 @@
  * over ragged sequences; forward for training and prefill, and with a cache. Backward is
  * in attention_grad.c.
  *
- * A row's arithmetic never depends on which other rows are computed with it: blocks
- * that a row sees whole go through the matrix kernel (one chain a row), a block seen
- * in part goes row by row. */
+ * A row's arithmetic never depends on which other rows are computed with it: a score is a
+ * chain over head_dim, an output one over the keys that the row sees, whichever kernel
+ * computes them. */
 #include <math.h>
 #include <string.h>
 
@@ -16,19 +16,29 @@ int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim)
     return num_kv_heads * rlhf__attention_head_size(capacity, head_dim);
 }
 
-void rlhf__attention_pack(const rlhf__attention *a, int64_t first, int64_t count,
-                          int64_t head, int64_t past, int64_t capacity, float *out)
+void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,
+                          int64_t first, int64_t count, int64_t head, int64_t past,
+                          int64_t capacity, float *out)
 {
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
     float *values = out + capacity * d;
+    int64_t i = 0;
 
-    for (int64_t i = 0; i < count; i++) {
+    while (i < count) {
         const float *k = a->k + (first + i) * a->ldk + head * d;
-        int64_t at = past + i;
+        int64_t at = past + i, rows = rlhf__min_i64(BLOCK, count - i);
         float *to = out + at / BLOCK * BLOCK * d + at % BLOCK;
+        if (at % BLOCK == 0 && rows > 1) {
+            table->pack_turned(k, a->ldk, d, rows, BLOCK, to);
+            i += rows;
+            continue;
+        }
         for (int64_t c = 0; c < d; c++)
             to[c * BLOCK] = k[c];
-        float *v = values + at * dp;
+        i++;
+    }
+    for (i = 0; i < count; i++) {
+        float *v = values + (past + i) * dp;
         memcpy(v, a->v + (first + i) * a->ldv + head * d, (size_t)d * sizeof *v);
         for (int64_t c = d; c < dp; c++)
             v[c] = 0.0f;
@@ -61,43 +71,52 @@ static int64_t attend_scratch(int64_t d)
     return BLOCK * BLOCK + 2 * BLOCK * rlhf__attention_padded(d);
 }
 
-/* Rows [r0, r1) see all of block b. */
-static void whole_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
-                        int64_t r1)
+/* What rows [r0, r1) make of the values of block b: row r sees keys [first[r], last[r]).
+ * Rows that see all, and rows that see the block's beginning, lie together. */
+static void weigh_values(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
+                         int64_t r1, const int64_t *first, const int64_t *last)
+{
+    int64_t dp = rlhf__attention_padded(g->d), end;
+    const float *values = g->values + b * BLOCK * dp;
+
+    for (int64_t r = r0; r < r1; r = end) {
+        float *weights = s->scores + r * BLOCK, *out = s->block + r * dp;
+        bool whole = first[r] == 0 && last[r] == BLOCK;
+        end = r + 1;
+        if (whole) {
+            while (end < r1 && first[end] == 0 && last[end] == BLOCK)
+                end++;
+            g->table->product(end - r, dp, BLOCK, weights, BLOCK, 1, values, dp, out, dp,
+                              false);
+        } else if (first[r] == 0) {
+            while (end < r1 && first[end] == 0 && last[end] < BLOCK)
+                end++;
+            g->table->product_ragged(end - r, dp, last + r, weights, BLOCK, values, dp,
+                                     out, dp);
+        } else {
+            g->table->product(1, dp, last[r] - first[r], weights + first[r], BLOCK, 1,
+                              values + first[r] * dp, dp, out, dp, false);
+        }
+    }
+}
+
+/* Rows [r0, r1) see something of block b. */
+static void attend_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
+                         int64_t r1, const int64_t *first, const int64_t *last)
 {
     int64_t dp = rlhf__attention_padded(g->d), rows = r1 - r0;
     float factors[BLOCK];
 
-    if (rows <= 0)
-        return;
     g->table->product(rows, BLOCK, g->d, g->q + r0 * g->ldq, g->ldq, 1,
                       g->keys + b * BLOCK * g->d, BLOCK, s->scores + r0 * BLOCK, BLOCK,
                       false);
     g->table->scale(g->scale, rows * BLOCK, s->scores + r0 * BLOCK);
     for (int64_t r = r0; r < r1; r++)
-        factors[r] =
-            g->table->softmax_block(s->scores + r * BLOCK, 0, BLOCK, &s->m[r], &s->l[r]);
-    g->table->product(rows, dp, BLOCK, s->scores + r0 * BLOCK, BLOCK, 1,
-                      g->values + b * BLOCK * dp, dp, s->block + r0 * dp, dp, false);
+        factors[r] = g->table->softmax_block(s->scores + r * BLOCK, first[r], last[r],
+                                             &s->m[r], &s->l[r]);
+    weigh_values(g, s, b, r0, r1, first, last);
     for (int64_t r = r0; r < r1; r++)
         g->table->scale_add(factors[r], s->block + r * dp, dp, s->sums + r * dp);
-}
-
-/* One row that sees keys [first, last) of block b. */
-static void part_block(const attend_args *g, attend_state *s, int64_t b, int64_t row,
-                       int64_t first, int64_t last)
-{
-    int64_t dp = rlhf__attention_padded(g->d);
-    float *scores = s->scores + row * BLOCK;
-
-    g->table->product(1, BLOCK, g->d, g->q + row * g->ldq, g->ldq, 1,
-                      g->keys + b * BLOCK * g->d, BLOCK, scores, BLOCK, false);
-    g->table->scale(g->scale, BLOCK, scores);
-    float factor = g->table->softmax_block(scores, first, last, &s->m[row], &s->l[row]);
-    g->table->product(1, dp, last - first, scores + first, BLOCK, 1,
-                      g->values + (b * BLOCK + first) * dp, dp, s->block + row * dp, dp,
-                      false);
-    g->table->scale_add(factor, s->block + row * dp, dp, s->sums + row * dp);
 }
 
 /* Up to 64 queries. */
@@ -116,25 +135,21 @@ static void attend(const attend_args *g)
         s.l[r] = 0.0f;
     }
     for (; b <= last_block; b++) {
-        int64_t r0 = -1, r1 = -1; /* rows that see the whole block lie together */
+        int64_t first[BLOCK], last[BLOCK], r0 = g->count, r1 = 0;
         for (int64_t r = 0; r < g->count; r++) {
-            int64_t first, last;
-            rlhf__attention_range(g->position + r, g->window, b, &first, &last);
-            if (last <= first)
-                continue;
-            if (first == 0 && last == BLOCK) {
-                r0 = r0 < 0 ? r : r0;
+            rlhf__attention_range(g->position + r, g->window, b, &first[r], &last[r]);
+            if (first[r] < last[r]) { /* such rows lie together */
+                r0 = rlhf__min_i64(r0, r);
                 r1 = r + 1;
-            } else {
-                part_block(g, &s, b, r, first, last);
             }
         }
-        whole_block(g, &s, b, r0, r1);
+        if (r0 < r1)
+            attend_block(g, &s, b, r0, r1, first, last);
     }
     for (int64_t r = 0; r < g->count; r++) {
-        float inverse = 1.0f / s.l[r];
-        for (int64_t c = 0; c < g->d; c++)
-            g->out[r * g->ldo + c] = s.sums[r * dp + c] * inverse;
+        float *out = g->out + r * g->ldo;
+        memcpy(out, s.sums + r * dp, (size_t)g->d * sizeof *out);
+        g->table->scale(1.0f / s.l[r], g->d, out);
         if (g->lse)
             g->lse[r] = s.m[r] + rlhf__attention_log(s.l[r]);
     }
@@ -167,8 +182,8 @@ static void pack_tile(void *arg, int64_t tile, int32_t thread)
         job->packed[s] + head * rlhf__attention_head_size(job->capacity[s], a->head_dim);
 
     (void)thread;
-    rlhf__attention_pack(a, a->cu_seqlens[s], count, head, job->past ? job->past[s] : 0,
-                         job->capacity[s], out);
+    rlhf__attention_pack(job->table, a, a->cu_seqlens[s], count, head,
+                         job->past ? job->past[s] : 0, job->capacity[s], out);
 }
 
 static void attend_tile(void *arg, int64_t tile, int32_t thread)

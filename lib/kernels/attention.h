@@ -34,8 +34,9 @@ static inline void rlhf__attention_range(int64_t position, int64_t window, int64
 
 /* Writes keys and values of tokens [first, first + count) of one kv head into a packed
  * head, as positions past, past + 1, …. */
-void rlhf__attention_pack(const rlhf__attention *a, int64_t first, int64_t count,
-                          int64_t head, int64_t past, int64_t capacity, float *out);
+void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,
+                          int64_t first, int64_t count, int64_t head, int64_t past,
+                          int64_t capacity, float *out);
 
 /* ln of a softmax's sum, > 0; kernels/softmax.c. */
 float rlhf__attention_log(float sum);

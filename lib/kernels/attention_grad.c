@@ -61,13 +61,12 @@ static void copy_rows(const float *src, int64_t ld, int64_t count, int64_t d, fl
     }
 }
 
-static void transpose_blocks(const float *src, int64_t ld, int64_t count, int64_t d,
-                             float *out)
+static void transpose_blocks(const rlhf__kernels *table, const float *src, int64_t ld,
+                             int64_t count, int64_t d, float *out)
 {
     for (int64_t b = 0; b < count; b += BLOCK)
-        for (int64_t c = 0; c < d; c++)
-            for (int64_t j = 0; j < BLOCK; j++)
-                out[b * d + c * BLOCK + j] = b + j < count ? src[(b + j) * ld + c] : 0.0f;
+        table->pack_turned(src + b * ld, ld, d, rlhf__min_i64(BLOCK, count - b), BLOCK,
+                           out + b * d);
 }
 
 /* Queries [q0, q0 + rows) against key block b. */
@@ -137,8 +136,8 @@ static void grad_tile(void *arg, int64_t tile, int32_t thread)
 
     lay_out(&w, job->scratch + thread * job->scratch_size, job->longest, d);
     copy_rows(k, a->ldk, length, d, w.keys);
-    transpose_blocks(k, a->ldk, length, d, w.keys_t);
-    transpose_blocks(v, a->ldv, length, d, w.values_t);
+    transpose_blocks(job->table, k, a->ldk, length, d, w.keys_t);
+    transpose_blocks(job->table, v, a->ldv, length, d, w.values_t);
     memset(w.dkeys, 0, (size_t)(length * dp) * sizeof(float));
     memset(w.dvalues, 0, (size_t)(length * dp) * sizeof(float));
     for (int64_t h = kv * group; h < (kv + 1) * group; h++)

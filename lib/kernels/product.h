@@ -12,31 +12,31 @@ INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_
                  int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
                  bool accumulate, const float *next, int64_t ahead)
 {
-    vf sum[16][4];
+    vf sum[16][8];
 
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             sum[i][j] = v_set(0.0f);
     for (int64_t p = 0; p < k; p++) {
-        vf row[4];
+        vf row[8];
         if (next)
             __builtin_prefetch(next + p * ahead, 0, 2);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             row[j] = v_load(b + p * ldb + j * LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < M; i++) {
             vf x = v_set(a[i * a_row + p * a_step]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int j = 0; j < N; j++)
                 sum[i][j] = v_fma(x, row[j], sum[i][j]);
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < N; j++) {
             float *at = c + i * ldc + j * LANES;
             v_store(at, accumulate ? v_load(at) + sum[i][j] : sum[i][j]);
@@ -103,9 +103,14 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
         int64_t rows = m - i < TILE_ROWS ? m - i : TILE_ROWS, j = 0;
         const float *ai = a + i * a_row;
         float *ci = c + i * ldc;
-        if (rows == 1 && a_step == 1)
+        if (rows == 1 && a_step == 1) {
+            for (; j + 8 * LANES <= n; j += 8 * LANES)
+                tile(1, 8, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL, 0);
+            for (; j + 6 * LANES <= n; j += 6 * LANES)
+                tile(1, 6, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL, 0);
             for (; j + 4 * LANES <= n; j += 4 * LANES)
                 tile(1, 4, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL, 0);
+        }
         for (; j + 2 * LANES <= n; j += 2 * LANES)
             tile_any(rows, true, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc,
                      accumulate);
@@ -113,6 +118,64 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
             tile_any(rows, false, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc,
                      accumulate);
     }
+}
+
+/* Row i takes k[i] steps, all rows the first `common`. */
+INLINE void tile_ragged(const int M, const int N, int64_t common, const int64_t *k,
+                        const float *a, int64_t a_row, const float *b, int64_t ldb,
+                        float *c, int64_t ldc)
+{
+    vf sum[TILE_ROWS][2];
+    int64_t longest = common;
+
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+        longest = k[i] > longest ? k[i] : longest;
+#pragma GCC unroll 2
+        for (int j = 0; j < N; j++)
+            sum[i][j] = v_set(0.0f);
+    }
+    for (int64_t p = 0; p < longest; p++) {
+        vf row[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < N; j++)
+            row[j] = v_load(b + p * ldb + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < M; i++) {
+            if (p >= common && p >= k[i])
+                continue;
+            vf x = v_set(a[i * a_row + p]);
+#pragma GCC unroll 2
+            for (int j = 0; j < N; j++)
+                sum[i][j] = v_fma(x, row[j], sum[i][j]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < N; j++)
+            v_store(c + i * ldc + j * LANES, sum[i][j]);
+}
+
+static void product_ragged(int64_t m, int64_t n, const int64_t *k, const float *a,
+                           int64_t a_row, const float *b, int64_t ldb, float *c,
+                           int64_t ldc)
+{
+    int64_t i = 0;
+
+    for (; i + 4 <= m; i += 4) {
+        int64_t common = k[i], j = 0;
+        for (int r = 1; r < 4; r++)
+            common = k[i + r] < common ? k[i + r] : common;
+        for (; j + 2 * LANES <= n; j += 2 * LANES)
+            tile_ragged(4, 2, common, k + i, a + i * a_row, a_row, b + j, ldb,
+                        c + i * ldc + j, ldc);
+        for (; j < n; j += LANES)
+            tile_ragged(4, 1, common, k + i, a + i * a_row, a_row, b + j, ldb,
+                        c + i * ldc + j, ldc);
+    }
+    for (; i < m; i++)
+        product(1, n, k[i], a + i * a_row, a_row, 1, b, ldb, c + i * ldc, ldc, false);
 }
 
 /* M rows against Q panels at once, all of k: enough independent chains to hide the

@@ -11,6 +11,8 @@
  * that no libm decides bits. */
 static double log_of_sum(double x)
 {
+    static const double series[] = {1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13, 1.0 / 11,
+                                    1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3,  1.0};
     uint64_t bits;
     double m;
 
@@ -25,8 +27,8 @@ static double log_of_sum(double x)
         e++;
     }
     double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
-    for (int i = 19; i >= 1; i -= 2)
-        sum = sum * z + 1.0 / i;
+    for (int i = 0; i < 10; i++)
+        sum = sum * z + series[i];
     return 2.0 * s * sum + (double)e * 0.6931471805599453;
 }
 

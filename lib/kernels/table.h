@@ -22,6 +22,10 @@ typedef struct rlhf__kernels {
     void (*product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
                     int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
                     bool accumulate);
+    /* c = a b where row i of a has k[i] columns; n a multiple of lanes. */
+    void (*product_ragged)(int64_t m, int64_t n, const int64_t *k, const float *a,
+                           int64_t a_row, const float *b, int64_t ldb, float *c,
+                           int64_t ldc);
     /* m <= tile_rows rows against `panels` panels that lie panel_stride floats apart, all
      * of k, in blocks of 256 whose sums are added in order, to c where `accumulate`. c
      * rows have ldc floats, all panels wide. */

@@ -12,7 +12,7 @@ typedef struct shape {
 static const shape shapes[] = {
     {1, 1, 1},     {1, 3, 5},      {2, 255, 33},   {3, 256, 100},   {4, 257, 31},
     {7, 511, 65},  {12, 513, 96},  {13, 1000, 70}, {40, 64, 130},   {100, 300, 17},
-    {65, 20, 257}, {200, 768, 48}, {300, 260, 40}, {270, 4200, 24}, {20, 1000, 1100}};
+    {65, 20, 257}, {200, 768, 48}, {300, 260, 40}, {13, 4200, 24}, {7, 1000, 1100}};
 #define NUM_SHAPES (sizeof shapes / sizeof shapes[0])
 
 /* y[m][n] by the library, from a weight [n][k] or [k][n]: from panels, and the same from
