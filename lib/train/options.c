@@ -52,7 +52,8 @@ static const rlhf__field lm_fields[] = {
 #undef FIELD
 
 const rlhf__struct_desc rlhf__lm_options_desc = {
-    "rlhf_lm_options", sizeof(rlhf_lm_options), sizeof(rlhf_lm_options), lm_fields,
+    "rlhf_lm_options", sizeof(rlhf_lm_options),
+    offsetof(rlhf_lm_options, gradient_checkpointing), lm_fields,
     sizeof lm_fields / sizeof lm_fields[0]};
 
 #define FIELD(member) #member, .offset = offsetof(rlhf_reward_options, member)

@@ -178,7 +178,8 @@ static const rlhf__field ppo_fields[] = {
 #undef FIELD
 
 const rlhf__struct_desc rlhf__ppo_options_desc = {
-    "rlhf_ppo_options", sizeof(rlhf_ppo_options), sizeof(rlhf_ppo_options), ppo_fields,
+    "rlhf_ppo_options", sizeof(rlhf_ppo_options),
+    offsetof(rlhf_ppo_options, gradient_checkpointing), ppo_fields,
     sizeof ppo_fields / sizeof ppo_fields[0]};
 
 /* Columns: openai-2019 (the books runs of openai/lm-human-preferences), instructgpt
