@@ -274,6 +274,18 @@ static rlhf_status use_sampler_ops(objects *o, void *given)
     return status;
 }
 
+static rlhf_status use_layer(objects *o, void *given)
+{
+    rlhf_model_config config = tiny_config(VOCAB, LENGTH);
+    rlhf_model *made;
+
+    config.num_layers = config.num_layer_configs = 1;
+    config.layers = given;
+    const rlhf_status status = rlhf_model_create(o->context, &config, 1, &made);
+    rlhf_model_free(made);
+    return status;
+}
+
 static rlhf_status use_example(objects *o, void *given)
 {
     return rlhf_dataset_append(o->dataset, given);
@@ -314,6 +326,8 @@ static void test_inputs_travel_between_versions(void **state)
                                   .num_answer = {3, 1},
                                   .prompt_text = "p",
                                   .answer_text = {"a", "b"}};
+    rlhf_model_config config = {.struct_size = sizeof config};
+    assert_ok(rlhf_model_get_config(o->model, &config));
     const struct {
         const void *valid;
         size_t size;
@@ -323,6 +337,7 @@ static void test_inputs_travel_between_versions(void **state)
         {&allocator, sizeof allocator, use_allocator, "rlhf_allocator"},
         {&source, sizeof source, use_source, "rlhf_source_ops"},
         {&sampler, sizeof sampler, use_sampler_ops, "rlhf_sampler_ops"},
+        {config.layers, sizeof *config.layers, use_layer, "rlhf_layer_config"},
         {&row, sizeof row, use_example, "rlhf_example"},
         {&input, sizeof input, use_rollout_input, "rlhf_rollout_input"},
         {&pair, sizeof pair, use_comparison, "rlhf_comparison"},
@@ -401,6 +416,25 @@ static rlhf_status fill_lm(objects *o, void *out)
     return status;
 }
 
+static rlhf_status fill_reward(objects *o, void *out)
+{
+    static const int32_t chosen[3] = {2, 3, 4}, rejected[3] = {2, 3, 5};
+    const rlhf_example pair = {.struct_size = sizeof pair,
+                               .tokens = chosen,
+                               .num_tokens = 3,
+                               .prompt_length = 2,
+                               .rejected = rejected,
+                               .num_rejected = 3};
+    rlhf_reward_trainer *trainer;
+    rlhf_status status;
+
+    assert_ok(rlhf_dataset_append(o->pairs, &pair));
+    assert_ok(rlhf_reward_trainer_create(o->reward, o->pairs, NULL, &trainer));
+    status = rlhf_reward_trainer_evaluate(trainer, o->pairs, 0, out);
+    rlhf_reward_trainer_free(trainer);
+    return status;
+}
+
 static rlhf_status fill_ppo(objects *o, void *out)
 {
     const int32_t tokens[2] = {2, 3};
@@ -436,6 +470,7 @@ static const struct {
     OUTPUT(rlhf_rollout_sequence, fill_sequence),
     OUTPUT(rlhf_feedback_info, fill_feedback),
     OUTPUT(rlhf_lm_stats, fill_lm),
+    OUTPUT(rlhf_reward_stats, fill_reward),
     OUTPUT(rlhf_ppo_stats, fill_ppo),
 };
 
