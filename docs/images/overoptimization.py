@@ -7,7 +7,7 @@ both against a reward model that learnt from few choices.
 
 Trains the reward model by 05_reward on the first choices of a finished demo, runs demo/overoptimize once
 for each KL coefficient, and scores the held-out answers by verify.py's reading of the annotator's
-preference, which nothing that trained knows.
+preference, which nothing that trained knows. verify.py needs numpy.
 """
 import importlib.util
 import json
