@@ -137,7 +137,7 @@ class Character
         if (talking_) {
             int64_t active = 0;
             status = rlhf_generator_step(mouth_.get(), &active);
-            talking_ = active > 0;
+            talking_ = status != RLHF_OK || active > 0;
         } else if (learning()) {
             status = learn_a_little();
         }
@@ -204,7 +204,10 @@ static std::unique_ptr<Character> load(rlhf_context *context, const char *folder
             rlhf_context_cancel(context);
     } while (loading.wait_for(std::chrono::milliseconds(16)) !=
              std::future_status::ready);
-    return loading.get(); /* or Cancelled */
+    auto character = loading.get(); /* or Cancelled */
+    if (quits)
+        throw Cancelled(); /* it was there before the request was heard */
+    return character;
 }
 
 /* Stands for the game: a player who likes exclamations, and sometimes walks away. */
