@@ -4,7 +4,8 @@ C++ program outside of the tree are compiled and linked by pkg-config's word alo
 
     check_install.py BUILD_DIR VERSION SONAME CC... -- [CXX]
 
-Only the shared library, its headers and rlhf.pc are installed; no BLAS symbol can be seen.
+By CMake's find_package too; and without shared libraries where the build has a static one. Only the
+library, its headers, rlhf.pc and the CMake package are installed; no BLAS symbol can be seen.
 """
 import os
 import pathlib
@@ -89,6 +90,52 @@ def host_failures(folder, root, version, language, compiler):
     return failures
 
 
+def static_failures(folder, root, version, compiler):
+    """A program without shared libraries, by pkg-config --static."""
+    program = folder / "host-static"
+    pc = find_one(root, "rlhf.pc")
+    where = {"PKG_CONFIG_PATH": str(pc.parent)}
+    prefix = str(root) + run("pkg-config", "--variable=prefix", "rlhf", **where).strip()
+    flags = run("pkg-config", f"--define-variable=prefix={prefix}", "--static", "--cflags",
+                "--libs", "rlhf", **where).split()
+    (folder / "host.c").write_text(HOST)
+    run(*compiler, "-static", folder / "host.c", *flags, "-o", program)
+    output = run(program).split()
+    return [] if output == [version, "1"] else [f"the static host printed {output}"]
+
+
+CMAKE = """
+cmake_minimum_required(VERSION 3.13)
+project(host C)
+find_package(rlhf WANTED CONFIG REQUIRED)
+add_executable(host host.c)
+target_link_libraries(host rlhf::rlhf)
+"""
+
+
+def cmake_failures(folder, root, version, compiler):
+    """The same program by find_package(rlhf); another version is not taken for ours."""
+    failures, project = [], folder / "cmake"
+    project.mkdir()
+    (project / "host.c").write_text(HOST)
+    major, minor, _ = version.split(".")
+    configure = ["cmake", "-S", project, "-B", project / "build",
+                 f"-DCMAKE_C_COMPILER={shutil.which(compiler[-1])}",
+                 f"-Drlhf_DIR={find_one(root, 'rlhf-config.cmake').parent}"]
+    for wanted in (f"{major}.{int(minor) + 1}", f"{int(major) + 1}.0"):
+        (project / "CMakeLists.txt").write_text(CMAKE.replace("WANTED", wanted))
+        result = subprocess.run([str(word) for word in configure], capture_output=True, text=True)
+        if not result.returncode:
+            failures.append(f"find_package(rlhf {wanted}) takes {version}")
+    (project / "CMakeLists.txt").write_text(CMAKE.replace("WANTED", f"{major}.{minor}"))
+    run(*configure)
+    run("cmake", "--build", project / "build")
+    output = run(project / "build/host").split()
+    if output != [version, "1"]:
+        failures.append(f"cmake: the host printed {output}")
+    return failures
+
+
 def main():
     build_dir, version, soname, *compilers = sys.argv[1:]
     split = compilers.index("--")
@@ -105,9 +152,16 @@ def main():
         failures = library_failures(library, soname)
         names = {path.name for path in root.rglob("*") if not path.is_dir()}
         others = {name for name in names if not name.endswith((".h", ".hpp"))}
-        if others != {"rlhf.pc", "librlhf.so", soname, f"librlhf.so.{version}"}:
+        if others - {"librlhf.a"} != {"rlhf.pc", "librlhf.so", soname, f"librlhf.so.{version}",
+                                      "rlhf-config.cmake", "rlhf-config-version.cmake"}:
             failures.append(f"installed beside the headers: {sorted(others)}")
         failures += host_failures(folder, root, version, "c", [*cc, "-std=c99"])
+        if "librlhf.a" in names:
+            failures += static_failures(folder, root, version, cc)
+        if shutil.which("cmake"):
+            failures += cmake_failures(folder, root, version, cc)
+        else:
+            print("skipped: cmake is not installed, so find_package(rlhf) is not tried")
         if cxx:
             failures += host_failures(folder, root, version, "cpp", [*cxx, "-std=c++11"])
     print("\n".join(failures) or "ok")
