@@ -302,12 +302,17 @@ static double sum_squares(const float *x, int64_t count)
     return sums[0];
 }
 
+/* Seven streams of memory are more than are read ahead by themselves. */
 static void adamw(const rlhf__adamw_args *args, int64_t count, const float *grad,
                   float *param, float *m, float *v)
 {
     float b1 = args->beta1, b2 = args->beta2, c1 = 1.0f - b1, c2 = 1.0f - b2;
 
     FOR_VECTORS (count) {
+        __builtin_prefetch(grad + i + AHEAD);
+        __builtin_prefetch(param + i + AHEAD, 1);
+        __builtin_prefetch(m + i + AHEAD, 1);
+        __builtin_prefetch(v + i + AHEAD, 1);
         vf g = load(grad + i, n, 0.0f) * args->grad_scale;
         vf mi = v_fma(load(m + i, n, 0.0f), v_set(b1), c1 * g);
         vf vi_ = v_fma(load(v + i, n, 0.0f), v_set(b2), c2 * g * g);

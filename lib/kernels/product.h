@@ -4,6 +4,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL  (PANEL_VECTORS * LANES)
+#define AHEAD  512             /* floats that a stream of memory is asked for early */
 #define SUMS   (2 * TILE_ROWS) /* vectors of sums that registers hold */
 
 /* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call.
@@ -181,7 +182,6 @@ static void product_ragged(int64_t m, int64_t n, const int64_t *k, const float *
 /* M rows against Q panels at once, all of k: enough independent chains to hide the
  * latency of fma. Each panel is a stream of memory, asked for AHEAD floats early where
  * there are few. */
-#define AHEAD 512
 
 INLINE void skinny_panels(const int M, const int Q, int64_t k, const float *x,
                           int64_t ldx, const float *b, int64_t stride, float *c,
