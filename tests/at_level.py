@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""at_level.py LEVEL THREADS PROGRAM...: runs test programs at a kernel level of its own.
+"""at_level.py LEVEL THREADS DTYPE PROGRAM...: runs test programs at a kernel level of its own.
 
-The plain run of a test takes the best level of the machine and mostly one thread; this
-one shows that nothing hangs on either. Skips, saying so, where the CPU has no such level.
+The plain run of a test takes the best level of the machine, mostly one thread, and fp32;
+this one shows that nothing hangs on them. Skips, saying so, where the CPU has no such level.
 """
 import os
 import subprocess
@@ -11,6 +11,7 @@ import sys
 # Flags of /proc/cpuinfo that a level needs, as lib/kernels/level.c asks for; its number
 # in rlhf_cpu_level.
 LEVELS = {
+    'auto': (0, set()),
     'portable': (1, set()),
     'avx2': (2, {'avx2', 'fma'}),
     'avx512': (3, {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'fma'}),
@@ -26,14 +27,15 @@ def cpu_flags():
 
 
 def main():
-    level, threads, programs = sys.argv[1], sys.argv[2], sys.argv[3:]
+    level, threads, dtype = sys.argv[1:4]
+    programs = sys.argv[4:]
     number, needed = LEVELS[level]
     missing = needed - cpu_flags()
     if missing:
         print(f'skipped: this CPU has no {", ".join(sorted(missing))}')
         return 77
     environment = dict(os.environ, RLHF_TEST_CPU_LEVEL=str(number),
-                       RLHF_TEST_THREADS=threads)
+                       RLHF_TEST_THREADS=threads, RLHF_TEST_DTYPE=dtype)
     failed = []
     for program in programs:
         print(f'== {os.path.basename(program)}', flush=True)
@@ -41,7 +43,7 @@ def main():
         if code not in (0, 77):
             failed.append(os.path.basename(program))
     if failed:
-        print(f'failed at {level} with {threads} threads: {", ".join(failed)}')
+        print(f'failed at {level} with {threads} threads in {dtype}: {", ".join(failed)}')
     return 1 if failed else 0
 
 

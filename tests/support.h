@@ -16,6 +16,8 @@
 
 #include <rlhf/rlhf.h>
 
+#include "dtype.h"
+
 /* Fails the test with the library's own words. */
 #define assert_ok(call)                                                                  \
     do {                                                                                 \
@@ -76,14 +78,15 @@ static inline rlhf_allocator failing_hooks(failing_allocator *own)
 }
 
 /* Options of a test's context. tests/at_level.py runs programs once more at another
- * kernel level and with other threads by these variables; the library itself reads
- * none. */
+ * kernel level, with other threads or in bf16 by these variables; the library itself
+ * reads none. */
 static inline void support_options(rlhf_context_options *options, int32_t threads)
 {
     const char *level = getenv("RLHF_TEST_CPU_LEVEL"),
                *count = getenv("RLHF_TEST_THREADS");
 
     assert_ok(rlhf_context_options_init(options, sizeof *options));
+    options->dtype = test_dtype();
     options->num_threads = count ? (int32_t)strtol(count, NULL, 10) : threads;
     if (level)
         options->cpu_level = (int32_t)strtol(level, NULL, 10);

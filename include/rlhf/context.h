@@ -22,13 +22,28 @@ extern "C" {
 typedef struct rlhf_context rlhf_context;
 
 /** Kernel level. A level picks all kernels together; results are bit-identical within
- * one. */
+ * one, and within the last two together. */
 typedef enum rlhf_cpu_level {
-    RLHF_CPU_AUTO = 0,     /**< The best that this CPU can run. */
-    RLHF_CPU_PORTABLE = 1, /**< Plain C, no FMA. */
-    RLHF_CPU_AVX2 = 2,     /**< x86-64 with AVX2 and FMA. */
-    RLHF_CPU_AVX512 = 3    /**< x86-64 with AVX-512 F, BW, DQ and VL, and FMA. */
+    RLHF_CPU_AUTO = 0,       /**< The best that this CPU can run. */
+    RLHF_CPU_PORTABLE = 1,   /**< Plain C, no FMA. */
+    RLHF_CPU_AVX2 = 2,       /**< x86-64 with AVX2 and FMA. */
+    RLHF_CPU_AVX512 = 3,     /**< x86-64 with AVX-512 F, BW, DQ and VL, and FMA. */
+    RLHF_CPU_AVX512_BF16 = 4 /**< The same with AVX512_BF16: faster where dtype is
+                                  RLHF_DTYPE_BF16. */
 } rlhf_cpu_level;
+
+/**
+ * Compute dtype. Weights, gradients and moments are fp32 with either, and files too.
+ * With RLHF_DTYPE_BF16 every product with a weight, gradients among them, rounds both of
+ * its operands to bf16 (8 bits of precision) and sums in fp32; token embeddings, keys
+ * and values are rounded too. Attention, norms, softmax, log-probabilities, losses and
+ * the optimizer stay fp32. Its products have the same bits on every level; all else has
+ * those of the level.
+ */
+typedef enum rlhf_dtype {
+    RLHF_DTYPE_FP32 = 0, /**< All of it in fp32. */
+    RLHF_DTYPE_BF16 = 1  /**< Half the weight traffic; made for CPUs with AVX512_BF16. */
+} rlhf_dtype;
 
 /** What an allocation is for; handed to the allocator hooks. */
 typedef enum rlhf_memory_kind {
@@ -85,7 +100,7 @@ typedef struct rlhf_context_options {
     int32_t num_threads; /**< [0, 256]; 0: as many as CPUs the process may use. */
     int32_t cpu_level;   /**< An rlhf_cpu_level. */
     int32_t log_level;   /**< Lowest rlhf_log_level that is passed on. */
-    int32_t reserved;    /**< 0. */
+    int32_t dtype;       /**< An rlhf_dtype. */
     const rlhf_allocator *allocator; /**< Copied; NULL: the C library's. */
     rlhf_log_fn log;                 /**< NULL: no log. */
     void *log_user_data;             /**< Its first argument. */
@@ -105,8 +120,8 @@ typedef struct rlhf_memory_info {
 } rlhf_memory_info;
 
 /**
- * Fills `options` with defaults: all CPUs, the best level, log from RLHF_LOG_INFO on, the
- * C library's allocator, no callbacks.
+ * Fills `options` with defaults: all CPUs, the best level, fp32, log from RLHF_LOG_INFO
+ * on, the C library's allocator, no callbacks.
  *
  * @param options      Written whole.
  * @param struct_size  sizeof(rlhf_context_options).
@@ -158,6 +173,15 @@ RLHF_API void rlhf_context_cancel(rlhf_context *context);
  * @since 0.1
  */
 RLHF_API int32_t rlhf_context_cpu_level(const rlhf_context *context);
+
+/**
+ * The compute dtype.
+ *
+ * @param context  NULL gives 0.
+ * @return An rlhf_dtype.
+ * @since 0.1
+ */
+RLHF_API int32_t rlhf_context_dtype(const rlhf_context *context);
 
 /**
  * Threads that work in a call, the caller's among them.

@@ -9,12 +9,16 @@ static const rlhf__enum_name cpu_level_names[] = {{"auto", RLHF_CPU_AUTO},
                                                   {"portable", RLHF_CPU_PORTABLE},
                                                   {"avx2", RLHF_CPU_AVX2},
                                                   {"avx512", RLHF_CPU_AVX512},
+                                                  {"avx512_bf16", RLHF_CPU_AVX512_BF16},
                                                   {NULL, 0}};
 static const rlhf__enum_name log_level_names[] = {{"debug", RLHF_LOG_DEBUG},
                                                   {"info", RLHF_LOG_INFO},
                                                   {"warning", RLHF_LOG_WARNING},
                                                   {"off", RLHF_LOG_OFF},
                                                   {NULL, 0}};
+
+static const rlhf__enum_name dtype_names[] = {
+    {"fp32", RLHF_DTYPE_FP32}, {"bf16", RLHF_DTYPE_BF16}, {NULL, 0}};
 
 #define FIELD(member) #member, .offset = offsetof(rlhf_context_options, member)
 static const rlhf__field context_fields[] = {
@@ -24,7 +28,8 @@ static const rlhf__field context_fields[] = {
      .help = "kernel level"},
     {FIELD(log_level), .type = RLHF__FIELD_ENUM, .default_value = RLHF_LOG_INFO,
      .names = log_level_names, .help = "lowest level that is logged"},
-    {FIELD(reserved), .type = RLHF__FIELD_I32, .help = "0"},
+    {FIELD(dtype), .type = RLHF__FIELD_ENUM, .names = dtype_names,
+     .help = "what matrix products round their operands to"},
     {FIELD(allocator), .type = RLHF__FIELD_POINTER, .help = "allocator hooks"},
     {FIELD(log), .type = RLHF__FIELD_POINTER, .help = "log callback"},
     {FIELD(log_user_data), .type = RLHF__FIELD_POINTER, .help = "its first argument"},
@@ -56,6 +61,7 @@ rlhf_status rlhf_context_create(const rlhf_context_options *options,
     RLHF__TRY(rlhf__context_create(&own, level, out_context));
     (*out_context)->kernels = rlhf__kernels_for_level(level);
     (*out_context)->blis = rlhf__kernels_use_blis(level);
+    (*out_context)->bf16 = rlhf__kernels_for_dtype(level, own.dtype);
     return RLHF_OK;
 }
 
@@ -73,6 +79,11 @@ void rlhf_context_cancel(rlhf_context *context)
 int32_t rlhf_context_cpu_level(const rlhf_context *context)
 {
     return context ? context->cpu_level : 0;
+}
+
+int32_t rlhf_context_dtype(const rlhf_context *context)
+{
+    return context ? context->dtype : 0;
 }
 
 int32_t rlhf_context_num_threads(const rlhf_context *context)

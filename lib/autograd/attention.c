@@ -71,6 +71,9 @@ rlhf_status rlhf__op_attention(rlhf__tape *tape, const rlhf__op_attention_args *
     attention_node *node = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
+    /* k and v, the one place of it, so that they are the same in a cache. */
+    rlhf__round_activations(tape->context, qkv->data + width, qkv->cols, qkv->rows,
+                            qkv->cols - width);
     RLHF__TRY(rlhf__var_wrap(tape, qkv->rows, width, NULL, grad, out));
     if (args->caches)
         return rlhf__attention_cached(tape->context, tape->arena, &a, args->caches,

@@ -95,6 +95,7 @@ rlhf_status rlhf__context_create(const rlhf_context_options *options,
         return rlhf__fail_no_memory(size);
     *context = (rlhf_context){.cpu_level = resolved_level,
                               .log_level = options->log_level,
+                              .dtype = options->dtype,
                               .owner_pid = getpid(),
                               .allocator = allocator,
                               .log = options->log,

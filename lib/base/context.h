@@ -26,6 +26,8 @@ struct rlhf_context {
     rlhf__pool *pool;
     const void *kernels; /* const rlhf__kernels *, set by the api layer at creation */
     bool blis;           /* BLIS's micro-kernel serves, likewise */
+    const void *bf16;    /* const rlhf__bf16_kernels *, likewise; NULL: fp32 */
+    int32_t dtype;       /* an rlhf_dtype */
     struct rlhf__context_lock *lock; /* queue of calls; see rlhf__context_enter */
     const char
         *stage; /* static storage: what rlhf__progress told last in this call, or NULL */
@@ -39,7 +41,7 @@ struct rlhf_context {
     _Atomic uint64_t last_version; /* of parameters; see rlhf__context_next_version */
 };
 
-/* base's part of rlhf_context_create: everything but `kernels` and `blis`.
+/* base's part of rlhf_context_create: everything but `kernels`, `blis` and `bf16`.
  * `resolved_level` is checked by the caller. */
 rlhf_status rlhf__context_create(const rlhf_context_options *options,
                                  int32_t resolved_level, rlhf_context **out_context);

@@ -13,6 +13,8 @@
 
 rlhf__dtype rlhf__state_dtype(rlhf__state_type type);
 /* "avx2"; the number as it stands in rlhf_cpu_level. */
+/* "float32" or "bfloat16": what a context of the dtype computes in. */
+const char *rlhf__state_compute_name(int32_t dtype);
 const char *rlhf__state_level_name(int32_t level);
 /* Adds one scalar to the checksum over all of them. */
 void rlhf__state_hash_value(rlhf__sha256 *hash, const char *name, const char *text);

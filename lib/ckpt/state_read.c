@@ -72,21 +72,30 @@ static rlhf_status check_identity(const rlhf__state_reader *reader, const char *
                              "saved state of kind \"%.32s\" where \"%s\" is needed", text,
                              kind);
     RLHF__TRY(get_string(reader, "dtype", &text));
-    if (strcmp(text, "float32") != 0)
+    if (strcmp(text, rlhf__state_compute_name(RLHF_DTYPE_FP32)) != 0 &&
+        strcmp(text, rlhf__state_compute_name(RLHF_DTYPE_BF16)) != 0)
         return rlhf__fail_at(RLHF_ERR_UNSUPPORTED, reader->json_path, 0, 0, "dtype",
-                             "saved state of dtype \"%.32s\", this library has float32",
+                             "saved state of dtype \"%.32s\", this library has float32 "
+                             "and bfloat16",
                              text);
     return RLHF_OK;
 }
 
-/* The same seed gives the same bytes for one build and one CPU level only. */
+/* The same seed gives the same bytes for one build, CPU level and compute dtype only. */
 static rlhf_status warn_elsewhere(const rlhf__state_reader *reader)
 {
     const char *here = rlhf__state_level_name(reader->context->cpu_level);
-    const char *level = NULL, *version = NULL;
+    const char *dtype_here = rlhf__state_compute_name(reader->context->dtype);
+    const char *level = NULL, *version = NULL, *dtype = NULL;
 
     RLHF__TRY(get_string(reader, "cpu_level", &level));
     RLHF__TRY(get_string(reader, "library_version", &version));
+    RLHF__TRY(get_string(reader, "dtype", &dtype));
+    if (strcmp(dtype, dtype_here) != 0)
+        rlhf__log(reader->context, RLHF_LOG_WARNING,
+                  "%s: saved with dtype %.32s, resumed with %s: results will differ from "
+                  "an uninterrupted run's",
+                  reader->json_path, dtype, dtype_here);
     if (strcmp(level, here) != 0)
         rlhf__log(reader->context, RLHF_LOG_WARNING,
                   "%s: saved on CPU level %.32s, resumed on %s: bits may differ from an "

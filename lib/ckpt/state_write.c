@@ -44,6 +44,11 @@ rlhf__dtype rlhf__state_dtype(rlhf__state_type type)
     }
 }
 
+const char *rlhf__state_compute_name(int32_t dtype)
+{
+    return dtype == RLHF_DTYPE_BF16 ? "bfloat16" : "float32";
+}
+
 const char *rlhf__state_level_name(int32_t level)
 {
     switch (level) {
@@ -53,6 +58,8 @@ const char *rlhf__state_level_name(int32_t level)
         return "avx2";
     case RLHF_CPU_AVX512:
         return "avx512";
+    case RLHF_CPU_AVX512_BF16:
+        return "avx512_bf16";
     default:
         return "unknown";
     }
@@ -313,7 +320,8 @@ static rlhf_status fill_document(rlhf__state_writer *writer, rlhf__json *documen
     RLHF__TRY(set_string(document, "kind", writer->kind));
     RLHF__TRY(set_string(document, "cpu_level",
                          rlhf__state_level_name(writer->context->cpu_level)));
-    RLHF__TRY(set_string(document, "dtype", "float32"));
+    RLHF__TRY(
+        set_string(document, "dtype", rlhf__state_compute_name(writer->context->dtype)));
     RLHF__TRY(set_string(document, "tensors_sha256", sha256));
     RLHF__TRY(rlhf__json_set(document, "tensors_size", rlhf__json_new_i64(size)));
     RLHF__TRY(set_string(document, "values_sha256", values_sha256));

@@ -1,10 +1,12 @@
 /* Token and position tables: rows gathered, gradients scattered. */
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "kernels/rows.h"
 
 typedef struct embed_job {
     const rlhf__kernels *table;
+    const rlhf__bf16_kernels *bf16; /* NULL: rows as they are */
     const int32_t *tokens, *positions;
     int64_t count, width;
     const float *tokens_table, *positions_table, *dy;
@@ -18,11 +20,13 @@ static void gather_rows(void *arg, int64_t first, int64_t last)
 
     for (int64_t i = first; i < last; i++) {
         const float *row = job->tokens_table + job->tokens[i] * w;
-        if (job->positions_table)
-            job->table->add(row, job->positions_table + job->positions[i] * w, w,
-                            job->y + i * w);
+        float *y = job->y + i * w;
+        if (job->bf16)
+            job->bf16->round(row, w, y);
         else
-            memcpy(job->y + i * w, row, (size_t)w * sizeof *row);
+            memcpy(y, row, (size_t)w * sizeof *row);
+        if (job->positions_table)
+            job->table->add(y, job->positions_table + job->positions[i] * w, w, y);
     }
 }
 
@@ -31,6 +35,7 @@ void rlhf__embed(rlhf_context *ctx, const int32_t *tokens, const int32_t *positi
                  const float *positions_table, float *y)
 {
     embed_job job = {.table = rlhf__table(ctx),
+                     .bf16 = rlhf__bf16(ctx),
                      .tokens = tokens,
                      .positions = positions,
                      .width = width,

@@ -6,7 +6,9 @@
  * of threads, an output has the same bits:
  *  - matmul: each output element is a chain of fused multiply-adds over ascending k from
  *    0, in blocks of 256; block sums are added in order: y = ((c0 + c1) + c2) + ...; then
- *    + bias. (Portable level: multiply then add, same order.)
+ *    + bias. (Portable level: multiply then add, same order.) In a bf16 context both
+ *    operands are rounded to bf16 and the chain is that of vdpbf16ps on every level
+ *    (bf16.h): the same blocks, for each pair of k the odd product first.
  *  - attention: keys walked in blocks of 64 from position 0 with the online softmax,
  *    scores and outputs as chains over ascending head_dim / key.
  *  - norms, softmax, sums along a row: one fixed lane tree.
@@ -30,6 +32,9 @@
 rlhf_status rlhf__kernels_resolve_level(int32_t requested, int32_t *out_level);
 /* The table to put into rlhf_context.kernels. */
 const void *rlhf__kernels_for_level(int32_t level);
+/* What to put into rlhf_context.bf16: the level's table of bf16 products, or NULL for
+ * RLHF_DTYPE_FP32. */
+const void *rlhf__kernels_for_dtype(int32_t level, int32_t dtype);
 /* What to put into rlhf_context.blis: whether BLIS's micro-kernel serves full tiles.
  * The level's own has the same bits, and serves where it is faster: AVX-512
  * (docs/kernels.md). */
@@ -37,27 +42,29 @@ bool rlhf__kernels_use_blis(int32_t level);
 
 /* --- matmul (matmul.c) -------------------------------------------------------------- */
 
-/* Floats that panels for a k x n right-hand side take; at a multiple of 64 bytes. */
+/* Words of 4 bytes that panels for a k x n right-hand side take; at a multiple of 64
+ * bytes. In a bf16 context all of the products below round both operands to bf16 (bf16.h)
+ * and panels hold pairs: half the bytes. */
 int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n);
 /* Packs B (k x n) into panels. B[p][j] is src[j * ld + p] (`transposed`: a weight
  * [n][k] for y = x W^T) or src[p * ld + j]. */
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
-                       int64_t k, int64_t n, float *out_panels);
+                       int64_t k, int64_t n, void *out_panels);
 /* y[m][n] = (accumulate ? y : 0) + x[m][k] * B (+ bias[n], may be NULL). With
  * `accumulate` the blocks of 256 are added to y in order. Any m, 1 included: skinny m
  * takes a kernel that streams the panels, with the same bits. */
 rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                         int64_t ldx, int64_t m, int64_t k, int64_t n,
-                         const float *panels, const float *bias, bool accumulate,
-                         float *y, int64_t ldy);
+                         int64_t ldx, int64_t m, int64_t k, int64_t n, const void *panels,
+                         const float *bias, bool accumulate, float *y, int64_t ldy);
 /* The same, with the same bits, from B itself, laid out as for rlhf__pack_panels; it is
- * packed on the way, a part at a time. */
+ * packed on the way, a part at a time. Not in a bf16 context. */
 rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
                                   int64_t ldx, int64_t m, int64_t k, int64_t n,
                                   const float *matrix, int64_t ldb, bool transposed,
                                   const float *bias, bool accumulate, float *y,
                                   int64_t ldy);
-/* Whether m rows are so few that panels pay, which are kept for later products. */
+/* Whether m rows are so few that panels pay, which are kept for later products; always in
+ * a bf16 context. */
 bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m);
 /* dw[n][k] += dy[m][n]^T * x[m][k]: the weight gradient; a chain over ascending m, its
  * blocks of 256 added to dw in order. */
@@ -69,9 +76,14 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
 rlhf_status rlhf__column_sums(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                               int64_t lddy, int64_t m, int64_t n, float *db);
 
+/* In a bf16 context: x[rows][cols] rounded to bf16 in place; else nothing. */
+void rlhf__round_activations(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows,
+                             int64_t cols);
+
 /* --- embedding (embed.c) ------------------------------------------------------------ */
 
-/* y[i] = table[tokens[i]] (+ positions_table[positions[i]], may be NULL). */
+/* y[i] = table[tokens[i]] (+ positions_table[positions[i]], may be NULL). In a bf16
+ * context the row of `table` is rounded to bf16. */
 void rlhf__embed(rlhf_context *ctx, const int32_t *tokens, const int32_t *positions,
                  int64_t count, int64_t width, const float *table,
                  const float *positions_table, float *y);

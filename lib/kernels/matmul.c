@@ -1,8 +1,10 @@
 /* Matrix products: packing, a grid of tiles fixed by shapes, threads. See
  * docs/kernels.md. */
+#include <assert.h>
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/bf16.h"
 #include "kernels/blis_kernel.h"
 #include "kernels/rows.h"
 
@@ -44,6 +46,8 @@ static int64_t packed_size(int64_t n, int64_t k, int64_t width)
 
 int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n)
 {
+    if (rlhf__bf16(ctx))
+        return rlhf__bf16_panels_size(ctx, k, n);
     return packed_size(n, k, rlhf__table(ctx)->panel);
 }
 
@@ -119,7 +123,7 @@ static void pack_left(rlhf_context *ctx, const float *src, int64_t ld, bool tran
 }
 
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
-                       int64_t k, int64_t n, float *out_panels)
+                       int64_t k, int64_t n, void *out_panels)
 {
     pack_job job = {.src = src,
                     .ld = ld,
@@ -129,7 +133,10 @@ void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool tra
                     .transposed = transposed,
                     .out = out_panels};
 
-    run_pack(ctx, &job);
+    if (rlhf__bf16(ctx))
+        rlhf__bf16_pack_panels(ctx, src, ld, transposed, k, n, out_panels);
+    else
+        run_pack(ctx, &job);
 }
 
 /* --- tiles -------------------------------------------------------------------------- */
@@ -330,9 +337,8 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
 }
 
 rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                         int64_t ldx, int64_t m, int64_t k, int64_t n,
-                         const float *panels, const float *bias, bool accumulate,
-                         float *y, int64_t ldy)
+                         int64_t ldx, int64_t m, int64_t k, int64_t n, const void *panels,
+                         const float *bias, bool accumulate, float *y, int64_t ldy)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
@@ -349,6 +355,9 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
                        .y = y,
                        .ldy = ldy};
 
+    if (rlhf__bf16(ctx))
+        return rlhf__bf16_matmul(ctx, scratch, x, ldx, m, k, n, panels, bias, accumulate,
+                                 y, ldy);
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     if (m <= table->tile_rows) {
@@ -364,8 +373,7 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
 
 bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m)
 {
-    (void)ctx;
-    return m < MATRIX_ROWS;
+    return rlhf__bf16(ctx) || m < MATRIX_ROWS;
 }
 
 rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
@@ -389,6 +397,7 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
                        .y = y,
                        .ldy = ldy};
 
+    assert(!rlhf__bf16(ctx));
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     RLHF__TRY(packed_product(ctx, scratch, &job));
@@ -407,6 +416,8 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
     int64_t chunk = row_chunk(rlhf__max_i64(m, 1));
     float *left = NULL, *right = NULL;
 
+    if (rlhf__bf16(ctx))
+        return rlhf__bf16_weight_grad(ctx, scratch, dy, lddy, x, ldx, m, n, k, dw, lddw);
     if (m <= 0)
         return RLHF_OK;
     RLHF__TRY(rlhf__arena_alloc(scratch, packed_size(rlhf__min_i64(chunk, n), m, step),

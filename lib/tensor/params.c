@@ -149,7 +149,7 @@ static void borrow(rlhf__params *params, rlhf__slab *s)
 
 /* forward: B = W^T, k = cols, n = rows. backward: B = W, k = rows, n = cols. */
 static rlhf_status current_panels(rlhf__params *params, int32_t index, bool forward,
-                                  float **panels, uint64_t *version, const float **out)
+                                  void **panels, uint64_t *version, const void **out)
 {
     const rlhf__slab *slab = &params->slabs[index];
     int64_t k = forward ? slab->cols : slab->rows, n = forward ? slab->rows : slab->cols;
@@ -168,7 +168,7 @@ static rlhf_status current_panels(rlhf__params *params, int32_t index, bool forw
 }
 
 rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
-                                        const float **out_panels)
+                                        const void **out_panels)
 {
     rlhf__slab *s = &params->slabs[slab];
 
@@ -179,7 +179,7 @@ rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
 }
 
 rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
-                                         const float **out_panels)
+                                         const void **out_panels)
 {
     rlhf__slab *s = &params->slabs[slab];
 
@@ -195,7 +195,7 @@ rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward
     rlhf__slab *s = &params->slabs[slab];
     int64_t k = forward ? s->cols : s->rows, n = forward ? s->rows : s->cols;
     uint64_t version = forward ? s->forward_version : s->backward_version;
-    const float *panels = NULL;
+    const void *panels = NULL;
 
     if (version != params->version && !rlhf__matmul_wants_panels(params->context, m))
         return rlhf__matmul_unpacked(params->context, scratch, x, ldx, m, k, n,

@@ -18,8 +18,8 @@ typedef struct rlhf__slab {
     int64_t offset, rows, cols;
     bool decay; /* weight decay applies (matrices; not norms and biases) */
     /* Packed copies, made when first asked for and remade when `version` moved on. */
-    float *forward_panels;  /* for y = x W^T */
-    float *backward_panels; /* for dx = dy W */
+    void *forward_panels;  /* for y = x W^T */
+    void *backward_panels; /* for dx = dy W */
     uint64_t forward_version, backward_version;
     bool is_lent; /* forward_panels stand in memory that was lent */
 } rlhf__slab;
@@ -66,9 +66,9 @@ void rlhf__params_end_write(rlhf__params *params);
 
 /* Packed copies, current with `version`. */
 rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
-                                        const float **out_panels);
+                                        const void **out_panels);
 rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
-                                         const float **out_panels);
+                                         const void **out_panels);
 /* y[m][n] = (accumulate ? y : 0) + x W^T (forward; n = the slab's rows) or x W (n = its
  * columns), + bias[n] where not NULL: through the packed copy where it is current or the
  * rows are few, else from the slab itself. The bits are the same. */

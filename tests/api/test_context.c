@@ -185,17 +185,24 @@ static void test_context_refuses_bad_options(void **state)
     options.cpu_level = 99;
     assert_fails(rlhf_context_create(&options, &context), RLHF_ERR_INVALID_ARG,
                  "cpu_level has no value 99");
-    assert_null(context);
     options.cpu_level = RLHF_CPU_PORTABLE;
+    options.dtype = 2;
+    assert_fails(rlhf_context_create(&options, &context), RLHF_ERR_INVALID_ARG,
+                 "dtype has no value 2");
+    assert_null(context);
+    options.dtype = RLHF_DTYPE_BF16;
     assert_ok(rlhf_context_create(&options, &context));
     assert_int_equal(rlhf_context_num_threads(context), 3);
     assert_int_equal(rlhf_context_cpu_level(context), RLHF_CPU_PORTABLE);
+    assert_int_equal(rlhf_context_dtype(context), RLHF_DTYPE_BF16);
     rlhf_context_free(context);
     options.num_threads = 0;
+    options.dtype = RLHF_DTYPE_FP32;
     options.cpu_level = RLHF_CPU_AUTO;
     assert_ok(rlhf_context_create(&options, &context));
     assert_true(rlhf_context_num_threads(context) >= 1);
     assert_true(rlhf_context_cpu_level(context) > RLHF_CPU_AUTO);
+    assert_int_equal(rlhf_context_dtype(context), RLHF_DTYPE_FP32);
     rlhf_context_free(context);
 }
 

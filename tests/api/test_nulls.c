@@ -171,6 +171,7 @@ static void test_null_to_context_and_config(void **state)
     IGNORES(rlhf_context_cancel(NULL));
     GIVES(0, rlhf_context_cpu_level(NULL));
     GIVES(0, rlhf_context_num_threads(NULL));
+    GIVES(0, rlhf_context_dtype(NULL));
     REFUSES(rlhf_context_memory(NULL, &memory));
     REFUSES(rlhf_context_memory(o->context, NULL));
     NO_HANDLE(rlhf_config_load(NULL, "x", OUT));

@@ -48,6 +48,7 @@ static void start(probe *p)
     *p = (probe){0};
     assert_ok(rlhf_context_options_init(&options, sizeof options));
     options.num_threads = 1;
+    options.dtype = test_dtype();
     options.progress = on_progress;
     options.progress_user_data = p;
     assert_ok(rlhf_context_create(&options, &p->context));

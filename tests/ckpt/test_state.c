@@ -223,8 +223,8 @@ static void test_state_of_another_kind_is_refused(void **state)
 
     assert_int_equal(save(f, 7), RLHF_OK);
     expect_refusal(f, "lm", RLHF_ERR_INVALID_ARG, "kind \"ppo\" where \"lm\" is needed");
-    edit(f, "state.json", "float32", "bfloat16");
-    expect_refusal(f, "ppo", RLHF_ERR_UNSUPPORTED, "dtype \"bfloat16\"");
+    edit(f, "state.json", "float32", "float64");
+    expect_refusal(f, "ppo", RLHF_ERR_UNSUPPORTED, "dtype \"float64\"");
 }
 
 static void test_state_changed_is_refused(void **state)
@@ -278,11 +278,13 @@ static void test_state_resumed_elsewhere_warns(void **state)
     assert_int_equal(save(f, 7), RLHF_OK);
     edit(f, "state.json", "\"portable\"", "\"avx512\"");
     edit(f, "state.json", rlhf_version(), "9.8.7");
+    edit(f, "state.json", "float32", "bfloat16");
     assert_int_equal(rlhf__state_reader_open(f->context, f->path, "ppo", &reader),
                      RLHF_OK);
     assert_non_null(
         strstr(f->log, "saved on CPU level avx512, resumed on portable: bits may"));
     assert_non_null(strstr(f->log, "saved by version 9.8.7"));
+    assert_non_null(strstr(f->log, "saved with dtype bfloat16, resumed with float32"));
     rlhf__state_reader_free(reader);
 }
 

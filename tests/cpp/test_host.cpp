@@ -94,6 +94,7 @@ void test_context_tells_what_it_is()
     const rlhf::context context(options);
 
     CHECK(context.num_threads() == 3 && context.cpu_level() == RLHF_CPU_PORTABLE);
+    CHECK(context.dtype() == RLHF_DTYPE_FP32);
     CHECK(rlhf::version() == std::to_string(RLHF_VERSION_MAJOR) + "." +
                                  std::to_string(RLHF_VERSION_MINOR) + "." +
                                  std::to_string(RLHF_VERSION_PATCH));

@@ -1,4 +1,4 @@
-/* Contexts of every level and thread count, random arrays, comparisons. */
+/* Contexts of every level, dtype and thread count, random arrays, comparisons. */
 #ifndef TESTS_KERNELS_SUPPORT_H
 #define TESTS_KERNELS_SUPPORT_H
 
@@ -16,13 +16,18 @@
 #include <rlhf/context.h>
 
 #include "base/arena.h"
+#include "base/context.h"
 #include "base/rng.h"
+#include "dtype.h"
 #include "kernels/kernels.h"
+#if defined(EMULATED_AVX512)
+#include "kernels/emulated.h"
+#endif
 
 #define GUARD 12345.5f
 
 /* NULL where this machine cannot run the level. */
-static inline rlhf_context *context_of(int32_t level, int32_t threads)
+static inline rlhf_context *native_context(int32_t level, int32_t threads, int32_t dtype)
 {
     rlhf_context_options options;
     rlhf_context *context = NULL;
@@ -30,11 +35,41 @@ static inline rlhf_context *context_of(int32_t level, int32_t threads)
     assert_int_equal(rlhf_context_options_init(&options, sizeof options), RLHF_OK);
     options.cpu_level = level;
     options.num_threads = threads;
+    options.dtype = dtype;
     rlhf_status status = rlhf_context_create(&options, &context);
     if (status == RLHF_ERR_UNSUPPORTED)
         return NULL;
     assert_int_equal(status, RLHF_OK);
     return context;
+}
+
+/* AVX-512's levels are emulated where the CPU lacks them and the program has them; NULL
+ * for a level that can be neither run nor emulated. */
+static inline rlhf_context *context_of_dtype(int32_t level, int32_t threads,
+                                             int32_t dtype)
+{
+    rlhf_context *context = native_context(level, threads, dtype);
+
+#if defined(EMULATED_AVX512)
+    /* In fp32 its last two levels are one. */
+    if (!context && (level == RLHF_CPU_AVX512 ||
+                     (level == RLHF_CPU_AVX512_BF16 && dtype == RLHF_DTYPE_BF16))) {
+        context = native_context(RLHF_CPU_AVX2, threads, dtype);
+        if (!context)
+            return NULL;
+        context->blis = false;
+        context->kernels = &emulated_kernels;
+        if (dtype == RLHF_DTYPE_BF16)
+            context->bf16 =
+                level == RLHF_CPU_AVX512 ? &emulated_bf16 : &emulated_bf16_dot;
+    }
+#endif
+    return context;
+}
+
+static inline rlhf_context *context_of(int32_t level, int32_t threads)
+{
+    return context_of_dtype(level, threads, test_dtype());
 }
 
 /* At a multiple of 64 bytes, as the library's own memory. */
@@ -89,9 +124,11 @@ static inline void assert_all_near(const float *actual, const double *expected,
                      expected[i], tolerance);
 }
 
-#define FOR_LEVELS(context, threads)                                                     \
-    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AVX512; level_++)        \
-        for (rlhf_context *context = context_of(level_, threads); context;               \
+#define FOR_LEVELS_OF(context, threads, dtype)                                           \
+    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AVX512_BF16; level_++)   \
+        for (rlhf_context *context = context_of_dtype(level_, threads, dtype); context;  \
              rlhf_context_free(context), context = NULL)
+
+#define FOR_LEVELS(context, threads) FOR_LEVELS_OF(context, threads, test_dtype())
 
 #endif

@@ -175,7 +175,7 @@ static void test_weight_grad_equals_double_reference(void **state)
 static void test_matmul_bits_do_not_depend_on_threads(void **state)
 {
     (void)state;
-    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512; level++) {
+    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512_BF16; level++) {
         for (size_t i = 0; i < NUM_SHAPES; i++) {
             shape s = shapes[i];
             float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);

@@ -8,6 +8,7 @@
 static const char *const cannot_allocate[] = {
     "rlhf_context_cancel",
     "rlhf_context_cpu_level",
+    "rlhf_context_dtype",
     "rlhf_context_memory",
     "rlhf_context_num_threads",
     "rlhf_generator_num_sequences",

@@ -97,18 +97,36 @@ class rlhf_context(Structure):
 
 
 class CPULevel(enum.IntEnum):
-    """Kernel level. A level picks all kernels together; results are bit-identical within one.
+    """Kernel level. A level picks all kernels together; results are bit-identical within one, and
+    within the last two together.
 
     AUTO: The best that this CPU can run.
     PORTABLE: Plain C, no FMA.
     AVX2: x86-64 with AVX2 and FMA.
     AVX512: x86-64 with AVX-512 F, BW, DQ and VL, and FMA.
+    AVX512_BF16: The same with AVX512_BF16: faster where dtype is RLHF_DTYPE_BF16.
     """
 
     AUTO = 0
     PORTABLE = 1
     AVX2 = 2
     AVX512 = 3
+    AVX512_BF16 = 4
+
+
+class Dtype(enum.IntEnum):
+    """Compute dtype. Weights, gradients and moments are fp32 with either, and files too. With
+    RLHF_DTYPE_BF16 every product with a weight, gradients among them, rounds both of its
+    operands to bf16 (8 bits of precision) and sums in fp32; token embeddings, keys and values
+    are rounded too. Attention, norms, softmax, log-probabilities, losses and the optimizer stay
+    fp32. Its products have the same bits on every level; all else has those of the level.
+
+    FP32: All of it in fp32.
+    BF16: Half the weight traffic; made for CPUs with AVX512_BF16.
+    """
+
+    FP32 = 0
+    BF16 = 1
 
 
 class MemoryKind(enum.IntEnum):
@@ -187,7 +205,7 @@ class rlhf_context_options(Structure):
     num_threads: [0, 256]; 0: as many as CPUs the process may use.
     cpu_level: An rlhf_cpu_level.
     log_level: Lowest rlhf_log_level that is passed on.
-    reserved: 0.
+    dtype: An rlhf_dtype.
     allocator: Copied; NULL: the C library's.
     log: NULL: no log.
     log_user_data: Its first argument.
@@ -200,7 +218,7 @@ class rlhf_context_options(Structure):
         ("num_threads", c_int32),
         ("cpu_level", c_int32),
         ("log_level", c_int32),
-        ("reserved", c_int32),
+        ("dtype", c_int32),
         ("allocator", POINTER(rlhf_allocator)),
         ("log", rlhf_log_fn),
         ("log_user_data", c_void_p),
@@ -1364,6 +1382,7 @@ class rlhf_rollout_input(Structure):
 ENUMS: Dict[str, Type[enum.IntEnum]] = {
     "rlhf_status": Status,
     "rlhf_cpu_level": CPULevel,
+    "rlhf_dtype": Dtype,
     "rlhf_memory_kind": MemoryKind,
     "rlhf_log_level": LogLevel,
     "rlhf_dataset_kind": DatasetKind,
@@ -1393,9 +1412,11 @@ OPTIONS: Dict[str, List[Field]] = {
         Field("num_threads", "int", "",
               '[0, 256]; 0: as many as CPUs the process may use.'),
         Field("cpu_level", "enum", "rlhf_cpu_level",
-              'An rlhf_cpu_level. One of "auto", "portable", "avx2", "avx512".'),
+              'An rlhf_cpu_level. One of "auto", "portable", "avx2", "avx512", "avx512_bf16".'),
         Field("log_level", "enum", "rlhf_log_level",
               'Lowest rlhf_log_level that is passed on. One of "debug", "info", "warning", "off".'),
+        Field("dtype", "enum", "rlhf_dtype",
+              'An rlhf_dtype. One of "fp32", "bf16".'),
         Field("log", "callback", "rlhf_log_fn",
               'NULL: no log.'),
         Field("progress", "callback", "rlhf_progress_fn",
@@ -1721,6 +1742,7 @@ class ContextOptions(TypedDict, total=False):
     num_threads: int
     cpu_level: Union[str, CPULevel]
     log_level: Union[str, LogLevel]
+    dtype: Union[str, Dtype]
     log: Optional[Callable[..., Any]]
     progress: Optional[Callable[..., Any]]
 
@@ -1997,6 +2019,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "rlhf_context_free": (None, [POINTER(rlhf_context)]),
     "rlhf_context_cancel": (None, [POINTER(rlhf_context)]),
     "rlhf_context_cpu_level": (c_int32, [POINTER(rlhf_context)]),
+    "rlhf_context_dtype": (c_int32, [POINTER(rlhf_context)]),
     "rlhf_context_num_threads": (c_int32, [POINTER(rlhf_context)]),
     "rlhf_context_memory": (c_int32, [POINTER(rlhf_context), POINTER(rlhf_memory_info)]),
     "rlhf_config_load":
@@ -2281,8 +2304,8 @@ The library's version, "MAJOR.MINOR.PATCH".
     "rlhf_context_options_init":
     """rlhf_context_options_init(options, struct_size)
 
-Fills `options` with defaults: all CPUs, the best level, log from RLHF_LOG_INFO on, the
-C library's allocator, no callbacks.
+Fills `options` with defaults: all CPUs, the best level, fp32, log from RLHF_LOG_INFO
+on, the C library's allocator, no callbacks.
 
 @param options      Written whole.
 @param struct_size  sizeof(rlhf_context_options).
@@ -2329,6 +2352,15 @@ The kernel level in use.
 
 @param context  NULL gives 0.
 @return An rlhf_cpu_level, never RLHF_CPU_AUTO.
+@since 0.1
+""",
+    "rlhf_context_dtype":
+    """rlhf_context_dtype(context)
+
+The compute dtype.
+
+@param context  NULL gives 0.
+@return An rlhf_dtype.
 @since 0.1
 """,
     "rlhf_context_num_threads":
@@ -4058,6 +4090,7 @@ class Library:
     rlhf_context_free: Callable[..., Any]
     rlhf_context_cancel: Callable[..., Any]
     rlhf_context_cpu_level: Callable[..., Any]
+    rlhf_context_dtype: Callable[..., Any]
     rlhf_context_num_threads: Callable[..., Any]
     rlhf_context_memory: Callable[..., Any]
     rlhf_config_load: Callable[..., Any]

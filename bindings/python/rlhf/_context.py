@@ -114,6 +114,11 @@ class Context(Handle):
         """The kernel level in use."""
         return c.CPULevel(value("rlhf_context_cpu_level", self))
 
+    @property
+    def dtype(self) -> c.Dtype:
+        """The compute dtype."""
+        return c.Dtype(value("rlhf_context_dtype", self))
+
     def cancel(self) -> None:
         """Asks the call that runs, or the next one that looks, to stop: it raises
         CancelledError, and the same call goes on. From any thread, and from callbacks."""

@@ -313,6 +313,7 @@ class context : public detail::handle<::rlhf_context, ::rlhf_context_free>
 
     void cancel() noexcept { ::rlhf_context_cancel(get()); }
     std::int32_t cpu_level() const noexcept { return ::rlhf_context_cpu_level(get()); }
+    std::int32_t dtype() const noexcept { return ::rlhf_context_dtype(get()); }
     std::int32_t num_threads() const noexcept
     {
         return ::rlhf_context_num_threads(get());

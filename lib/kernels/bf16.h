@@ -1,0 +1,75 @@
+/* Matrix products on bf16 operands with fp32 sums: what the kernels of matmul.c are in a
+ * bf16 context. Only they include this; kernels.h is the interface.
+ *
+ * An operand's elements are rounded to bf16 (to nearest, ties to even; denormals become
+ * zeros of their sign) and lie in pairs of k: a 32-bit word, the even k in its low half.
+ * An odd last k is padded with a zero. The step for a pair is that of vdpbf16ps, whoever
+ * does it: sum = fma(odd, odd, sum), then sum = fma(even, even, sum), each rounded to
+ * nearest, a result that is tiny after rounding becoming zero. All of a product, its sums
+ * and the bias included, flushes denormals. */
+#ifndef RLHF_KERNELS_BF16_H
+#define RLHF_KERNELS_BF16_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/context.h"
+#include "base/error.h"
+
+#define RLHF__BF16_BLOCK 128 /* pairs: the 256 k of a block */
+
+/* Single-threaded functions, one table a CPU level (bf16_level.h). On x86 they run with
+ * denormals flushed by the control word, which matmul_bf16.c sets. */
+typedef struct rlhf__bf16_kernels {
+    int64_t panel, tile_rows; /* those of the level's fp32 kernels */
+
+    /* out[i] = src[i] rounded, still fp32; out may be src. */
+    void (*round)(const float *src, int64_t count, float *out);
+    /* out[ceil(count / 2)]: a row as words. */
+    void (*round_pairs)(const float *src, int64_t count, uint32_t *out);
+    /* out[ceil(k / 2)][width]: columns [0, cols) of a k x cols matrix, zeros up to width
+     * (tile_rows or panel). Element (p, j) is src[j * ld + p] if `transposed`, else
+     * src[p * ld + j]. */
+    void (*pack)(const float *src, int64_t ld, bool transposed, int64_t k, int64_t cols,
+                 int64_t width, uint32_t *out);
+    /* c[m][panel] = (accumulate ? c : 0) + one chain over `pairs`, m <= tile_rows; word
+     * p of row i is a[i * a_row + p * a_step], where a_row is 1 and a_step tile_rows, or
+     * a_step is 1; b[pairs][panel]. */
+    void (*product)(int64_t m, int64_t pairs, const uint32_t *a, int64_t a_row,
+                    int64_t a_step, const uint32_t *b, float *c, int64_t ldc,
+                    bool accumulate);
+    /* m <= 3 rows x[m][ldx] against `panels` panels that lie panel_stride words apart,
+     * all of k in blocks whose sums are added in order, to c where `accumulate` is
+     * set. */
+    void (*skinny)(int64_t m, int64_t panels, int64_t pairs, const uint32_t *x,
+                   int64_t ldx, const uint32_t *b, int64_t panel_stride, float *c,
+                   int64_t ldc, bool accumulate);
+    void (*add)(const float *a, const float *b, int64_t count, float *y);
+} rlhf__bf16_kernels;
+
+extern const rlhf__bf16_kernels rlhf__bf16_portable;
+extern const rlhf__bf16_kernels rlhf__bf16_avx2;
+extern const rlhf__bf16_kernels rlhf__bf16_avx512;
+extern const rlhf__bf16_kernels rlhf__bf16_avx512_bf16;
+
+/* NULL in an fp32 context. */
+static inline const rlhf__bf16_kernels *rlhf__bf16(const rlhf_context *ctx)
+{
+    return ctx->bf16;
+}
+
+/* As their namesakes in kernels.h without the prefix. Sizes are in words. */
+int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n);
+void rlhf__bf16_pack_panels(rlhf_context *ctx, const float *src, int64_t ld,
+                            bool transposed, int64_t k, int64_t n, uint32_t *out_panels);
+rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
+                              int64_t ldx, int64_t m, int64_t k, int64_t n,
+                              const uint32_t *panels, const float *bias, bool accumulate,
+                              float *y, int64_t ldy);
+rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
+                                   const float *dy, int64_t lddy, const float *x,
+                                   int64_t ldx, int64_t m, int64_t n, int64_t k,
+                                   float *dw, int64_t lddw);
+
+#endif

@@ -1,0 +1,319 @@
+/* Matrix products of a bf16 context: rounding, packing, a grid of tiles fixed by shapes,
+ * threads. The fp32 ones are in matmul.c; docs/kernels.md has the contract of both. */
+#include <string.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "base/size.h"
+#include "kernels/bf16.h"
+#include "kernels/kernels.h"
+
+#define BLOCK       RLHF__BF16_BLOCK
+#define SKINNY_ROWS 3 /* rows at most for the kernel that streams panels */
+#define MAX_PANEL   32
+#define MAX_ROWS    12
+#define SMALL_WORK  (1 << 15) /* multiply-adds below which threads do not pay */
+
+static int64_t pairs_of(int64_t k)
+{
+    return rlhf__ceil_div(k, 2);
+}
+
+/* vdpbf16ps flushes denormals by itself; what stands in for it, and the sums of blocks,
+ * do by the control word. The portable level needs none. */
+static unsigned int begin_flushing(void)
+{
+#if defined(__x86_64__)
+    unsigned int before = _mm_getcsr();
+
+    _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zeros */
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void end_flushing(unsigned int before)
+{
+#if defined(__x86_64__)
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
+static void run(rlhf_context *ctx, int64_t work, int64_t tiles, rlhf__tile_fn fn,
+                void *job)
+{
+    if (work < SMALL_WORK)
+        for (int64_t tile = 0; tile < tiles; tile++)
+            fn(job, tile, 0);
+    else
+        rlhf__pool_run(ctx->pool, tiles, fn, job);
+}
+
+/* --- rounding and packing ----------------------------------------------------------- */
+
+typedef struct round_job {
+    const rlhf__bf16_kernels *table;
+    const float *src;
+    int64_t ld, cols;
+    float *out; /* of ld, or NULL: words */
+    uint32_t *words;
+} round_job;
+
+static void round_row(void *arg, int64_t row, int32_t thread)
+{
+    const round_job *job = arg;
+    const float *src = job->src + row * job->ld;
+
+    (void)thread;
+    if (job->out)
+        job->table->round(src, job->cols, job->out + row * job->ld);
+    else
+        job->table->round_pairs(src, job->cols, job->words + row * pairs_of(job->cols));
+}
+
+void rlhf__round_activations(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows,
+                             int64_t cols)
+{
+    round_job job = {rlhf__bf16(ctx), x, ldx, cols, x, NULL};
+
+    if (job.table)
+        run(ctx, rows * cols, rows, round_row, &job);
+}
+
+typedef struct pack_job {
+    const rlhf__bf16_kernels *table;
+    const float *src;
+    int64_t ld, k, n, width; /* groups of `width` columns */
+    bool transposed;         /* src is [n][k] */
+    uint32_t *out;
+} pack_job;
+
+static void pack_group(void *arg, int64_t group, int32_t thread)
+{
+    const pack_job *job = arg;
+    int64_t j0 = group * job->width, cols = rlhf__min_i64(job->width, job->n - j0);
+
+    (void)thread;
+    job->table->pack(job->src + (job->transposed ? j0 * job->ld : j0), job->ld,
+                     job->transposed, job->k, cols, job->width,
+                     job->out + j0 * pairs_of(job->k));
+}
+
+static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
+                 int64_t k, int64_t n, int64_t width, uint32_t *out)
+{
+    pack_job job = {rlhf__bf16(ctx), src, ld, k, n, width, transposed, out};
+
+    run(ctx, k * n, rlhf__ceil_div(n, width), pack_group, &job);
+}
+
+int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n)
+{
+    int64_t panel = rlhf__bf16(ctx)->panel;
+
+    return rlhf__ceil_div(n, panel) * panel * pairs_of(k);
+}
+
+void rlhf__bf16_pack_panels(rlhf_context *ctx, const float *src, int64_t ld,
+                            bool transposed, int64_t k, int64_t n, uint32_t *out_panels)
+{
+    pack(ctx, src, ld, transposed, k, n, rlhf__bf16(ctx)->panel, out_panels);
+}
+
+/* --- tiles -------------------------------------------------------------------------- */
+
+typedef struct product_job {
+    const rlhf__bf16_kernels *table;
+    int64_t m, pairs, n;
+    const uint32_t *x; /* [m][pairs], or packed: [m / rows][pairs][rows] */
+    bool packed;
+    const uint32_t *panels; /* [n / panel][pairs][panel] */
+    const float *bias;
+    bool accumulate;
+    float *y;
+    int64_t ldy;
+    int64_t tile_rows, tile_cols, col_tiles; /* the grid */
+} product_job;
+
+/* One micro-tile of one k block: `rows` rows from row i, one panel. */
+static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t panel_at,
+                       int64_t p0, bool accumulate)
+{
+    const rlhf__bf16_kernels *t = job->table;
+    int64_t pairs = rlhf__min_i64(BLOCK, job->pairs - p0);
+    int64_t cols = rlhf__min_i64(t->panel, job->n - panel_at);
+    const uint32_t *a = job->x + i * job->pairs + (job->packed ? p0 * t->tile_rows : p0);
+    const uint32_t *b = job->panels + panel_at * job->pairs + p0 * t->panel;
+    float *c = job->y + i * job->ldy + panel_at;
+    float edge[MAX_ROWS * MAX_PANEL];
+    bool whole = cols == t->panel;
+
+    t->product(rows, pairs, a, job->packed ? 1 : job->pairs,
+               job->packed ? t->tile_rows : 1, b, whole ? c : edge,
+               whole ? job->ldy : t->panel, whole && accumulate);
+    for (int64_t r = 0; !whole && r < rows; r++) {
+        if (accumulate)
+            t->add(c + r * job->ldy, edge + r * t->panel, cols, c + r * job->ldy);
+        else
+            memcpy(c + r * job->ldy, edge + r * t->panel, (size_t)cols * sizeof *c);
+    }
+}
+
+static void product_tile(void *arg, int64_t tile, int32_t thread)
+{
+    const product_job *job = arg;
+    int64_t i0 = tile / job->col_tiles * job->tile_rows;
+    int64_t j0 = tile % job->col_tiles * job->tile_cols;
+    int64_t i1 = rlhf__min_i64(i0 + job->tile_rows, job->m);
+    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
+    unsigned int before = begin_flushing();
+
+    (void)thread;
+    for (int64_t p0 = 0; p0 == 0 || p0 < job->pairs; p0 += BLOCK)
+        for (int64_t i = i0; i < i1; i += job->table->tile_rows) {
+            int64_t rows = rlhf__min_i64(job->table->tile_rows, i1 - i);
+            for (int64_t j = j0; j < j1; j += job->table->panel)
+                micro_tile(job, i, rows, j, p0, job->accumulate || p0 > 0);
+        }
+    if (job->bias)
+        for (int64_t i = i0; i < i1; i++)
+            job->table->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
+                            job->y + i * job->ldy + j0);
+    end_flushing(before);
+}
+
+/* One group of panels for up to three rows. */
+static void skinny_tile(void *arg, int64_t tile, int32_t thread)
+{
+    const product_job *job = arg;
+    const rlhf__bf16_kernels *t = job->table;
+    int64_t j0 = tile * job->tile_cols, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
+    float sums[SKINNY_ROWS * 8 * MAX_PANEL];
+    int64_t ldc = job->tile_cols;
+    unsigned int before = begin_flushing();
+
+    (void)thread;
+    if (job->accumulate) {
+        memset(sums, 0, sizeof sums);
+        for (int64_t i = 0; i < job->m; i++)
+            memcpy(sums + i * ldc, job->y + i * job->ldy + j0,
+                   (size_t)(j1 - j0) * sizeof *sums);
+    }
+    t->skinny(job->m, rlhf__ceil_div(j1 - j0, t->panel), job->pairs, job->x, job->pairs,
+              job->panels + j0 * job->pairs, t->panel * job->pairs, sums, ldc,
+              job->accumulate);
+    for (int64_t i = 0; i < job->m; i++) {
+        float *y = job->y + i * job->ldy + j0;
+        memcpy(y, sums + i * ldc, (size_t)(j1 - j0) * sizeof *y);
+        if (job->bias)
+            t->add(y, job->bias + j0, j1 - j0, y);
+    }
+    end_flushing(before);
+}
+
+/* Tiles of 8 micro-tiles each way; fewer where there would be too few to share out
+ * evenly. */
+static void run_product(rlhf_context *ctx, product_job *job)
+{
+    int64_t rows = 8 * job->table->tile_rows, cols = 8 * job->table->panel;
+
+    while (rlhf__ceil_div(job->m, rows) * rlhf__ceil_div(job->n, cols) < 24 &&
+           cols > job->table->panel)
+        cols /= 2;
+    while (rlhf__ceil_div(job->m, rows) * rlhf__ceil_div(job->n, cols) < 24 &&
+           rows > job->table->tile_rows)
+        rows /= 2;
+    job->tile_rows = rows;
+    job->tile_cols = cols;
+    job->col_tiles = rlhf__ceil_div(job->n, cols);
+    run(ctx, job->m * job->pairs * 2 * job->n,
+        rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile, job);
+}
+
+/* x as the kernels read it: rows of words where there are few, else packed. */
+static rlhf_status prepare_rows(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
+                                int64_t ldx, int64_t k, product_job *job)
+{
+    const int64_t rows = job->table->tile_rows;
+    uint32_t *words = NULL;
+
+    job->packed = job->m > rows;
+    RLHF__TRY(rlhf__arena_alloc(
+        scratch,
+        (job->packed ? rlhf__ceil_div(job->m, rows) * rows : job->m) * job->pairs,
+        sizeof *words, &words));
+    job->x = words;
+    if (job->packed) {
+        pack(ctx, x, ldx, true, k, job->m, rows, words);
+    } else {
+        round_job round = {job->table, x, ldx, k, NULL, words};
+        run(ctx, job->m * k, job->m, round_row, &round);
+    }
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
+                              int64_t ldx, int64_t m, int64_t k, int64_t n,
+                              const uint32_t *panels, const float *bias, bool accumulate,
+                              float *y, int64_t ldy)
+{
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    product_job job = {.table = rlhf__bf16(ctx),
+                       .m = m,
+                       .pairs = pairs_of(k),
+                       .n = n,
+                       .panels = panels,
+                       .bias = bias,
+                       .accumulate = accumulate,
+                       .y = y,
+                       .ldy = ldy};
+
+    if (m <= 0 || n <= 0)
+        return RLHF_OK;
+    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, &job));
+    if (m <= SKINNY_ROWS) {
+        job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * job.table->panel;
+        run(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile, &job);
+    } else {
+        run_product(ctx, &job);
+    }
+    rlhf__arena_release(scratch, mark);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
+                                   const float *dy, int64_t lddy, const float *x,
+                                   int64_t ldx, int64_t m, int64_t n, int64_t k,
+                                   float *dw, int64_t lddw)
+{
+    const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    const int64_t pairs = pairs_of(m), rows = table->tile_rows;
+    uint32_t *left = NULL, *right = NULL;
+
+    if (m <= 0)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__ceil_div(n, rows) * rows * pairs,
+                                sizeof *left, &left));
+    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__bf16_panels_size(ctx, m, k), sizeof *right,
+                                &right));
+    pack(ctx, dy, lddy, false, m, n, rows, left);
+    pack(ctx, x, ldx, false, m, k, table->panel, right);
+    product_job job = {.table = table,
+                       .m = n,
+                       .pairs = pairs,
+                       .n = k,
+                       .x = left,
+                       .packed = true,
+                       .panels = right,
+                       .accumulate = true,
+                       .y = dw,
+                       .ldy = lddw};
+    run_product(ctx, &job);
+    rlhf__arena_release(scratch, mark);
+    return RLHF_OK;
+}
