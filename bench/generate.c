@@ -46,7 +46,7 @@ int main(int argc, char **argv)
     int64_t batch = bench_count(argv[2], "BATCH"),
             prompt = bench_count(argv[3], "PROMPT");
     int64_t new_tokens = bench_count(argv[4], "NEW");
-    rlhf_context *context = bench_context();
+    rlhf_context *context = bench_context(bf16);
     bench_check(rlhf_model_load(context, argv[1], &model), "load");
     bench_check(rlhf_model_config_init(&config, sizeof config), "config");
     bench_check(rlhf_model_get_config(model, &config), "config");

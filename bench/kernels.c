@@ -111,7 +111,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: kernels [PART OF A KERNEL'S NAME]\n");
         return 2;
     }
-    state.context = bench_context();
+    state.context = bench_context(false);
     measure_limits(&state);
     bench_check(rlhf__arena_create(state.context, RLHF_MEMORY_ACTIVATIONS, &state.arena),
                 "arena");

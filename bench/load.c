@@ -13,7 +13,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: load MODEL_DIR\n");
         return 2;
     }
-    rlhf_context *context = bench_context();
+    rlhf_context *context = bench_context(false);
     double created = bench_now();
     bench_check(rlhf_model_load(context, argv[1], &model), "load");
     double end = bench_now();

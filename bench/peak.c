@@ -15,7 +15,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: peak\n");
         return 2;
     }
-    rlhf_context *context = bench_context();
+    rlhf_context *context = bench_context(false);
     const int level = rlhf_context_cpu_level(context);
     const int threads = rlhf_context_num_threads(context);
     rlhf_context_free(context);

@@ -69,7 +69,7 @@ int main(int argc, char **argv)
             prompt = bench_count(argv[3], "PROMPT");
     int64_t response = bench_count(argv[4], "RESPONSE");
     int64_t iterations = bench_count(argv[5], "ITERATIONS");
-    rlhf_context *context = bench_context();
+    rlhf_context *context = bench_context(bf16);
     int64_t parameters = 0;
     rlhf_ppo_trainer *trainer =
         make_trainer(context, argv[1], response, &config, &parameters);

@@ -24,7 +24,7 @@ int main(int argc, char **argv)
     }
     int64_t pairs = bench_count(argv[2], "PAIRS"), seq = bench_count(argv[3], "SEQ");
     int64_t steps = bench_count(argv[4], "STEPS");
-    rlhf_context *context = bench_context();
+    rlhf_context *context = bench_context(bf16);
     bench_check(rlhf_model_load(context, argv[1], &model), "load");
     bench_check(rlhf_model_config_init(&config, sizeof config), "config");
     bench_check(rlhf_model_get_config(model, &config), "config");

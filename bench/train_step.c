@@ -23,7 +23,7 @@ int main(int argc, char **argv)
         return 2;
     }
     int64_t batch = bench_count(argv[2], "BATCH"), seq = bench_count(argv[3], "SEQ");
-    rlhf_context *context = bench_context();
+    rlhf_context *context = bench_context(bf16);
     bench_check(rlhf_model_load(context, argv[1], &model), "load");
     bench_check(rlhf_model_config_init(&config, sizeof config), "config");
     bench_check(rlhf_model_get_config(model, &config), "config");
