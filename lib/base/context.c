@@ -37,9 +37,10 @@ static void *default_alloc(void *user_data, size_t size, size_t alignment, int32
     (void)kind;
 #ifdef MADV_HUGEPAGE
     if (size >= LARGE) {
-        void *block = aligned_alloc(HUGE_PAGE, size);
-        if (block)
-            (void)madvise(block, size, MADV_HUGEPAGE);
+        void *block = NULL; /* aligned_alloc wants a size of whole pages */
+        if (posix_memalign(&block, HUGE_PAGE, size) != 0)
+            return NULL;
+        (void)madvise(block, size, MADV_HUGEPAGE);
         return block;
     }
 #endif
