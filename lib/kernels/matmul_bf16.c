@@ -8,12 +8,12 @@
 #include "base/size.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
+#include "kernels/rows.h"
 
 #define BLOCK       RLHF__BF16_BLOCK
 #define SKINNY_ROWS 3 /* rows at most for the kernel that streams panels */
 #define MAX_PANEL   32
 #define MAX_ROWS    12
-#define SMALL_WORK  (1 << 15) /* multiply-adds below which threads do not pay */
 
 static int64_t pairs_of(int64_t k)
 {
@@ -41,16 +41,6 @@ static void end_flushing(unsigned int before)
 #else
     (void)before;
 #endif
-}
-
-static void run(rlhf_context *ctx, int64_t work, int64_t tiles, rlhf__tile_fn fn,
-                void *job)
-{
-    if (work < SMALL_WORK)
-        for (int64_t tile = 0; tile < tiles; tile++)
-            fn(job, tile, 0);
-    else
-        rlhf__pool_run(ctx->pool, tiles, fn, job);
 }
 
 /* --- rounding and packing ----------------------------------------------------------- */
@@ -81,7 +71,7 @@ void rlhf__round_activations(rlhf_context *ctx, float *x, int64_t ldx, int64_t r
     round_job job = {rlhf__bf16(ctx), x, ldx, cols, x, NULL};
 
     if (job.table)
-        run(ctx, rows * cols, rows, round_row, &job);
+        rlhf__run_tiles(ctx, rows * cols, rows, round_row, &job);
 }
 
 typedef struct pack_job {
@@ -108,7 +98,7 @@ static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transpose
 {
     pack_job job = {rlhf__bf16(ctx), src, ld, k, n, width, transposed, out};
 
-    run(ctx, k * n, rlhf__ceil_div(n, width), pack_group, &job);
+    rlhf__run_tiles(ctx, k * n, rlhf__ceil_div(n, width), pack_group, &job);
 }
 
 int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n)
@@ -230,8 +220,8 @@ static void run_product(rlhf_context *ctx, product_job *job)
     job->tile_rows = rows;
     job->tile_cols = cols;
     job->col_tiles = rlhf__ceil_div(job->n, cols);
-    run(ctx, job->m * job->pairs * 2 * job->n,
-        rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile, job);
+    rlhf__run_tiles(ctx, job->m * job->pairs * 2 * job->n,
+                    rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile, job);
 }
 
 /* x as the kernels read it: rows of words where there are few, else packed. */
@@ -251,7 +241,7 @@ static rlhf_status prepare_rows(rlhf_context *ctx, rlhf__arena *scratch, const f
         pack(ctx, x, ldx, true, k, job->m, rows, words);
     } else {
         round_job round = {job->table, x, ldx, k, NULL, words};
-        run(ctx, job->m * k, job->m, round_row, &round);
+        rlhf__run_tiles(ctx, job->m * k, job->m, round_row, &round);
     }
     return RLHF_OK;
 }
@@ -277,7 +267,8 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
     RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, &job));
     if (m <= SKINNY_ROWS) {
         job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * job.table->panel;
-        run(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile, &job);
+        rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
+                        &job);
     } else {
         run_product(ctx, &job);
     }
