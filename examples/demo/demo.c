@@ -394,8 +394,8 @@ static plan make_plan(mode m, int is_short, long seed)
     p.finetune_steps = is_short ? 20 : m == MODE_REAL ? 60 : 200;
     p.pairs = m == MODE_HUMAN ? 40 : is_short ? 200 : m == MODE_REAL ? 2000 : 7000;
     p.test_pairs = is_short ? 100 : 2200;
-    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 240 : 500;
-    p.iterations = is_short ? 2 : m == MODE_REAL ? 20 : m == MODE_HUMAN ? 15 : 26;
+    p.reward_steps = is_short ? 10 : m == MODE_HUMAN ? 40 : m == MODE_REAL ? 220 : 500;
+    p.iterations = is_short ? 2 : m == MODE_REAL ? 18 : m == MODE_HUMAN ? 15 : 26;
     p.eval = is_short ? 64 : 600;
     p.new_tokens = m == MODE_REAL ? 64 : 24;
     return p;

@@ -17,9 +17,10 @@ enum { MAX_VOCAB = 4096, ROUNDS = 30, BATCH = 192 };
 
 typedef struct tilt {
     double bias[MAX_VOCAB];
-    double kl;         /* summed over all positions sampled */
-    int64_t base;      /* first sequence id of the batch */
-    double *gradients; /* [BATCH][vocab]: sum of d log q(token) / d bias; NULL: not
+    double factor[MAX_VOCAB]; /* exp(bias), of the batch at hand */
+    double kl;                /* summed over all positions sampled */
+    int64_t base;             /* first sequence id of the batch */
+    double *gradients;        /* [BATCH][vocab]: sum of d log q(token) / d bias; NULL: not
                           wanted */
     int64_t vocab;
 } tilt;
@@ -28,31 +29,30 @@ static rlhf_status sample(void *user_data, void *state, const rlhf_sample_info *
                           const float *logits, int64_t vocab, int32_t *out_token)
 {
     tilt *t = user_data;
-    double p[MAX_VOCAB], q[MAX_VOCAB], top_p = -INFINITY, top_q = -INFINITY, sum_p = 0,
-                                       sum_q = 0;
+    double q[MAX_VOCAB], top = -INFINITY, sum_p = 0, sum_q = 0, mean_bias = 0;
     double left = info->uniforms[0];
 
     (void)state;
+    for (int64_t v = 0; v < vocab; v++)
+        top = fmax(top, (double)logits[v]);
     for (int64_t v = 0; v < vocab; v++) {
-        top_p = fmax(top_p, (double)logits[v]);
-        top_q = fmax(top_q, (double)logits[v] + t->bias[v]);
-    }
-    for (int64_t v = 0; v < vocab; v++) {
-        sum_p += p[v] = exp((double)logits[v] - top_p);
-        sum_q += q[v] = exp((double)logits[v] + t->bias[v] - top_q);
+        const double p = exp((double)logits[v] - top);
+        sum_p += p;
+        sum_q += q[v] = p * t->factor[v];
     }
     *out_token = (int32_t)vocab - 1;
     int found = 0;
     for (int64_t v = 0; v < vocab; v++) {
         q[v] /= sum_q;
-        if (q[v] > 0 && p[v] > 0)
-            t->kl += q[v] * log(q[v] * sum_p / p[v]);
+        mean_bias += q[v] * t->bias[v];
         left -= q[v];
         if (left < 0 && !found) {
             *out_token = (int32_t)v;
             found = 1;
         }
     }
+    t->kl +=
+        mean_bias + log(sum_p / sum_q); /* log q/p is the bias less log of the sums */
     if (t->gradients) {
         double *g = t->gradients + (info->sequence_id - t->base) * vocab;
         for (int64_t v = 0; v < vocab; v++)
@@ -77,6 +77,8 @@ static double answer(job *j, const host_batch *batch)
 
     j->tilt->base = j->next_id;
     j->tilt->kl = 0;
+    for (int64_t v = 0; v < j->tilt->vocab; v++)
+        j->tilt->factor[v] = exp(j->tilt->bias[v]);
     for (int64_t i = 0; i < batch->num_seqs; i++)
         ids[i] = j->next_id++;
     host_must(rlhf_generator_start(j->generator, batch->tokens, batch->cu_seqlens,
