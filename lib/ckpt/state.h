@@ -81,6 +81,9 @@ rlhf_status rlhf__state_get_u64(const rlhf__state_reader *reader, const char *na
                                 uint64_t *out_value);
 rlhf_status rlhf__state_get_f64(const rlhf__state_reader *reader, const char *name,
                                 double *out_value);
+/* As get_f64; a value that is negative or not finite is FORMAT too. */
+rlhf_status rlhf__state_get_rate(const rlhf__state_reader *reader, const char *name,
+                                 double *out_value);
 /* Borrowed from the reader. */
 rlhf_status rlhf__state_get_bytes(const rlhf__state_reader *reader, const char *name,
                                   const void **out_bytes, int64_t *out_size);

@@ -344,6 +344,19 @@ rlhf_status rlhf__state_get_f64(const rlhf__state_reader *reader, const char *na
     return RLHF_OK;
 }
 
+rlhf_status rlhf__state_get_rate(const rlhf__state_reader *reader, const char *name,
+                                 double *out_value)
+{
+    double value = 0.0;
+
+    RLHF__TRY(rlhf__state_get_f64(reader, name, &value));
+    if (!isfinite(value) || value < 0.0)
+        return rlhf__fail_at(RLHF_ERR_FORMAT, reader->json_path, 0, 0, name,
+                             "\"%s\" must be >= 0 and finite, got %g", name, value);
+    *out_value = value;
+    return RLHF_OK;
+}
+
 rlhf_status rlhf__state_get_bytes(const rlhf__state_reader *const_reader,
                                   const char *name, const void **out_bytes,
                                   int64_t *out_size)

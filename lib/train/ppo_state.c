@@ -3,7 +3,6 @@
  * rlhf__rollout_append, so that what a file says is checked as a host's own samples
  * are. */
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -175,16 +174,6 @@ typedef struct counters {
     rlhf__ppo_tally tally;
 } counters;
 
-static rlhf_status get_rate(const rlhf__state_reader *reader, const char *name,
-                            double *out)
-{
-    RLHF__TRY(rlhf__state_get_f64(reader, name, out));
-    if (!isfinite(*out) || *out < 0.0)
-        return rlhf__fail(RLHF_ERR_FORMAT, "saved %s must be >= 0 and finite, got %g",
-                          name, *out);
-    return RLHF_OK;
-}
-
 static rlhf_status get_counters(const rlhf__ppo_trainer *t,
                                 const rlhf__state_reader *reader, counters *out)
 {
@@ -195,12 +184,13 @@ static rlhf_status get_counters(const rlhf__ppo_trainer *t,
         rlhf__state_get_range(reader, "num_episodes", 0, INT64_MAX, &out->num_episodes));
     RLHF__TRY(rlhf__state_get_range(reader, "next_sequence_id", 0, INT64_MAX,
                                     &out->next_sequence_id));
-    RLHF__TRY(get_rate(reader, "kl_coef", &out->kl_coef));
-    RLHF__TRY(get_rate(reader, "learning_rate", &out->learning_rate));
-    RLHF__TRY(get_rate(reader, "value_learning_rate", &out->value_learning_rate));
-    RLHF__TRY(get_rate(reader, "running.count", &out->running.count));
+    RLHF__TRY(rlhf__state_get_rate(reader, "kl_coef", &out->kl_coef));
+    RLHF__TRY(rlhf__state_get_rate(reader, "learning_rate", &out->learning_rate));
+    RLHF__TRY(
+        rlhf__state_get_rate(reader, "value_learning_rate", &out->value_learning_rate));
+    RLHF__TRY(rlhf__state_get_rate(reader, "running.count", &out->running.count));
     RLHF__TRY(rlhf__state_get_f64(reader, "running.mean", &out->running.mean));
-    RLHF__TRY(get_rate(reader, "running.squares", &out->running.squares));
+    RLHF__TRY(rlhf__state_get_rate(reader, "running.squares", &out->running.squares));
     RLHF__TRY(rlhf__state_get_range(reader, "in_update", 0, 1, &out->in_update));
     RLHF__TRY(
         rlhf__state_get_range(reader, "policy_skipped", 0, 1, &out->policy_skipped));

@@ -264,7 +264,7 @@ rlhf_status rlhf__stepper_resume(rlhf__stepper *s, const char *path)
     if (status == RLHF_OK)
         status = rlhf__state_get_range(reader, "step", 0, INT64_MAX, &step);
     if (status == RLHF_OK)
-        status = rlhf__state_get_f64(reader, "learning_rate", &learning_rate);
+        status = rlhf__state_get_rate(reader, "learning_rate", &learning_rate);
     if (status == RLHF_OK)
         status = rlhf__state_get_bytes(reader, "position", &position, &position_size);
     if (status == RLHF_OK)

@@ -71,6 +71,7 @@ static rlhf_status save(const fixture *f, int64_t step)
     assert_int_equal(rlhf__state_put_f64(writer, "beta", 0.1), RLHF_OK);
     assert_int_equal(rlhf__state_put_f64(writer, "minus_zero", -0.0), RLHF_OK);
     assert_int_equal(rlhf__state_put_f64(writer, "infinity", INFINITY), RLHF_OK);
+    assert_int_equal(rlhf__state_put_f64(writer, "negative", -0.5), RLHF_OK);
     assert_int_equal(rlhf__state_put_bytes(writer, "position", "a\0\xff", 3), RLHF_OK);
     assert_int_equal(rlhf__state_put_bytes(writer, "nothing", NULL, 0), RLHF_OK);
     assert_int_equal(rlhf__state_put_array(writer, "floats", RLHF__STATE_F32, floats, 5),
@@ -174,6 +175,10 @@ static void test_state_getters_name_the_field(void **state)
     assert_int_equal(rlhf__state_get_range(reader, "step", 0, 6, &i), RLHF_ERR_FORMAT);
     assert_non_null(
         strstr(rlhf_last_error_message(), "\"step\" must be in [0, 6], got 7"));
+    assert_int_equal(rlhf__state_get_rate(reader, "infinity", &d), RLHF_ERR_FORMAT);
+    assert_int_equal(rlhf__state_get_rate(reader, "negative", &d), RLHF_ERR_FORMAT);
+    assert_non_null(strstr(rlhf_last_error_message(),
+                           "\"negative\" must be >= 0 and finite, got -0.5"));
     assert_int_equal(rlhf__state_get_array(reader, "gamma", RLHF__STATE_F32, 5, &data),
                      RLHF_ERR_FORMAT);
     assert_non_null(strstr(rlhf_last_error_message(), "array \"gamma\" is missing"));
@@ -184,6 +189,8 @@ static void test_state_getters_name_the_field(void **state)
                      RLHF_ERR_FORMAT);
     assert_non_null(strstr(rlhf_last_error_message(), "5 elements where 4 are needed"));
     assert_true(i == 42 && d == 42 && !data);
+    assert_int_equal(rlhf__state_get_rate(reader, "beta", &d), RLHF_OK);
+    assert_true(d == 0.1);
     rlhf__state_reader_free(reader);
 }
 
