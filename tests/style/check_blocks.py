@@ -9,7 +9,7 @@ prompts.jsonl, choices.jsonl) and the programs of docs/code. By the word behind 
 
 c, cpp  A whole program is compiled, warnings being errors, and runs: `program`. Under a comment
         <!-- PATH --> the block is a piece of that file, blank lines and indentation aside; a line
-        of "..." stands for lines left out. Each program of docs/code is compiled here too.
+        of "..." stands for lines left out; so is text. Each program of docs/code is compiled here.
 sh      Runs. `cc`, `c++` and `pkg-config` are this build's.
 yaml    Is read by the library: no unknown key, no value out of range.
 python  Runs in the suite `bindings`, which must name the page.
@@ -125,7 +125,7 @@ def check_yaml(work, code, folder):
 
 def check_block(work, word, directive, code, folder):
     """Words about a failure, or None."""
-    if word in ("c", "cpp") and directive:
+    if word in ("c", "cpp", "text") and directive:
         path = work.root / directive
         if not path.is_file():
             return f"{directive} is no file"
@@ -199,6 +199,8 @@ def self_test(work):
          "...\n    stopping = 1;\n```\n", ""),
         ("misquote", "<!-- docs/code/server.c -->\n```c\n    stopping = 1;\n...\n"
          "static volatile sig_atomic_t stopping;\n```\n", "not a piece"),
+        ("mistext", "<!-- docs/code/librlhf.wrap -->\n```text\nurl = elsewhere\n```\n",
+         "not a piece"),
         ("nowhere", "<!-- docs/code/none.c -->\n```c\nint a;\n```\n", "is no file"),
         ("shell", "```sh\ntest -d sft\ntest -d reward\ncc --version\n```\n", ""),
         ("broken", "```sh\nfalse\ntrue\n```\n", "ended with 1"),
