@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/size.h"
+#include "ckpt/safetensors_internal.h"
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors data is little-endian and is read as it stands"
@@ -24,16 +25,6 @@
 #define MAX_HEADER       100000000          /* as the reference implementation */
 #define PIECE            ((int64_t)8 << 20) /* bytes between two looks at cancellation */
 #define CONVERT_ELEMENTS ((int64_t)2048)
-
-struct rlhf__tensor_file {
-    rlhf_context *context;
-    char *path;
-    int fd;
-    rlhf__json *header; /* owns the names */
-    rlhf__tensor_entry *entries;
-    int64_t num_entries, capacity;
-    int64_t data_start, data_size;
-};
 
 static const struct {
     const char *name;
@@ -92,26 +83,45 @@ static rlhf_status open_regular(const char *path, int *out_fd, int64_t *out_size
     return RLHF_OK;
 }
 
-/* `size` bytes at `offset`, all of them. */
-static rlhf_status read_exact(rlhf_context *context, int fd, const char *path, void *out,
-                              int64_t size, int64_t offset)
+bool rlhf__read_at(int fd, void *out, int64_t size, int64_t offset,
+                   rlhf__read_fault *out_fault)
 {
     char *bytes = out;
 
     while (size > 0) {
-        ssize_t got = pread(fd, bytes, (size_t)rlhf__min_i64(size, PIECE), offset);
+        const ssize_t got = pread(fd, bytes, (size_t)size, offset);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0)
-            return rlhf__fail_errno(errno, path, "cannot read %s", path);
-        if (got == 0)
-            return rlhf__fail_at(RLHF_ERR_FORMAT, path, 0, 0, NULL,
-                                 "the file ends at byte %" PRId64 ", %" PRId64
-                                 " bytes too early",
-                                 offset, size);
+        if (got <= 0) {
+            *out_fault = (rlhf__read_fault){got < 0 ? errno : 0, offset, size};
+            return false;
+        }
         bytes += got;
         offset += got;
         size -= got;
+    }
+    return true;
+}
+
+rlhf_status rlhf__fail_read(const char *path, const rlhf__read_fault *fault)
+{
+    if (fault->error != 0)
+        return rlhf__fail_errno(fault->error, path, "cannot read %s", path);
+    return rlhf__fail_at(RLHF_ERR_FORMAT, path, 0, 0, NULL,
+                         "the file ends at byte %" PRId64 ", %" PRId64 " bytes too early",
+                         fault->offset, fault->missing);
+}
+
+/* `size` bytes at `offset`, all of them. */
+static rlhf_status read_exact(rlhf_context *context, int fd, const char *path, void *out,
+                              int64_t size, int64_t offset)
+{
+    rlhf__read_fault fault;
+
+    for (int64_t done = 0; done < size; done += PIECE) {
+        const int64_t now = rlhf__min_i64(size - done, PIECE);
+        if (!rlhf__read_at(fd, (char *)out + done, now, offset + done, &fault))
+            return rlhf__fail_read(path, &fault);
         RLHF__TRY(rlhf__check_cancel(context));
     }
     return RLHF_OK;
@@ -443,8 +453,8 @@ static float half_to_float(uint16_t half)
     return sign ? -value : value;
 }
 
-static void convert(rlhf__dtype dtype, const unsigned char *bytes, int64_t count,
-                    float *out)
+void rlhf__tensor_to_f32(rlhf__dtype dtype, const unsigned char *bytes, int64_t count,
+                         float *out)
 {
     for (int64_t i = 0; i < count; i++) {
         if (dtype == RLHF__DTYPE_F64) {
@@ -460,6 +470,17 @@ static void convert(rlhf__dtype dtype, const unsigned char *bytes, int64_t count
     }
 }
 
+rlhf_status rlhf__tensor_check_float(const rlhf__tensor_file *file,
+                                     const rlhf__tensor_entry *entry)
+{
+    if (entry->dtype == RLHF__DTYPE_F32 || entry->dtype == RLHF__DTYPE_F16 ||
+        entry->dtype == RLHF__DTYPE_BF16 || entry->dtype == RLHF__DTYPE_F64)
+        return RLHF_OK;
+    return rlhf__fail_at(RLHF_ERR_UNSUPPORTED, file->path, 0, 0, entry->name,
+                         "tensor \"%s\": dtype %s where a floating-point one is needed",
+                         entry->name, dtypes[entry->dtype].name);
+}
+
 rlhf_status rlhf__tensor_file_read_f32(rlhf__tensor_file *file,
                                        const rlhf__tensor_entry *entry, int64_t first,
                                        int64_t count, float *out)
@@ -468,19 +489,14 @@ rlhf_status rlhf__tensor_file_read_f32(rlhf__tensor_file *file,
     int64_t size = rlhf__dtype_size(entry->dtype);
     int64_t at = file->data_start + entry->begin + first * size;
 
+    RLHF__TRY(rlhf__tensor_check_float(file, entry));
     if (entry->dtype == RLHF__DTYPE_F32)
         return read_exact(file->context, file->fd, file->path, out, count * size, at);
-    if (entry->dtype != RLHF__DTYPE_F16 && entry->dtype != RLHF__DTYPE_BF16 &&
-        entry->dtype != RLHF__DTYPE_F64)
-        return rlhf__fail_at(
-            RLHF_ERR_UNSUPPORTED, file->path, 0, 0, entry->name,
-            "tensor \"%s\": dtype %s where a floating-point one is needed", entry->name,
-            dtypes[entry->dtype].name);
     for (int64_t done = 0; done < count; done += CONVERT_ELEMENTS) {
         int64_t now = rlhf__min_i64(count - done, CONVERT_ELEMENTS);
         RLHF__TRY(read_exact(file->context, file->fd, file->path, bytes, now * size,
                              at + done * size));
-        convert(entry->dtype, bytes, now, out + done);
+        rlhf__tensor_to_f32(entry->dtype, bytes, now, out + done);
     }
     return RLHF_OK;
 }

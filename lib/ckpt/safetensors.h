@@ -70,6 +70,20 @@ const rlhf__tensor_entry *rlhf__tensor_file_find(const rlhf__tensor_file *file,
 rlhf_status rlhf__tensor_file_read_f32(rlhf__tensor_file *file,
                                        const rlhf__tensor_entry *entry, int64_t first,
                                        int64_t count, float *out);
+
+/* A tensor, and where its elements go. */
+typedef struct rlhf__tensor_load {
+    rlhf__tensor_file *file;
+    const rlhf__tensor_entry *entry;
+    float *values; /* [rows][cols] */
+    int64_t rows, cols;
+    bool transposed; /* the tensor is [cols][rows] */
+} rlhf__tensor_load;
+/* All elements of all of them as fp32, as read_f32 gives them, by all threads of the
+ * context; NUMERIC for one that is not finite. Of several faults the first in the order
+ * of `loads` is told. On failure the values are undefined. Progress is "load". */
+rlhf_status rlhf__tensors_load(rlhf_context *context, const rlhf__tensor_load *loads,
+                               int64_t count);
 /* The tensor's bytes as they stand. */
 rlhf_status rlhf__tensor_file_read_bytes(rlhf__tensor_file *file,
                                          const rlhf__tensor_entry *entry, void *out);

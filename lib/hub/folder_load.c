@@ -3,7 +3,6 @@
 #include "hub/folder.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -17,7 +16,7 @@
 #define MAX_CONFIG ((int64_t)16 << 20)
 #define MAX_INDEX  ((int64_t)64 << 20)
 #define MAX_SHARDS 1024
-#define PIECE      ((int64_t)1 << 18) /* floats of a transposed tensor at once */
+#define PIECE      ((int64_t)1 << 18) /* floats of a tied head at once */
 
 typedef struct loader {
     rlhf_context *context;
@@ -29,7 +28,8 @@ typedef struct loader {
     int64_t num_files, capacity;
     rlhf__transformer *net;
     bool *filled; /* [num_named] */
-    float *scratch;
+    rlhf__tensor_load *loads;
+    int64_t num_loads, loads_capacity;
 } loader;
 
 static bool ends_with(const char *text, const char *end)
@@ -183,38 +183,6 @@ static rlhf_status check_size(const loader *load)
 
 /* --- tensors ------------------------------------------------------------------------ */
 
-/* File rows are the parameter's columns: a few of them at a time through scratch. */
-static rlhf_status read_transposed(loader *load, rlhf__tensor_file *file,
-                                   const rlhf__tensor_entry *entry,
-                                   const rlhf__hub_tensor *tensor)
-{
-    int64_t rows = tensor->rows, cols = tensor->cols;
-    int64_t step = rlhf__max_i64(1, PIECE / rows);
-
-    for (int64_t first = 0; first < cols; first += step) {
-        int64_t now = rlhf__min_i64(step, cols - first);
-        RLHF__TRY(rlhf__tensor_file_read_f32(file, entry, first * rows, now * rows,
-                                             load->scratch));
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t c = 0; c < now; c++)
-                tensor->values[r * cols + first + c] = load->scratch[c * rows + r];
-        }
-    }
-    return RLHF_OK;
-}
-
-static rlhf_status check_values(const rlhf__tensor_file *file, const char *name,
-                                const float *values, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        if (!isfinite(values[i]))
-            return rlhf__fail_at(RLHF_ERR_NUMERIC, rlhf__tensor_file_path(file), 0, 0,
-                                 name, "tensor \"%s\": element %" PRId64 " is %f", name,
-                                 i, (double)values[i]);
-    }
-    return RLHF_OK;
-}
-
 static rlhf_status check_shape(const rlhf__tensor_file *file,
                                const rlhf__tensor_entry *entry,
                                const rlhf__hub_tensor *tensor)
@@ -238,29 +206,6 @@ static bool is_buffer(const char *name)
            ends_with(name, "rotary_emb.inv_freq");
 }
 
-/* With tied embeddings the head is the token table; a file that has both must agree. */
-static rlhf_status check_tied_head(loader *load, rlhf__tensor_file *file,
-                                   const rlhf__tensor_entry *entry)
-{
-    const rlhf__slab *slab = &load->net->params.slabs[load->net->token_table];
-    const float *table = rlhf__slab_values(&load->net->params, load->net->token_table);
-    rlhf__hub_tensor tensor = {.rank = 2, .shape = {slab->rows, slab->cols}};
-    int64_t step = rlhf__max_i64(1, PIECE / slab->cols) * slab->cols;
-
-    RLHF__TRY(check_shape(file, entry, &tensor));
-    for (int64_t first = 0; first < entry->count; first += step) {
-        int64_t now = rlhf__min_i64(step, entry->count - first);
-        RLHF__TRY(rlhf__tensor_file_read_f32(file, entry, first, now, load->scratch));
-        if (memcmp(load->scratch, table + first, (size_t)now * sizeof *table) != 0)
-            return rlhf__fail_at(
-                RLHF_ERR_FORMAT, rlhf__tensor_file_path(file), 0, 0, entry->name,
-                "\"tie_word_embeddings\" is true, but tensor \"%s\" differs "
-                "from the token table",
-                entry->name);
-    }
-    return RLHF_OK;
-}
-
 static const rlhf__named *find_named(const rlhf__params *params, const char *name)
 {
     const char *stripped = strip_prefix(name);
@@ -278,8 +223,9 @@ static bool is_score_bias(const loader *load, const rlhf__named *named)
     return load->net->score_bias >= 0 && named->slab == load->net->score_bias;
 }
 
-static rlhf_status read_tensor(loader *load, rlhf__tensor_file *file,
-                               const rlhf__tensor_entry *entry)
+/* Says where the tensor goes; one that no network has is refused. */
+static rlhf_status place_tensor(loader *load, rlhf__tensor_file *file,
+                                const rlhf__tensor_entry *entry)
 {
     rlhf__params *params = &load->net->params;
     const rlhf__named *named = find_named(params, entry->name);
@@ -298,30 +244,72 @@ static rlhf_status read_tensor(loader *load, rlhf__tensor_file *file,
                              entry->name, "tensor \"%s\" comes twice", entry->name);
     rlhf__hub_tensor_of(params, named, load->config.family, &tensor);
     RLHF__TRY(check_shape(file, entry, &tensor));
-    if (tensor.transposed)
-        RLHF__TRY(read_transposed(load, file, entry, &tensor));
-    else
-        RLHF__TRY(
-            rlhf__tensor_file_read_f32(file, entry, 0, entry->count, tensor.values));
     load->filled[named - params->named] = true;
-    return check_values(file, entry->name, tensor.values, tensor.rows * tensor.cols);
+    RLHF__TRY(rlhf__grow(load->context, &load->loads, &load->loads_capacity,
+                         load->num_loads + 1, sizeof *load->loads));
+    load->loads[load->num_loads++] = (rlhf__tensor_load){.file = file,
+                                                         .entry = entry,
+                                                         .values = tensor.values,
+                                                         .rows = tensor.rows,
+                                                         .cols = tensor.cols,
+                                                         .transposed = tensor.transposed};
+    return RLHF_OK;
 }
 
-/* Every tensor of every file; a tied head waits until the table is there. */
-static rlhf_status read_tensors(loader *load, bool tied_heads)
+/* With tied embeddings the head is the token table; a file that has both must agree. */
+static rlhf_status check_tied_head(const loader *load, rlhf__tensor_file *file,
+                                   const rlhf__tensor_entry *entry)
+{
+    const rlhf__slab *slab = &load->net->params.slabs[load->net->token_table];
+    const float *table = rlhf__slab_values(&load->net->params, load->net->token_table);
+    rlhf__hub_tensor tensor = {.rank = 2, .shape = {slab->rows, slab->cols}};
+    const int64_t step = rlhf__max_i64(1, PIECE / slab->cols) * slab->cols;
+    float *piece = NULL;
+    rlhf_status status = RLHF_OK;
+
+    RLHF__TRY(check_shape(file, entry, &tensor));
+    RLHF__TRY(
+        rlhf__alloc_raw(load->context, step, sizeof *piece, RLHF_MEMORY_GENERAL, &piece));
+    for (int64_t first = 0; first < entry->count && status == RLHF_OK; first += step) {
+        int64_t now = rlhf__min_i64(step, entry->count - first);
+        status = rlhf__tensor_file_read_f32(file, entry, first, now, piece);
+        if (status == RLHF_OK &&
+            memcmp(piece, table + first, (size_t)now * sizeof *table) != 0)
+            status = rlhf__fail_at(
+                RLHF_ERR_FORMAT, rlhf__tensor_file_path(file), 0, 0, entry->name,
+                "\"tie_word_embeddings\" is true, but tensor \"%s\" differs "
+                "from the token table",
+                entry->name);
+    }
+    rlhf__free(piece);
+    return status;
+}
+
+static bool is_tied_head(const loader *load, const rlhf__tensor_entry *entry)
+{
+    return load->net->head_weight == load->net->token_table &&
+           strcmp(entry->name, "lm_head.weight") == 0;
+}
+
+static rlhf_status check_tied_heads(const loader *load)
 {
     for (int64_t i = 0; i < load->num_files; i++) {
         rlhf__tensor_file *file = load->files[i];
-        int64_t count = rlhf__tensor_file_count(file);
-        for (int64_t j = 0; j < count; j++) {
+        const rlhf__tensor_entry *entry = rlhf__tensor_file_find(file, "lm_head.weight");
+        if (entry && is_tied_head(load, entry))
+            RLHF__TRY(check_tied_head(load, file, entry));
+    }
+    return RLHF_OK;
+}
+
+static rlhf_status place_tensors(loader *load)
+{
+    for (int64_t i = 0; i < load->num_files; i++) {
+        rlhf__tensor_file *file = load->files[i];
+        for (int64_t j = 0; j < rlhf__tensor_file_count(file); j++) {
             const rlhf__tensor_entry *entry = rlhf__tensor_file_at(file, j);
-            bool tied = load->net->head_weight == load->net->token_table &&
-                        strcmp(entry->name, "lm_head.weight") == 0;
-            RLHF__TRY(rlhf__progress(load->context, "load", j, count));
-            if (tied != tied_heads)
-                continue;
-            RLHF__TRY(tied ? check_tied_head(load, file, entry)
-                           : read_tensor(load, file, entry));
+            if (!is_tied_head(load, entry))
+                RLHF__TRY(place_tensor(load, file, entry));
         }
     }
     return RLHF_OK;
@@ -356,15 +344,11 @@ static rlhf_status read_config(loader *load, bool reward)
     return status;
 }
 
-static int64_t scratch_size(const rlhf__transformer *net)
+/* The one parameter that no file has. */
+static void clear_score_bias(const loader *load)
 {
-    int64_t widest = 1;
-
-    for (int32_t i = 0; i < net->params.num_slabs; i++) {
-        const rlhf__slab *slab = &net->params.slabs[i];
-        widest = rlhf__max_i64(widest, rlhf__max_i64(slab->rows, slab->cols));
-    }
-    return rlhf__max_i64(widest, PIECE);
+    if (load->net->score_bias >= 0)
+        *rlhf__slab_values(&load->net->params, load->net->score_bias) = 0.0f;
 }
 
 static rlhf_status load_net(loader *load, rlhf__head head)
@@ -375,19 +359,17 @@ static rlhf_status load_net(loader *load, rlhf__head head)
     RLHF__TRY(read_config(load, head == RLHF__HEAD_SCORE));
     RLHF__TRY(open_files(load));
     RLHF__TRY(check_size(load));
-    RLHF__TRY(rlhf__transformer_create(context, &load->config.model, head, &load->net));
+    RLHF__TRY(
+        rlhf__transformer_create_unset(context, &load->config.model, head, &load->net));
     RLHF__TRY(rlhf__alloc(context, load->net->params.num_named, sizeof *load->filled,
                           RLHF_MEMORY_GENERAL, &load->filled));
-    RLHF__TRY(rlhf__alloc_raw(context, scratch_size(load->net), sizeof *load->scratch,
-                              RLHF_MEMORY_GENERAL, &load->scratch));
+    RLHF__TRY(place_tensors(load));
+    RLHF__TRY(check_filled(load));
     rlhf__params_begin_write(&load->net->params);
-    status = read_tensors(load, false);
-    if (status == RLHF_OK)
-        status = check_filled(load);
-    if (status == RLHF_OK)
-        status = read_tensors(load, true);
+    clear_score_bias(load);
+    status = rlhf__tensors_load(context, load->loads, load->num_loads);
     rlhf__params_end_write(&load->net->params);
-    return status;
+    return status == RLHF_OK ? check_tied_heads(load) : status;
 }
 
 /* The config document goes over into the origin. */
@@ -426,7 +408,7 @@ rlhf_status rlhf__hub_load(rlhf_context *context, const char *path, rlhf__head h
         rlhf__tensor_file_close(load.files[i]);
     rlhf__free(load.files);
     rlhf__free(load.filled);
-    rlhf__free(load.scratch);
+    rlhf__free(load.loads);
     rlhf__transformer_free(load.net);
     rlhf__json_free(load.index);
     rlhf__json_free(load.config_json);

@@ -210,6 +210,10 @@ void rlhf__scale(rlhf_context *ctx, float factor, int64_t count, float *y);
 double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count);
 /* On the calling thread. */
 bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count);
+/* The transposed matrix: out[c * ldo + r] = src[r * ld + c] for r < rows, c < cols. On
+ * the calling thread. */
+void rlhf__turn(rlhf_context *ctx, const float *src, int64_t ld, int64_t rows,
+                int64_t cols, float *out, int64_t ldo);
 
 /* AdamW (Loshchilov and Hutter 2019) on `count` parameters; spec section 5, "Adam". g
  * is multiplied by grad_scale first. step_size, eps as computed by optim for torch or

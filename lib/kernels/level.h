@@ -336,7 +336,7 @@ static float exp_one(float x)
         .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES,                          \
         .microkernel = microkernel, .product = product,                                  \
         .product_ragged = product_ragged, .skinny = skinny, .pack_turned = pack_turned,  \
-        .pack_copied = pack_copied, .layernorm = layernorm,                              \
+        .pack_copied = pack_copied, .turn = turn, .layernorm = layernorm,                \
         .layernorm_dx = layernorm_dx, .norm_dw = norm_dw, .rmsnorm = rmsnorm,            \
         .rmsnorm_dx = rmsnorm_dx, .gelu = gelu, .gelu_grad = gelu_grad,                  \
         .swiglu = swiglu, .swiglu_grad = swiglu_grad, .softmax_block = softmax_block,    \

@@ -35,9 +35,10 @@ INLINE void turn_two(const float *src, int64_t ld, int64_t width, float *out)
     *(v2_unaligned *)(out + 3 * width) = __builtin_shufflevector(a, b, 3, 7);
 }
 
-/* src is [cols][k]: turned in squares, a cache line of each row at a time. */
-static void pack_turned(const float *src, int64_t ld, int64_t k, int64_t cols,
-                        int64_t width, float *out)
+/* out[p * width + j] = src[j * ld + p] for p < k, j < cols: in squares, a cache line of
+ * each row at a time. */
+static void turn(const float *src, int64_t ld, int64_t k, int64_t cols, int64_t width,
+                 float *out)
 {
     for (int64_t p0 = 0; p0 < k; p0 += 16) {
         int64_t p1 = k - p0 < 16 ? k : p0 + 16, whole = p0 + (p1 - p0) / 4 * 4, j = 0;
@@ -47,13 +48,19 @@ static void pack_turned(const float *src, int64_t ld, int64_t k, int64_t cols,
         for (; j + 2 <= cols; j += 2)
             for (int64_t p = p0; p < whole; p += 4)
                 turn_two(src + j * ld + p, ld, width, out + p * width + j);
-        for (int64_t p = p0; p < p1; p++) {
+        for (int64_t p = p0; p < p1; p++)
             for (int64_t q = p < whole ? j : 0; q < cols; q++)
                 out[p * width + q] = src[q * ld + p];
-            for (int64_t q = cols; q < width; q++)
-                out[p * width + q] = 0.0f;
-        }
     }
+}
+
+static void pack_turned(const float *src, int64_t ld, int64_t k, int64_t cols,
+                        int64_t width, float *out)
+{
+    turn(src, ld, k, cols, width, out);
+    for (int64_t p = 0; cols < width && p < k; p++)
+        for (int64_t j = cols; j < width; j++)
+            out[p * width + j] = 0.0f;
 }
 
 /* src is [k][cols]. */

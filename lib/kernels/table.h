@@ -39,6 +39,9 @@ typedef struct rlhf__kernels {
                         int64_t width, float *out);
     void (*pack_copied)(const float *src, int64_t ld, int64_t k, int64_t cols,
                         int64_t width, float *out);
+    /* As pack_turned, but for what lies beyond cols: it stays as it is. */
+    void (*turn)(const float *src, int64_t ld, int64_t k, int64_t cols, int64_t width,
+                 float *out);
 
     void (*layernorm)(const float *x, int64_t width, const float *weight,
                       const float *bias, float eps, float *y, float *mean, float *rstd);

@@ -94,6 +94,12 @@ bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count)
     return isfinite(rlhf__table(ctx)->sum_squares(x, count));
 }
 
+void rlhf__turn(rlhf_context *ctx, const float *src, int64_t ld, int64_t rows,
+                int64_t cols, float *out, int64_t ldo)
+{
+    rlhf__table(ctx)->turn(src, ld, cols, rows, ldo, out);
+}
+
 static void adamw_chunk(void *arg, int64_t tile, int32_t thread)
 {
     const vector_job *job = arg;

@@ -137,7 +137,7 @@ static rlhf_status make_rope_tables(rlhf__transformer *model)
 /* --- life --------------------------------------------------------------------------- */
 
 static rlhf_status build(rlhf__transformer *model, const rlhf_model_config *config,
-                         rlhf__head head)
+                         rlhf__head head, bool zero)
 {
     RLHF__TRY(rlhf__params_init(&model->params, model->context));
     RLHF__TRY(rlhf__model_config_resolve(model->context, config, &model->config,
@@ -146,13 +146,13 @@ static rlhf_status build(rlhf__transformer *model, const rlhf_model_config *conf
                           RLHF_MEMORY_GENERAL, &model->blocks));
     RLHF__TRY(add_slabs(model, head));
     RLHF__TRY(rlhf__add_names(model));
-    RLHF__TRY(rlhf__params_allocate(&model->params));
+    RLHF__TRY(zero ? rlhf__params_allocate(&model->params)
+                   : rlhf__params_allocate_unset(&model->params));
     return make_rope_tables(model);
 }
 
-rlhf_status rlhf__transformer_create(rlhf_context *context,
-                                     const rlhf_model_config *config, rlhf__head head,
-                                     rlhf__transformer **out)
+static rlhf_status create(rlhf_context *context, const rlhf_model_config *config,
+                          rlhf__head head, bool zero, rlhf__transformer **out)
 {
     rlhf__transformer *model = NULL;
     rlhf_status status;
@@ -160,13 +160,27 @@ rlhf_status rlhf__transformer_create(rlhf_context *context,
     *out = NULL;
     RLHF__TRY(rlhf__alloc(context, 1, sizeof *model, RLHF_MEMORY_GENERAL, &model));
     model->context = context;
-    status = build(model, config, head);
+    status = build(model, config, head, zero);
     if (status != RLHF_OK) {
         rlhf__transformer_free(model);
         return status;
     }
     *out = model;
     return RLHF_OK;
+}
+
+rlhf_status rlhf__transformer_create(rlhf_context *context,
+                                     const rlhf_model_config *config, rlhf__head head,
+                                     rlhf__transformer **out)
+{
+    return create(context, config, head, true, out);
+}
+
+rlhf_status rlhf__transformer_create_unset(rlhf_context *context,
+                                           const rlhf_model_config *config,
+                                           rlhf__head head, rlhf__transformer **out)
+{
+    return create(context, config, head, false, out);
 }
 
 void rlhf__transformer_free(rlhf__transformer *model)

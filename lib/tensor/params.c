@@ -70,6 +70,20 @@ rlhf_status rlhf__params_allocate(rlhf__params *params)
                        RLHF_MEMORY_WEIGHTS, &params->values);
 }
 
+rlhf_status rlhf__params_allocate_unset(rlhf__params *params)
+{
+    RLHF__TRY(rlhf__alloc_raw(params->context, params->count, sizeof *params->values,
+                              RLHF_MEMORY_WEIGHTS, &params->values));
+    for (int32_t i = 0; i < params->num_slabs; i++) {
+        const rlhf__slab *slab = &params->slabs[i];
+        const int64_t end =
+            i + 1 < params->num_slabs ? params->slabs[i + 1].offset : params->count;
+        for (int64_t j = slab->offset + slab->rows * slab->cols; j < end; j++)
+            params->values[j] = 0.0f;
+    }
+    return RLHF_OK;
+}
+
 void rlhf__params_free(rlhf__params *params)
 {
     rlhf__params_take_back(params);

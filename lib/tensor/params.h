@@ -51,6 +51,8 @@ rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t co
 rlhf_status rlhf__params_add_name(rlhf__params *params, const char *name, int32_t slab,
                                   int64_t first_row, int64_t rows);
 rlhf_status rlhf__params_allocate(rlhf__params *params);
+/* The same for who then sets every parameter: only what pads them is 0. */
+rlhf_status rlhf__params_allocate_unset(rlhf__params *params);
 void rlhf__params_free(rlhf__params *params);
 /* Same layout, values copied, no packed copies. */
 rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out);
