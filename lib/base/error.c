@@ -139,6 +139,16 @@ static rlhf_status status_of_errno(int system_errno)
     }
 }
 
+/* glibc's strerror_r returns the text, which may lie elsewhere; POSIX's fills buffer. */
+static const char *errno_text(int system_errno, char *buffer, size_t size)
+{
+#if defined(__GLIBC__)
+    return strerror_r(system_errno, buffer, size);
+#else
+    return strerror_r(system_errno, buffer, size) == 0 ? buffer : "unknown error";
+#endif
+}
+
 rlhf_status rlhf__fail_errno(int system_errno, const char *file, const char *format, ...)
 {
     va_list args;
@@ -149,7 +159,7 @@ rlhf_status rlhf__fail_errno(int system_errno, const char *file, const char *for
     append(format, args);
     va_end(args);
     append_text(": ");
-    append_text(strerror_r(system_errno, reason, sizeof reason));
+    append_text(errno_text(system_errno, reason, sizeof reason));
     make_one_line(last_error.message);
     return last_error.status;
 }

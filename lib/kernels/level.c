@@ -60,6 +60,7 @@ const void *rlhf__kernels_for_dtype(int32_t level, int32_t dtype)
     if (level == RLHF_CPU_AVX2)
         return &rlhf__bf16_avx2;
 #endif
+    (void)level;
     return &rlhf__bf16_portable;
 }
 
