@@ -30,6 +30,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if UINTPTR_MAX != UINT64_MAX
+#error "librlhf needs a 64-bit target: sizes and offsets are 64-bit throughout"
+#endif
+
 #if defined(_WIN32) || !defined(__GNUC__)
 #define RLHF_API
 #define RLHF_MUST_CHECK
