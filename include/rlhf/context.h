@@ -106,6 +106,12 @@ typedef struct rlhf_context_options {
     void *log_user_data;             /**< Its first argument. */
     rlhf_progress_fn progress;       /**< NULL: no progress. */
     void *progress_user_data;        /**< Its first argument. */
+    int32_t map_weights; /**< 0: weights are read from their files into memory. 1: those
+                            that a file holds as the network does stay in the file,
+                            mapped read-only, until they are written first; then they
+                            are copied. Whoever cuts the file short meanwhile ends the
+                            process by SIGBUS (docs/memory.md). */
+    int32_t reserved;    /**< 0 */
 } rlhf_context_options;
 
 /** Bytes held and the most ever held, by rlhf_memory_kind. Output struct. */
@@ -121,7 +127,7 @@ typedef struct rlhf_memory_info {
 
 /**
  * Fills `options` with defaults: all CPUs, the best level, fp32, log from RLHF_LOG_INFO
- * on, the C library's allocator, no callbacks.
+ * on, the C library's allocator, no callbacks, weights read into memory.
  *
  * @param options      Written whole.
  * @param struct_size  sizeof(rlhf_context_options).

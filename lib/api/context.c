@@ -36,12 +36,16 @@ static const rlhf__field context_fields[] = {
     {FIELD(progress), .type = RLHF__FIELD_POINTER, .help = "progress callback"},
     {FIELD(progress_user_data), .type = RLHF__FIELD_POINTER,
      .help = "its first argument"},
+    {FIELD(map_weights), .type = RLHF__FIELD_BOOL,
+     .help = "1: weights stay in their files, mapped, until they are written"},
+    {FIELD(reserved), .type = RLHF__FIELD_I32, .help = "0"},
 };
 #undef FIELD
 
 const rlhf__struct_desc rlhf__context_options_desc = {
-    "rlhf_context_options", sizeof(rlhf_context_options), sizeof(rlhf_context_options),
-    context_fields, sizeof context_fields / sizeof context_fields[0]};
+    "rlhf_context_options", sizeof(rlhf_context_options),
+    offsetof(rlhf_context_options, map_weights), context_fields,
+    sizeof context_fields / sizeof context_fields[0]};
 
 rlhf_status rlhf_context_options_init(rlhf_context_options *options, size_t struct_size)
 {

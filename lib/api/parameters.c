@@ -25,9 +25,9 @@ rlhf_status rlhf__parameter_info(const rlhf__transformer *net, int64_t index,
     return rlhf__struct_copy_out(&own, sizeof own, out_info, "rlhf_parameter_info");
 }
 
-/* The parameter's place in the flat array, after checking name and count. */
+/* The parameter, after checking name and count. */
 static rlhf_status find(const rlhf__params *params, const char *name, int64_t count,
-                        int64_t *out_offset)
+                        const rlhf__named **out_named)
 {
     const rlhf__named *named = rlhf__params_find(params, name);
     int64_t rows = 0, cols = 0;
@@ -39,33 +39,35 @@ static rlhf_status find(const rlhf__params *params, const char *name, int64_t co
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "count must be %" PRId64 " for \"%s\", got %" PRId64,
                           rows * cols, named->name, count);
-    const rlhf__slab *slab = &params->slabs[named->slab];
-    *out_offset = slab->offset + named->first_row * slab->cols;
+    *out_named = named;
     return RLHF_OK;
 }
 
 rlhf_status rlhf__parameter_read(const rlhf__transformer *net, const char *name,
                                  float *out_values, int64_t count)
 {
-    int64_t offset = 0;
+    const rlhf__named *named = NULL;
 
-    RLHF__TRY(find(&net->params, name, count, &offset));
-    memcpy(out_values, net->params.values + offset, (size_t)count * sizeof *out_values);
+    RLHF__TRY(find(&net->params, name, count, &named));
+    memcpy(out_values, rlhf__named_values(&net->params, named),
+           (size_t)count * sizeof *out_values);
     return RLHF_OK;
 }
 
 rlhf_status rlhf__parameter_write(rlhf__transformer *net, const char *name,
                                   const float *values, int64_t count)
 {
-    int64_t offset = 0;
+    const rlhf__named *named = NULL;
 
-    RLHF__TRY(find(&net->params, name, count, &offset));
+    RLHF__TRY(find(&net->params, name, count, &named));
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(values[i]))
             return rlhf__fail(RLHF_ERR_NUMERIC, "value %" PRId64 " of \"%.96s\" is %g", i,
                               name, (double)values[i]);
-    float *all = rlhf__params_begin_write(&net->params);
-    memcpy(all + offset, values, (size_t)count * sizeof *values);
+    RLHF__TRY(rlhf__params_own(&net->params));
+    rlhf__params_begin_write(&net->params);
+    memcpy(rlhf__named_values(&net->params, named), values,
+           (size_t)count * sizeof *values);
     rlhf__params_end_write(&net->params);
     return RLHF_OK;
 }

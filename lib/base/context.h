@@ -24,6 +24,7 @@ struct rlhf_context {
     rlhf_progress_fn progress;
     void *progress_user_data;
     rlhf__pool *pool;
+    bool map_weights;    /* the option */
     const void *kernels; /* const rlhf__kernels *, set by the api layer at creation */
     bool blis;           /* BLIS's micro-kernel serves, likewise */
     const void *bf16;    /* const rlhf__bf16_kernels *, likewise; NULL: fp32 */

@@ -8,10 +8,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file_internal.h"
+
+rlhf_status rlhf__file_map_open(int fd, const char *path, int64_t size,
+                                rlhf__file_map *out_map)
+{
+    void *bytes = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+
+    if (bytes == MAP_FAILED)
+        return rlhf__fail_errno(errno, path, "cannot map %s", path);
+    *out_map = (rlhf__file_map){bytes, size};
+    return RLHF_OK;
+}
+
+void rlhf__file_map_close(rlhf__file_map *map)
+{
+    if (map->bytes)
+        (void)munmap(map->bytes, (size_t)map->size);
+    map->bytes = NULL;
+}
 
 bool rlhf__path_exists(const char *path)
 {

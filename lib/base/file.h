@@ -18,6 +18,15 @@ rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t lim
  * folder. */
 rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void *data,
                              int64_t size);
+/* A file as memory that can be read only. Whoever cuts the file short afterwards makes
+ * reading it a SIGBUS. */
+typedef struct rlhf__file_map {
+    void *bytes; /* NULL: none */
+    int64_t size;
+} rlhf__file_map;
+rlhf_status rlhf__file_map_open(int fd, const char *path, int64_t size,
+                                rlhf__file_map *out_map);
+void rlhf__file_map_close(rlhf__file_map *map); /* none is a no-op */
 bool rlhf__path_exists(const char *path);
 /* "folder/name", allocated. */
 rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const char *name,

@@ -380,6 +380,7 @@ rlhf_status rlhf__tensor_file_open(rlhf_context *context, const char *path,
     status = rlhf__strdup(context, path, &file->path);
     if (status == RLHF_OK)
         status = open_regular(path, &file->fd, &size);
+    file->size = size;
     if (status == RLHF_OK)
         status = read_header(file, size);
     if (status != RLHF_OK) {
@@ -394,12 +395,32 @@ void rlhf__tensor_file_close(rlhf__tensor_file *file)
 {
     if (!file)
         return;
+    rlhf__file_map_close(&file->map);
     if (file->fd >= 0)
         close(file->fd);
     rlhf__json_free(file->header);
     rlhf__free(file->entries);
     rlhf__free(file->path);
     rlhf__free(file);
+}
+
+rlhf_status rlhf__tensor_file_map(rlhf__tensor_file *file)
+{
+    return rlhf__file_map_open(file->fd, file->path, file->size, &file->map);
+}
+
+void *rlhf__tensor_file_mapped(const rlhf__tensor_file *file,
+                               const rlhf__tensor_entry *entry)
+{
+    return (char *)file->map.bytes + file->data_start + entry->begin;
+}
+
+rlhf__file_map rlhf__tensor_file_take_map(rlhf__tensor_file *file)
+{
+    const rlhf__file_map map = file->map;
+
+    file->map = (rlhf__file_map){0};
+    return map;
 }
 
 const char *rlhf__tensor_file_path(const rlhf__tensor_file *file)

@@ -1,9 +1,10 @@
 /* safetensors files (https://github.com/huggingface/safetensors, "Format"): eight bytes
  * of little-endian header size, a JSON header, then the tensors' bytes end to end.
  *
- * Reading checks the whole header before a byte of data is used, never maps the file
- * (a file cut short under a mapping kills the process) and reads each tensor straight
- * into its target. Every error names the file, the tensor and the offending value. */
+ * Reading checks the whole header before a byte of data is used, and reads each tensor
+ * straight into its target. A file is mapped only where that is asked for: one cut short
+ * under a mapping kills the process. Every error names the file, the tensor and the
+ * offending value. */
 #ifndef RLHF_CKPT_SAFETENSORS_H
 #define RLHF_CKPT_SAFETENSORS_H
 
@@ -71,6 +72,14 @@ rlhf_status rlhf__tensor_file_read_f32(rlhf__tensor_file *file,
                                        const rlhf__tensor_entry *entry, int64_t first,
                                        int64_t count, float *out);
 
+/* Maps the file, whose header was found to fit its size. */
+rlhf_status rlhf__tensor_file_map(rlhf__tensor_file *file);
+/* The tensor's bytes in the mapped file. */
+void *rlhf__tensor_file_mapped(const rlhf__tensor_file *file,
+                               const rlhf__tensor_entry *entry);
+/* Hands the map over; the file has none afterwards. */
+rlhf__file_map rlhf__tensor_file_take_map(rlhf__tensor_file *file);
+
 /* A tensor, and where its elements go. */
 typedef struct rlhf__tensor_load {
     rlhf__tensor_file *file;
@@ -78,6 +87,7 @@ typedef struct rlhf__tensor_load {
     float *values; /* [rows][cols] */
     int64_t rows, cols;
     bool transposed; /* the tensor is [cols][rows] */
+    bool is_there;   /* values are the tensor in a mapped file: only looked at */
 } rlhf__tensor_load;
 /* All elements of all of them as fp32, as read_f32 gives them, by all threads of the
  * context; NUMERIC for one that is not finite. Of several faults the first in the order

@@ -9,6 +9,8 @@ struct rlhf__tensor_file {
     rlhf_context *context;
     char *path;
     int fd;
+    int64_t size;
+    rlhf__file_map map;
     rlhf__json *header; /* owns the names */
     rlhf__tensor_entry *entries;
     int64_t num_entries, capacity;

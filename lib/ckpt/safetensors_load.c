@@ -63,7 +63,8 @@ static bool read_piece(load_job *job, piece *p, int32_t thread)
     float *floats = load->transposed ? job->floats + thread * job->floats_each : place;
 
     if (entry->dtype == RLHF__DTYPE_F32) {
-        if (!rlhf__read_at(load->file->fd, floats, count * size, at, &p->fault))
+        if (!load->is_there &&
+            !rlhf__read_at(load->file->fd, floats, count * size, at, &p->fault))
             return false;
     } else {
         if (!rlhf__read_at(load->file->fd, bytes, count * size, at, &p->fault))

@@ -137,7 +137,7 @@ static rlhf_status make_rope_tables(rlhf__transformer *model)
 /* --- life --------------------------------------------------------------------------- */
 
 static rlhf_status build(rlhf__transformer *model, const rlhf_model_config *config,
-                         rlhf__head head, bool zero)
+                         rlhf__head head, bool bare)
 {
     RLHF__TRY(rlhf__params_init(&model->params, model->context));
     RLHF__TRY(rlhf__model_config_resolve(model->context, config, &model->config,
@@ -146,13 +146,13 @@ static rlhf_status build(rlhf__transformer *model, const rlhf_model_config *conf
                           RLHF_MEMORY_GENERAL, &model->blocks));
     RLHF__TRY(add_slabs(model, head));
     RLHF__TRY(rlhf__add_names(model));
-    RLHF__TRY(zero ? rlhf__params_allocate(&model->params)
-                   : rlhf__params_allocate_unset(&model->params));
+    if (!bare)
+        RLHF__TRY(rlhf__params_allocate(&model->params));
     return make_rope_tables(model);
 }
 
 static rlhf_status create(rlhf_context *context, const rlhf_model_config *config,
-                          rlhf__head head, bool zero, rlhf__transformer **out)
+                          rlhf__head head, bool bare, rlhf__transformer **out)
 {
     rlhf__transformer *model = NULL;
     rlhf_status status;
@@ -160,7 +160,7 @@ static rlhf_status create(rlhf_context *context, const rlhf_model_config *config
     *out = NULL;
     RLHF__TRY(rlhf__alloc(context, 1, sizeof *model, RLHF_MEMORY_GENERAL, &model));
     model->context = context;
-    status = build(model, config, head, zero);
+    status = build(model, config, head, bare);
     if (status != RLHF_OK) {
         rlhf__transformer_free(model);
         return status;
@@ -173,14 +173,14 @@ rlhf_status rlhf__transformer_create(rlhf_context *context,
                                      const rlhf_model_config *config, rlhf__head head,
                                      rlhf__transformer **out)
 {
-    return create(context, config, head, true, out);
+    return create(context, config, head, false, out);
 }
 
-rlhf_status rlhf__transformer_create_unset(rlhf_context *context,
-                                           const rlhf_model_config *config,
-                                           rlhf__head head, rlhf__transformer **out)
+rlhf_status rlhf__transformer_create_bare(rlhf_context *context,
+                                          const rlhf_model_config *config,
+                                          rlhf__head head, rlhf__transformer **out)
 {
-    return create(context, config, head, false, out);
+    return create(context, config, head, true, out);
 }
 
 void rlhf__transformer_free(rlhf__transformer *model)
@@ -197,23 +197,19 @@ void rlhf__transformer_free(rlhf__transformer *model)
     rlhf__free(model);
 }
 
-/* Floats before the heads' own slabs: the trunk, laid out alike in every model of a
- * config. */
-static int64_t trunk_count(const rlhf__transformer *model)
+/* Slabs before the heads' own: the trunk, laid out alike in every model of a config. */
+static int32_t trunk_slabs(const rlhf__transformer *model)
 {
-    const int32_t last =
-        model->final_norm_bias >= 0 ? model->final_norm_bias : model->final_norm_weight;
-
-    return last + 1 < model->params.num_slabs ? model->params.slabs[last + 1].offset
-                                              : model->params.count;
+    return 1 + (model->final_norm_bias >= 0 ? model->final_norm_bias
+                                            : model->final_norm_weight);
 }
 
 static rlhf_status copy_trunk(const rlhf__transformer *model, rlhf__head head,
                               rlhf__transformer **out)
 {
     RLHF__TRY(rlhf__transformer_create(model->context, &model->config, head, out));
-    float *values = rlhf__params_begin_write(&(*out)->params);
-    memcpy(values, model->params.values, (size_t)trunk_count(model) * sizeof *values);
+    rlhf__params_begin_write(&(*out)->params);
+    rlhf__params_copy(&model->params, 0, trunk_slabs(model), &(*out)->params);
     rlhf__params_end_write(&(*out)->params);
     return RLHF_OK;
 }
@@ -222,12 +218,11 @@ rlhf_status rlhf__transformer_clone(const rlhf__transformer *model,
                                     rlhf__transformer **out)
 {
     const rlhf__head head = model->score_weight >= 0 ? RLHF__HEAD_SCORE : RLHF__HEAD_LM;
-    const int64_t trunk = trunk_count(model);
 
     RLHF__TRY(copy_trunk(model, head, out));
-    float *values = rlhf__params_begin_write(&(*out)->params);
-    memcpy(values + trunk, model->params.values + trunk,
-           (size_t)(model->params.count - trunk) * sizeof *values);
+    rlhf__params_begin_write(&(*out)->params);
+    rlhf__params_copy(&model->params, trunk_slabs(model), model->params.num_slabs,
+                      &(*out)->params);
     rlhf__params_end_write(&(*out)->params);
     return RLHF_OK;
 }
@@ -259,7 +254,7 @@ static void fill_normal(rlhf__transformer *model, int32_t slab, enum rlhf__rng_u
                         uint64_t seed, double std)
 {
     const rlhf__slab *s = &model->params.slabs[slab];
-    normal_fill fill = {model->params.values + s->offset, s->rows * s->cols, seed,
+    normal_fill fill = {s->values, s->rows * s->cols, seed,
                         rlhf__rng_stream(use, (uint64_t)slab), std};
 
     rlhf__pool_run(model->context->pool, rlhf__ceil_div(fill.count, TILE), normal_tile,

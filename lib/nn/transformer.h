@@ -46,10 +46,11 @@ typedef enum rlhf__head { RLHF__HEAD_LM, RLHF__HEAD_SCORE } rlhf__head;
 rlhf_status rlhf__transformer_create(rlhf_context *context,
                                      const rlhf_model_config *config, rlhf__head head,
                                      rlhf__transformer **out);
-/* The same, but for its values: the caller sets every parameter. */
-rlhf_status rlhf__transformer_create_unset(rlhf_context *context,
-                                           const rlhf_model_config *config,
-                                           rlhf__head head, rlhf__transformer **out);
+/* The same without values: the caller gives its parameters their memory, and sets every
+ * one of them. */
+rlhf_status rlhf__transformer_create_bare(rlhf_context *context,
+                                          const rlhf_model_config *config,
+                                          rlhf__head head, rlhf__transformer **out);
 void rlhf__transformer_free(rlhf__transformer *model);
 rlhf_status rlhf__transformer_clone(const rlhf__transformer *model,
                                     rlhf__transformer **out);

@@ -1,6 +1,7 @@
 /* Flat parameters, their names and their packed copies. */
 #include "tensor/params.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,16 +65,15 @@ rlhf_status rlhf__params_add_name(rlhf__params *params, const char *name, int32_
     return RLHF_OK;
 }
 
-rlhf_status rlhf__params_allocate(rlhf__params *params)
+/* Slabs follow each other in the flat array. */
+static void lay_out(rlhf__params *params)
 {
-    return rlhf__alloc(params->context, params->count, sizeof *params->values,
-                       RLHF_MEMORY_WEIGHTS, &params->values);
+    for (int32_t i = 0; i < params->num_slabs; i++)
+        params->slabs[i].values = params->values + params->slabs[i].offset;
 }
 
-rlhf_status rlhf__params_allocate_unset(rlhf__params *params)
+static void clear_padding(const rlhf__params *params)
 {
-    RLHF__TRY(rlhf__alloc_raw(params->context, params->count, sizeof *params->values,
-                              RLHF_MEMORY_WEIGHTS, &params->values));
     for (int32_t i = 0; i < params->num_slabs; i++) {
         const rlhf__slab *slab = &params->slabs[i];
         const int64_t end =
@@ -81,6 +81,81 @@ rlhf_status rlhf__params_allocate_unset(rlhf__params *params)
         for (int64_t j = slab->offset + slab->rows * slab->cols; j < end; j++)
             params->values[j] = 0.0f;
     }
+}
+
+rlhf_status rlhf__params_allocate(rlhf__params *params)
+{
+    RLHF__TRY(rlhf__alloc(params->context, params->count, sizeof *params->values,
+                          RLHF_MEMORY_WEIGHTS, &params->values));
+    lay_out(params);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__params_allocate_unset(rlhf__params *params)
+{
+    RLHF__TRY(rlhf__alloc_raw(params->context, params->count, sizeof *params->values,
+                              RLHF_MEMORY_WEIGHTS, &params->values));
+    lay_out(params);
+    clear_padding(params);
+    return RLHF_OK;
+}
+
+/* Floats from a slab's begin to the next one's. */
+static int64_t slab_room(const rlhf__slab *slab)
+{
+    return rlhf__ceil_div(slab->rows * slab->cols, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
+}
+
+rlhf_status rlhf__params_map(rlhf__params *params, float *const *in_place,
+                             const rlhf__file_map *maps, int64_t num_maps)
+{
+    int64_t count = 0, next = 0;
+
+    for (int32_t i = 0; i < params->num_slabs; i++)
+        count += in_place[i] ? 0 : slab_room(&params->slabs[i]);
+    RLHF__TRY(rlhf__alloc_raw(params->context, count, sizeof *params->beside,
+                              RLHF_MEMORY_WEIGHTS, &params->beside));
+    rlhf_status status = rlhf__alloc_raw(params->context, num_maps, sizeof *params->maps,
+                                         RLHF_MEMORY_GENERAL, &params->maps);
+    if (status != RLHF_OK) {
+        rlhf__free(params->beside);
+        params->beside = NULL;
+        return status;
+    }
+    memcpy(params->maps, maps, (size_t)num_maps * sizeof *maps);
+    params->num_maps = num_maps;
+    for (int32_t i = 0; i < params->num_slabs; i++) {
+        params->slabs[i].values = in_place[i] ? in_place[i] : params->beside + next;
+        next += in_place[i] ? 0 : slab_room(&params->slabs[i]);
+    }
+    return RLHF_OK;
+}
+
+static void let_go(rlhf__params *params)
+{
+    for (int64_t i = 0; i < params->num_maps; i++)
+        rlhf__file_map_close(&params->maps[i]);
+    rlhf__free(params->maps);
+    rlhf__free(params->beside);
+    params->maps = NULL;
+    params->num_maps = 0;
+    params->beside = NULL;
+}
+
+rlhf_status rlhf__params_own(rlhf__params *params)
+{
+    if (params->num_maps == 0)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__alloc_raw(params->context, params->count, sizeof *params->values,
+                              RLHF_MEMORY_WEIGHTS, &params->values));
+    for (int32_t i = 0; i < params->num_slabs; i++) {
+        const rlhf__slab *slab = &params->slabs[i];
+        memcpy(params->values + slab->offset, slab->values,
+               (size_t)(slab->rows * slab->cols) * sizeof *params->values);
+    }
+    lay_out(params);
+    clear_padding(params);
+    let_go(params);
     return RLHF_OK;
 }
 
@@ -94,6 +169,7 @@ void rlhf__params_free(rlhf__params *params)
     rlhf__free(params->slabs);
     rlhf__free(params->named);
     rlhf__free(params->values);
+    let_go(params);
     *params = (rlhf__params){0};
 }
 
@@ -111,12 +187,23 @@ rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out)
                                         from->rows));
     }
     RLHF__TRY(rlhf__params_allocate(out));
-    memcpy(out->values, params->values, (size_t)params->count * sizeof *params->values);
+    rlhf__params_copy(params, 0, params->num_slabs, out);
     return RLHF_OK;
+}
+
+void rlhf__params_copy(const rlhf__params *params, int32_t first, int32_t end,
+                       rlhf__params *out)
+{
+    for (int32_t i = first; i < end; i++) {
+        const rlhf__slab *slab = &params->slabs[i];
+        memcpy(out->slabs[i].values, slab->values,
+               (size_t)(slab->rows * slab->cols) * sizeof *slab->values);
+    }
 }
 
 float *rlhf__params_begin_write(rlhf__params *params)
 {
+    assert(params->values);
     return params->values;
 }
 

@@ -11,12 +11,14 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/file.h"
 
 /* A matrix [rows][cols] (a vector has rows == 1) at `offset` floats in the flat array, a
  * multiple of 16. Linear weights are [out][in]. */
 typedef struct rlhf__slab {
     int64_t offset, rows, cols;
-    bool decay; /* weight decay applies (matrices; not norms and biases) */
+    float *values; /* in the flat array, or in a mapped file: then not to be written */
+    bool decay;    /* weight decay applies (matrices; not norms and biases) */
     /* Packed copies, made when first asked for and remade when `version` moved on. */
     void *forward_panels;  /* for y = x W^T */
     void *backward_panels; /* for dx = dy W */
@@ -33,8 +35,11 @@ typedef struct rlhf__named {
 
 typedef struct rlhf__params {
     rlhf_context *context;
-    float *values; /* [count], padding between slabs is 0 */
+    float *values; /* [count], padding between slabs is 0; NULL while files are mapped */
     int64_t count;
+    rlhf__file_map *maps; /* [num_maps] files that slabs stand in */
+    int64_t num_maps;
+    float *beside; /* the other slabs, end to end, while files are mapped */
     rlhf__slab *slabs;
     int32_t num_slabs;
     rlhf__named *named;
@@ -53,16 +58,33 @@ rlhf_status rlhf__params_add_name(rlhf__params *params, const char *name, int32_
 rlhf_status rlhf__params_allocate(rlhf__params *params);
 /* The same for who then sets every parameter: only what pads them is 0. */
 rlhf_status rlhf__params_allocate_unset(rlhf__params *params);
+/* The same, but slab i stands at in_place[i], in one of the files, unless that is NULL.
+ * The files ([num_maps]) are taken over, to be closed; on failure they are not. */
+rlhf_status rlhf__params_map(rlhf__params *params, float *const *in_place,
+                             const rlhf__file_map *maps, int64_t num_maps);
+/* Copies what stands in mapped files into a flat array and lets the files go: once,
+ * before values are written. The values are the same, and so is the version. */
+rlhf_status rlhf__params_own(rlhf__params *params);
 void rlhf__params_free(rlhf__params *params);
-/* Same layout, values copied, no packed copies. */
+/* Same layout, values copied, no packed copies, no mapped files. */
 rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out);
+/* Values of slabs [first, end) into those of parameters that lay them out alike. */
+void rlhf__params_copy(const rlhf__params *params, int32_t first, int32_t end,
+                       rlhf__params *out);
 
 static inline float *rlhf__slab_values(const rlhf__params *params, int32_t slab)
 {
-    return params->values + params->slabs[slab].offset;
+    return params->slabs[slab].values;
 }
-/* Every write to values goes between these: begin hands out the array, end bumps the
- * version. */
+static inline float *rlhf__named_values(const rlhf__params *params,
+                                        const rlhf__named *named)
+{
+    const rlhf__slab *slab = &params->slabs[named->slab];
+
+    return slab->values + named->first_row * slab->cols;
+}
+/* Every write to values goes between these: begin hands out the array, which must be the
+ * parameters' own, end bumps the version. */
 float *rlhf__params_begin_write(rlhf__params *params);
 void rlhf__params_end_write(rlhf__params *params);
 

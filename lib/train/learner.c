@@ -21,6 +21,7 @@ rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
     l->context = net->context;
     l->net = net;
     l->max_grad_norm = settings->max_grad_norm;
+    RLHF__TRY(rlhf__params_own(&net->params));
     RLHF__TRY(rlhf__alloc(l->context, net->params.count, sizeof *l->grads,
                           RLHF_MEMORY_GRADIENTS, &l->grads));
     return rlhf__adamw_init(&l->adamw, &net->params, &adamw);

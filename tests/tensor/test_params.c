@@ -5,7 +5,7 @@
 #include "autograd/tape.h"
 #include "nn/transformer.h"
 
-static void make_params(rlhf_context *context, rlhf__params *params)
+static void make_shapes(rlhf_context *context, rlhf__params *params)
 {
     static const int64_t shapes[][2] = {{5, 7}, {1, 16}, {33, 3}, {1, 1}};
 
@@ -19,6 +19,11 @@ static void make_params(rlhf_context *context, rlhf__params *params)
     assert_ok(rlhf__params_add_name(params, "first.weight", 0, 0, 2));
     assert_ok(rlhf__params_add_name(params, "second.weight", 0, 2, 3));
     assert_ok(rlhf__params_add_name(params, "norm", 1, 0, 1));
+}
+
+static void make_params(rlhf_context *context, rlhf__params *params)
+{
+    make_shapes(context, params);
     assert_ok(rlhf__params_allocate(params));
 }
 
@@ -186,6 +191,16 @@ static void test_params_are_packed_once_a_version(void **state)
     rlhf_context_free(context);
 }
 
+/* Padding stays 0. */
+static void fill_slabs(rlhf__params *params)
+{
+    rlhf__params_begin_write(params);
+    for (int32_t s = 0; s < params->num_slabs; s++)
+        for (int64_t i = 0; i < params->slabs[s].rows * params->slabs[s].cols; i++)
+            rlhf__slab_values(params, s)[i] = (float)(1000 * s + i) / 256.0f;
+    rlhf__params_end_write(params);
+}
+
 /* A clone has the values, names and layout, and a life of its own. */
 static void test_params_clone_is_deep(void **state)
 {
@@ -195,9 +210,7 @@ static void test_params_clone_is_deep(void **state)
     rlhf__params params, clone;
 
     make_params(context, &params);
-    for (int64_t i = 0; i < params.count; i++)
-        rlhf__params_begin_write(&params)[i] = (float)i / 256.0f;
-    rlhf__params_end_write(&params);
+    fill_slabs(&params);
     assert_ok(rlhf__params_forward_panels(&params, 0, &panels));
     assert_ok(rlhf__params_clone(&params, &clone));
     assert_int_equal(clone.count, params.count);
@@ -285,6 +298,50 @@ static void test_parameter_write_changes_the_next_forward(void **state)
     rlhf_context_free(context);
 }
 
+/* Slabs in a file and slabs beside it become the flat array that reading them makes; the
+ * packed copies stay good. */
+static void test_params_own_what_stood_in_a_file(void **state)
+{
+    (void)state;
+    rlhf_context *context = context_of(RLHF_CPU_AUTO, 1);
+    FILE *f = tmpfile();
+    rlhf__file_map map;
+    rlhf__params params, mapped;
+    const void *panels = NULL, *again = NULL;
+
+    make_params(context, &params);
+    fill_slabs(&params);
+    make_shapes(context, &mapped);
+    assert_non_null(f);
+    assert_int_equal(fwrite(params.values, sizeof(float), 192, f), 192);
+    assert_int_equal(fflush(f), 0);
+    assert_ok(rlhf__file_map_open(fileno(f), "a file", 192 * sizeof(float), &map));
+    fclose(f);
+    float *bytes = map.bytes;
+    float *const in_place[4] = {bytes, NULL, bytes + 64, NULL};
+    assert_ok(rlhf__params_map(&mapped, in_place, &map, 1));
+    assert_null(mapped.values);
+    for (int32_t i = 1; i < 4; i += 2)
+        memcpy(rlhf__slab_values(&mapped, i), rlhf__slab_values(&params, i),
+               (size_t)(mapped.slabs[i].rows * mapped.slabs[i].cols) * sizeof(float));
+    assert_ptr_equal(rlhf__slab_values(&mapped, 2), bytes + 64);
+    assert_ok(rlhf__params_forward_panels(&mapped, 0, &panels));
+    const uint64_t version = mapped.version;
+    assert_ok(rlhf__params_own(&mapped));
+    assert_memory_equal(mapped.values, params.values, 192 * sizeof(float));
+    for (int32_t i = 0; i < 4; i++)
+        assert_ptr_equal(rlhf__slab_values(&mapped, i),
+                         mapped.values + mapped.slabs[i].offset);
+    assert_int_equal(mapped.num_maps, 0);
+    assert_true(mapped.version == version);
+    assert_ok(rlhf__params_forward_panels(&mapped, 0, &again));
+    assert_ptr_equal(again, panels);
+    assert_ok(rlhf__params_own(&mapped)); /* once is enough */
+    rlhf__params_free(&mapped);
+    rlhf__params_free(&params);
+    rlhf_context_free(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_params_packed_copies_are_never_stale),
         cmocka_unit_test(test_params_are_packed_once_a_version),
         cmocka_unit_test(test_params_clone_is_deep),
+        cmocka_unit_test(test_params_own_what_stood_in_a_file),
         cmocka_unit_test(test_tied_parameter_counts_once),
         cmocka_unit_test(test_parameter_write_changes_the_next_forward),
     };

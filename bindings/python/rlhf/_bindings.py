@@ -211,6 +211,11 @@ class rlhf_context_options(Structure):
     log_user_data: Its first argument.
     progress: NULL: no progress.
     progress_user_data: Its first argument.
+    map_weights: 0: weights are read from their files into memory. 1: those that a file holds as
+        the network does stay in the file, mapped read-only, until they are written first; then
+        they are copied. Whoever cuts the file short meanwhile ends the process by SIGBUS
+        (docs/memory.md).
+    reserved: 0
     """
 
     _fields_ = [
@@ -224,6 +229,8 @@ class rlhf_context_options(Structure):
         ("log_user_data", c_void_p),
         ("progress", rlhf_progress_fn),
         ("progress_user_data", c_void_p),
+        ("map_weights", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -1421,6 +1428,11 @@ OPTIONS: Dict[str, List[Field]] = {
               'NULL: no log.'),
         Field("progress", "callback", "rlhf_progress_fn",
               'NULL: no progress.'),
+        Field("map_weights", "int", "",
+              '0: weights are read from their files into memory. 1: those that a file holds as '
+              'the network does stay in the file, mapped read-only, until they are written first;'
+              ' then they are copied. Whoever cuts the file short meanwhile ends the process by '
+              'SIGBUS (docs/memory.md).'),
     ],
     "rlhf_tokenizer_train_options": [
         Field("vocab_size", "int", "",
@@ -1745,6 +1757,7 @@ class ContextOptions(TypedDict, total=False):
     dtype: Union[str, Dtype]
     log: Optional[Callable[..., Any]]
     progress: Optional[Callable[..., Any]]
+    map_weights: int
 
 
 class TokenizerTrainOptions(TypedDict, total=False):
@@ -2305,7 +2318,7 @@ The library's version, "MAJOR.MINOR.PATCH".
     """rlhf_context_options_init(options, struct_size)
 
 Fills `options` with defaults: all CPUs, the best level, fp32, log from RLHF_LOG_INFO
-on, the C library's allocator, no callbacks.
+on, the C library's allocator, no callbacks, weights read into memory.
 
 @param options      Written whole.
 @param struct_size  sizeof(rlhf_context_options).
