@@ -176,12 +176,14 @@ static rlhf_status open_temporary(rlhf_context *context, const char *path,
         char *name = NULL;
         RLHF__TRY(rlhf__temporary_name(context, path, attempt, &name));
         int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0) {
+        if (fd >= 0 && rlhf__hold_temporary(fd, name)) {
             *out_name = name;
             *out_fd = fd;
             return RLHF_OK;
         }
-        int error = errno;
+        int error = fd >= 0 ? EEXIST : errno;
+        if (fd >= 0)
+            close(fd);
         rlhf__free(name);
         if (error != EEXIST || attempt > 100)
             return rlhf__fail_errno(error, path, "cannot create a file beside %s", path);
@@ -194,7 +196,7 @@ rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void
     char *name = NULL, *target = NULL;
     rlhf_status status;
     struct stat st;
-    int fd = -1;
+    int fd = -1, held = -1;
 
     /* Through a symbolic link, to what it names. */
     if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
@@ -209,6 +211,7 @@ rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void
     }
     status = open_temporary(context, real, &name, &fd);
     if (status == RLHF_OK) {
+        held = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* until it has its own name */
         status = rlhf__write_all(fd, path, data, size);
         if (status == RLHF_OK)
             status = rlhf__sync_and_close(fd, path);
@@ -216,10 +219,14 @@ rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void
             close(fd);
         if (status == RLHF_OK && rename(name, real))
             status = rlhf__fail_errno(errno, path, "cannot replace %s", path);
-        if (status == RLHF_OK)
+        if (status == RLHF_OK) {
             rlhf__sync_parent(real);
-        else
+            rlhf__remove_left(real);
+        } else {
             unlink(name);
+        }
+        if (held >= 0)
+            close(held);
     }
     rlhf__free(name);
     free(target);

@@ -2,6 +2,7 @@
 #ifndef RLHF_BASE_FILE_INTERNAL_H
 #define RLHF_BASE_FILE_INTERNAL_H
 
+#include <dirent.h>
 #include <time.h>
 
 #include "base/file.h"
@@ -13,5 +14,18 @@ void rlhf__sync_parent(const char *path);
 /* A name beside `path` that nobody else picks. */
 rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int attempt,
                                  char **out_name);
+#define RLHF__MAX_DEPTH 16   /* of folders in each other that are kept or removed */
+#define RLHF__ASIDE     1000 /* attempt that names an old folder which steps aside */
+
+/* Marks the temporary file or folder open as `fd` as being written, until it is closed.
+ * False if somebody took it for a left one and removed it just now: make another. */
+bool rlhf__hold_temporary(int fd, const char *name);
+/* Removes the temporary files and folders beside `path` that nobody holds: of processes
+ * that were killed while they wrote it. After a commit: `path` itself must stand. */
+void rlhf__remove_left(const char *path);
+/* Removes what an open folder holds, never following a link out of it. Files take no
+ * memory to remove, so that a call which failed for want of it cleans up all the same.
+ * `depth`: 0. */
+void rlhf__empty_folder(DIR *dir, int depth);
 
 #endif

@@ -15,7 +15,6 @@
 #ifndef RENAME_EXCHANGE
 #define RENAME_EXCHANGE (1 << 1)
 #endif
-#define MAX_REMOVE_DEPTH 16
 
 struct rlhf__folder {
     rlhf_context *context;
@@ -34,43 +33,6 @@ struct rlhf__stream {
 static bool is_dots(const char *name)
 {
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
-static bool is_folder(int parent, const char *name)
-{
-    struct stat st;
-
-    return fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* Removes what an open folder holds, never following a link out of it. Files take no
- * memory to remove, so that a call which failed for want of it cleans up all the same. */
-static void empty_tree(DIR *dir, int depth)
-{
-    const int fd = dirfd(dir);
-
-    rewinddir(dir);
-    for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
-        const char *name = entry->d_name;
-        if (is_dots(name))
-            continue;
-        if (!is_folder(fd, name)) {
-            unlinkat(fd, name, 0);
-            continue;
-        }
-        int child =
-            depth < MAX_REMOVE_DEPTH
-                ? openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                : -1;
-        DIR *inside = child >= 0 ? fdopendir(child) : NULL;
-        if (inside) {
-            empty_tree(inside, depth + 1);
-            closedir(inside);
-        } else if (child >= 0) {
-            close(child);
-        }
-        unlinkat(fd, name, AT_REMOVEDIR);
-    }
 }
 
 static void free_folder(rlhf__folder *folder)
@@ -109,20 +71,33 @@ static rlhf_status resolve(rlhf_context *context, const char *path, char **out)
     return rlhf__strndup(context, path, size, out);
 }
 
+/* One attempt; false, and errno, if it failed: EEXIST where another name may do. */
+static bool try_temporary(rlhf__folder *folder)
+{
+    if (mkdir(folder->temporary, 0777) != 0)
+        return false;
+    folder->written = opendir(folder->temporary);
+    if (!folder->written) {
+        const int error = errno;
+        rmdir(folder->temporary);
+        errno = error == ENOENT ? EEXIST : error;
+        return false;
+    }
+    if (rlhf__hold_temporary(dirfd(folder->written), folder->temporary))
+        return true;
+    closedir(folder->written);
+    folder->written = NULL;
+    errno = EEXIST;
+    return false;
+}
+
 static rlhf_status make_temporary(rlhf__folder *folder)
 {
     for (int attempt = 0;; attempt++) {
         RLHF__TRY(rlhf__temporary_name(folder->context, folder->path, attempt,
                                        &folder->temporary));
-        if (mkdir(folder->temporary, 0777) == 0) {
-            folder->written = opendir(folder->temporary);
-            if (folder->written)
-                return RLHF_OK;
-            int error = errno;
-            rmdir(folder->temporary);
-            return rlhf__fail_errno(error, folder->path,
-                                    "cannot write a folder beside %s", folder->path);
-        }
+        if (try_temporary(folder))
+            return RLHF_OK;
         int error = errno;
         rlhf__free(folder->temporary);
         folder->temporary = NULL;
@@ -263,10 +238,9 @@ static rlhf_status keep_entries(rlhf__folder *folder, const char *from, const ch
 static rlhf_status keep_subfolder(rlhf__folder *folder, const char *from, const char *to,
                                   int depth)
 {
-    if (depth == MAX_REMOVE_DEPTH)
+    if (depth == RLHF__MAX_DEPTH)
         return rlhf__fail_at(RLHF_ERR_LIMIT, from, 0, 0, NULL,
-                             "folders lie deeper in each other than %d",
-                             MAX_REMOVE_DEPTH);
+                             "folders lie deeper in each other than %d", RLHF__MAX_DEPTH);
     if (mkdir(to, 0777))
         return rlhf__fail_errno(errno, from, "cannot keep %s", from);
     return keep_entries(folder, from, to, depth);
@@ -319,12 +293,12 @@ static rlhf_status keep_entries(rlhf__folder *folder, const char *from, const ch
 }
 
 /* Where the kernel or the file system has no exchange: the old folder steps aside
- * first. A crash between the two renames leaves it under its ".old" name, whole. */
+ * first. A crash between the two renames leaves it under its temporary name, whole. */
 static rlhf_status swap_by_hand(rlhf__folder *folder)
 {
     char *aside = NULL;
 
-    RLHF__TRY(rlhf__temporary_name(folder->context, folder->path, 1000, &aside));
+    RLHF__TRY(rlhf__temporary_name(folder->context, folder->path, RLHF__ASIDE, &aside));
     rlhf_status status = RLHF_OK;
     if (rename(folder->path, aside))
         status = rlhf__fail_errno(errno, folder->path, "cannot move %s", folder->path);
@@ -384,10 +358,11 @@ rlhf_status rlhf__folder_commit(rlhf__folder *folder)
     }
     rlhf__sync_parent(folder->path);
     if (old) {
-        empty_tree(old, 0);
+        rlhf__empty_folder(old, 0);
         closedir(old);
         rmdir(folder->temporary);
     }
+    rlhf__remove_left(folder->path);
     free_folder(folder);
     return RLHF_OK;
 }
@@ -396,7 +371,7 @@ void rlhf__folder_abort(rlhf__folder *folder)
 {
     if (!folder)
         return;
-    empty_tree(folder->written, 0);
+    rlhf__empty_folder(folder->written, 0);
     rmdir(folder->temporary);
     free_folder(folder);
 }
