@@ -302,6 +302,20 @@ static double sum_squares(const float *x, int64_t count)
     return sums[0];
 }
 
+/* Infinities and NaN have all bits of the exponent. */
+static bool all_finite(const float *x, int64_t count)
+{
+    const int32_t exponent = 0x7f800000;
+    vi bad = {0};
+
+    FOR_VECTORS (count)
+        bad |= ((vi)load(x + i, n, 0.0f) & exponent) == exponent;
+    for (int j = 0; j < LANES; j++)
+        if (bad[j])
+            return false;
+    return true;
+}
+
 /* Seven streams of memory are more than are read ahead by themselves. */
 static void adamw(const rlhf__adamw_args *args, int64_t count, const float *grad,
                   float *param, float *m, float *v)
@@ -343,5 +357,6 @@ static float exp_one(float x)
         .softmax_again = softmax_again, .softmax_block_grad = softmax_block_grad,        \
         .dot = dot, .row_max = row_max, .row_sums = row_sums, .row_grad = row_grad,      \
         .row_exp = row_exp, .add = add, .scale = scale, .scale_add = scale_add,          \
-        .sum_squares = sum_squares, .adamw = adamw, .exp_one = exp_one                   \
+        .sum_squares = sum_squares, .all_finite = all_finite, .adamw = adamw,            \
+        .exp_one = exp_one                                                               \
     }

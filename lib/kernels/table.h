@@ -92,6 +92,7 @@ typedef struct rlhf__kernels {
     void (*scale_add)(float factor, const float *x, int64_t count, float *y); /* y = y f +
                                                                                  x */
     double (*sum_squares)(const float *x, int64_t count);
+    bool (*all_finite)(const float *x, int64_t count);
     void (*adamw)(const rlhf__adamw_args *args, int64_t count, const float *grad,
                   float *param, float *m, float *v);
     float (*exp_one)(float x);

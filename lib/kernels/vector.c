@@ -1,6 +1,4 @@
 /* Elementwise kernels and the optimizer's update, in fixed chunks. */
-#include <math.h>
-
 #include "kernels/rows.h"
 
 #define CHUNK 16384
@@ -90,8 +88,7 @@ double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count)
 
 bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count)
 {
-    /* The sum of squares in double overflows for no finite float. */
-    return isfinite(rlhf__table(ctx)->sum_squares(x, count));
+    return rlhf__table(ctx)->all_finite(x, count);
 }
 
 void rlhf__turn(rlhf_context *ctx, const float *src, int64_t ld, int64_t rows,

@@ -430,6 +430,50 @@ static float *all_results(rlhf_context *context, int64_t *out_count)
     return out;
 }
 
+/* Anywhere in vectors and tails; the largest and the least numbers are finite. */
+static void test_value_that_is_not_finite_is_seen(void **state)
+{
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    static const float good[] = {3.4028234e38f, -3.4028234e38f, 1e-45f, -0.0f};
+
+    (void)state;
+    FOR_LEVELS(context, 1)
+    {
+        float x[70] = {0};
+        for (int64_t count = 0; count <= 70; count++)
+            for (int64_t i = 0; i < count; i++) {
+                x[i] = good[i % 4];
+                assert_true(rlhf__all_finite(context, x, count));
+                x[i] = bad[i % 4];
+                assert_false(rlhf__all_finite(context, x, count));
+                assert_true(rlhf__all_finite(context, x, i));
+                x[i] = 0.0f;
+            }
+    }
+}
+
+/* A part of a matrix becomes a part of another, whose rest stays. */
+static void test_matrix_turns(void **state)
+{
+    (void)state;
+    FOR_LEVELS(context, 1)
+    {
+        for (int64_t rows = 1; rows <= 37; rows += 3)
+            for (int64_t cols = 1; cols <= 35; cols += 2) {
+                const int64_t ld = cols + 3, ldo = rows + 5;
+                float *src = random_floats(rows * ld, 7), *out = fenced(cols * ldo);
+                rlhf__turn(context, src, ld, rows, cols, out, ldo);
+                for (int64_t c = 0; c < cols; c++)
+                    for (int64_t r = 0; r < ldo; r++)
+                        assert_true(out[c * ldo + r] ==
+                                    (r < rows ? src[r * ld + c] : GUARD));
+                assert_fence(out, cols * ldo);
+                free(src);
+                free(out);
+            }
+    }
+}
+
 static void test_row_kernels_do_not_depend_on_threads(void **state)
 {
     (void)state;
@@ -465,6 +509,8 @@ int main(void)
         cmocka_unit_test(test_rope_turns_and_turns_back),
         cmocka_unit_test(test_embedding_gathers_and_scatters),
         cmocka_unit_test(test_adamw_equals_double_reference),
+        cmocka_unit_test(test_value_that_is_not_finite_is_seen),
+        cmocka_unit_test(test_matrix_turns),
         cmocka_unit_test(test_row_kernels_do_not_depend_on_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
