@@ -76,7 +76,8 @@ static rlhf_status attention_decode(bench_state *state, const void *arg, int64_t
     int64_t cu_seqlens[MAX_SEQS + 1], past[MAX_SEQS], width = a->heads * a->head_dim;
     int64_t capacity = a->length + RLHF__ATTENTION_BLOCK;
     int64_t size = rlhf__kv_size(capacity, a->heads, a->head_dim);
-    float *caches[MAX_SEQS], *target = state->target;
+    void *caches[MAX_SEQS];
+    float *target = state->target;
     rlhf__attention args = attention_of(a, state->source, 1, cu_seqlens);
 
     (void)round;

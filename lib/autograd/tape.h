@@ -78,7 +78,7 @@ typedef struct rlhf__op_attention_args {
     int64_t num_seqs;
     const int64_t *cu_seqlens;
     /* With a cache (no recording then): one layer's cache of each sequence. */
-    float *const *caches; /* NULL: none */
+    void *const *caches; /* NULL: none */
     const int64_t *past;
     int64_t capacity;
 } rlhf__op_attention_args;

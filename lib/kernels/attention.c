@@ -9,11 +9,17 @@
 #include <string.h>
 
 #include "kernels/attention.h"
+#include "kernels/bf16.h"
 #include "kernels/rows.h"
 
 int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim)
 {
     return num_kv_heads * rlhf__attention_head_size(capacity, head_dim);
+}
+
+size_t rlhf__kv_element(rlhf_context *ctx)
+{
+    return rlhf__bf16(ctx) ? sizeof(uint16_t) : sizeof(float);
 }
 
 void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,
@@ -45,14 +51,43 @@ void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,
     }
 }
 
+/* Of a number that is a bf16. */
+static uint16_t half(float x)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+/* rlhf__attention_pack in bf16, to which k and v were rounded: nothing is lost. */
+static void pack_halves(const rlhf__attention *a, int64_t first, int64_t count,
+                        int64_t head, int64_t past, int64_t capacity, uint16_t *out)
+{
+    int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
+
+    for (int64_t i = 0; i < count; i++) {
+        const float *k = a->k + (first + i) * a->ldk + head * d;
+        const float *v = a->v + (first + i) * a->ldv + head * d;
+        int64_t at = past + i;
+        uint16_t *keys = out + at / BLOCK * BLOCK * d + at % BLOCK;
+        uint16_t *values = out + capacity * d + at * dp;
+        for (int64_t c = 0; c < d; c++)
+            keys[c * BLOCK] = half(k[c]);
+        for (int64_t c = 0; c < dp; c++)
+            values[c] = c < d ? half(v[c]) : 0;
+    }
+}
+
 /* Queries [0, count) of one head, the first at position `position`, against packed
  * keys. */
 typedef struct attend_args {
     const rlhf__kernels *table;
+    const rlhf__bf16_kernels *bf16; /* keys and values are halves; NULL: floats */
     const float *q;
     int64_t ldq, count, position, window, d;
     float scale;
-    const float *keys, *values; /* [blocks][d][64], [capacity][dp] */
+    const void *keys, *values; /* [blocks][d][64], [capacity][dp] */
     float *out;
     int64_t ldo;
     float *lse;     /* [count] or NULL */
@@ -63,12 +98,23 @@ typedef struct attend_state {
     float *scores; /* [64][64] */
     float *sums;   /* [64][dp]: the unnormalised output */
     float *block;  /* [64][dp]: what one block adds */
+    float *wide;   /* [64][dp]: a block's keys or values where they are halves */
     float m[BLOCK], l[BLOCK];
 } attend_state;
 
 static int64_t attend_scratch(int64_t d)
 {
-    return BLOCK * BLOCK + 2 * BLOCK * rlhf__attention_padded(d);
+    return BLOCK * BLOCK + 3 * BLOCK * rlhf__attention_padded(d);
+}
+
+/* Block b, `size` elements, as floats. */
+static const float *block_of(const attend_args *g, const attend_state *s,
+                             const void *packed, int64_t b, int64_t size)
+{
+    if (!g->bf16)
+        return (const float *)packed + b * size;
+    g->bf16->widen((const uint16_t *)packed + b * size, size, s->wide);
+    return s->wide;
 }
 
 /* What rows [r0, r1) make of the values of block b: row r sees keys [first[r], last[r]).
@@ -77,7 +123,7 @@ static void weigh_values(const attend_args *g, attend_state *s, int64_t b, int64
                          int64_t r1, const int64_t *first, const int64_t *last)
 {
     int64_t dp = rlhf__attention_padded(g->d), end;
-    const float *values = g->values + b * BLOCK * dp;
+    const float *values = block_of(g, s, g->values, b, BLOCK * dp);
 
     for (int64_t r = r0; r < r1; r = end) {
         float *weights = s->scores + r * BLOCK, *out = s->block + r * dp;
@@ -108,8 +154,8 @@ static void attend_block(const attend_args *g, attend_state *s, int64_t b, int64
     float factors[BLOCK];
 
     g->table->product(rows, BLOCK, g->d, g->q + r0 * g->ldq, g->ldq, 1,
-                      g->keys + b * BLOCK * g->d, BLOCK, s->scores + r0 * BLOCK, BLOCK,
-                      false);
+                      block_of(g, s, g->keys, b, BLOCK * g->d), BLOCK,
+                      s->scores + r0 * BLOCK, BLOCK, false);
     g->table->scale(g->scale, rows * BLOCK, s->scores + r0 * BLOCK);
     for (int64_t r = r0; r < r1; r++)
         factors[r] = g->table->softmax_block(s->scores + r * BLOCK, first[r], last[r],
@@ -125,7 +171,8 @@ static void attend(const attend_args *g)
     int64_t dp = rlhf__attention_padded(g->d);
     attend_state s = {.scores = g->scratch,
                       .sums = g->scratch + BLOCK * BLOCK,
-                      .block = g->scratch + BLOCK * BLOCK + BLOCK * dp};
+                      .block = g->scratch + BLOCK * BLOCK + BLOCK * dp,
+                      .wide = g->scratch + BLOCK * BLOCK + 2 * BLOCK * dp};
     int64_t last_block = (g->position + g->count - 1) / BLOCK;
     int64_t b = rlhf__attention_first_key(g->position, g->window) / BLOCK;
 
@@ -159,11 +206,12 @@ static void attend(const attend_args *g)
 
 typedef struct attention_job {
     const rlhf__kernels *table;
+    const rlhf__bf16_kernels *bf16; /* `packed` holds halves; NULL: floats */
     const rlhf__attention *a;
     int64_t total;         /* tokens */
     const int64_t *chunks; /* [num_chunks][2]: sequence, first query in it */
     int64_t num_chunks;
-    float *const *packed;    /* [num_seqs] */
+    void *const *packed;     /* [num_seqs] */
     const int64_t *past;     /* [num_seqs], or NULL: 0 */
     const int64_t *capacity; /* [num_seqs] */
     float *out;
@@ -172,18 +220,29 @@ typedef struct attention_job {
     float *scratch; /* [threads][attend_scratch] */
 } attention_job;
 
+/* Where an element of a sequence's keys and values stands. */
+static void *element(const attention_job *job, int64_t seq, int64_t index)
+{
+    if (job->bf16)
+        return (uint16_t *)job->packed[seq] + index;
+    return (float *)job->packed[seq] + index;
+}
+
 static void pack_tile(void *arg, int64_t tile, int32_t thread)
 {
     const attention_job *job = arg;
     const rlhf__attention *a = job->a;
     int64_t s = tile / a->num_kv_heads, head = tile % a->num_kv_heads;
     int64_t count = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
-    float *out =
-        job->packed[s] + head * rlhf__attention_head_size(job->capacity[s], a->head_dim);
+    int64_t past = job->past ? job->past[s] : 0, capacity = job->capacity[s];
+    void *out = element(job, s, head * rlhf__attention_head_size(capacity, a->head_dim));
 
     (void)thread;
-    rlhf__attention_pack(job->table, a, a->cu_seqlens[s], count, head,
-                         job->past ? job->past[s] : 0, job->capacity[s], out);
+    if (job->bf16)
+        pack_halves(a, a->cu_seqlens[s], count, head, past, capacity, out);
+    else
+        rlhf__attention_pack(job->table, a, a->cu_seqlens[s], count, head, past, capacity,
+                             out);
 }
 
 static void attend_tile(void *arg, int64_t tile, int32_t thread)
@@ -194,11 +253,11 @@ static void attend_tile(void *arg, int64_t tile, int32_t thread)
     int64_t s = job->chunks[2 * chunk], first = job->chunks[2 * chunk + 1];
     int64_t token = a->cu_seqlens[s] + first, left = a->cu_seqlens[s + 1] - token;
     int64_t group = a->num_heads / a->num_kv_heads, d = a->head_dim;
-    const float *keys =
-        job->packed[s] + kv * rlhf__attention_head_size(job->capacity[s], d);
+    int64_t keys = kv * rlhf__attention_head_size(job->capacity[s], d);
 
     for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
         attend_args g = {.table = job->table,
+                         .bf16 = job->bf16,
                          .q = a->q + token * a->ldq + h * d,
                          .ldq = a->ldq,
                          .count = rlhf__min_i64(left, BLOCK),
@@ -206,8 +265,8 @@ static void attend_tile(void *arg, int64_t tile, int32_t thread)
                          .window = a->window,
                          .d = d,
                          .scale = a->scale,
-                         .keys = keys,
-                         .values = keys + job->capacity[s] * d,
+                         .keys = element(job, s, keys),
+                         .values = element(job, s, keys + job->capacity[s] * d),
                          .out = job->out + token * job->ldo + h * d,
                          .ldo = job->ldo,
                          .lse = job->lse ? job->lse + h * job->total + token : NULL,
@@ -252,7 +311,7 @@ rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
 {
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     int64_t *capacity = NULL;
-    float **packed = NULL;
+    void **packed = NULL;
 
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *capacity, &capacity));
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *packed, &packed));
@@ -276,7 +335,7 @@ rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
 }
 
 rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
-                                   const rlhf__attention *a, float *const *caches,
+                                   const rlhf__attention *a, void *const *caches,
                                    const int64_t *past, int64_t capacity, float *out,
                                    int64_t ldo)
 {
@@ -287,6 +346,7 @@ rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
     for (int64_t s = 0; s < a->num_seqs; s++)
         capacities[s] = capacity;
     attention_job job = {.table = rlhf__table(ctx),
+                         .bf16 = rlhf__bf16(ctx),
                          .a = a,
                          .packed = caches,
                          .past = past,

@@ -26,6 +26,8 @@ typedef struct rlhf__bf16_kernels {
 
     /* out[i] = src[i] rounded, still fp32; out may be src. */
     void (*round)(const float *src, int64_t count, float *out);
+    /* out[count]: bf16 as floats; count is a multiple of 16. */
+    void (*widen)(const uint16_t *src, int64_t count, float *out);
     /* out[ceil(count / 2)]: a row as words. */
     void (*round_pairs)(const float *src, int64_t count, uint32_t *out);
     /* out[ceil(k / 2)][width]: columns [0, cols) of a k x cols matrix, zeros up to width

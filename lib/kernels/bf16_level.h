@@ -10,6 +10,8 @@
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 typedef uint64_t vu_wide __attribute__((vector_size(LANES * 4))); /* half the lanes */
 typedef uint32_t vu_half __attribute__((vector_size(LANES * 2)));
+typedef uint16_t vs_unaligned
+    __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 typedef uint32_t vu_unaligned
     __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef uint32_t vu_half_unaligned
@@ -56,6 +58,14 @@ static void bf16_round(const float *src, int64_t count, float *out)
     if (i < count)
         v_store_part(out + i, count - i,
                      (vf)(round_bits(v_load_part(src + i, count - i, 0.0f)) << 16));
+}
+
+static void bf16_widen(const uint16_t *src, int64_t count, float *out)
+{
+    for (int64_t i = 0; i < count; i += LANES) {
+        vs_unaligned halves = *(const vs_unaligned *)(src + i);
+        v_store(out + i, (vf)(__builtin_convertvector(halves, vu) << 16));
+    }
 }
 
 static void bf16_round_pairs(const float *src, int64_t count, uint32_t *out)
@@ -368,6 +378,6 @@ static void bf16_add(const float *a, const float *b, int64_t count, float *y)
 #define BF16_TABLE                                                                       \
     {                                                                                    \
         .panel = PANEL, .tile_rows = TILE_ROWS, .round = bf16_round,                     \
-        .round_pairs = bf16_round_pairs, .pack = bf16_pack, .product = bf16_product,     \
-        .skinny = bf16_skinny, .add = bf16_add                                           \
+        .widen = bf16_widen, .round_pairs = bf16_round_pairs, .pack = bf16_pack,         \
+        .product = bf16_product, .skinny = bf16_skinny, .add = bf16_add                  \
     }

@@ -166,14 +166,17 @@ rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                  const float *dout, int64_t lddo, const float *lse,
                                  float *dq, float *dk, float *dv);
 
-/* Floats of a sequence's keys and values in one layer: for each kv head, keys in
+/* Elements of a sequence's keys and values in one layer: for each kv head, keys in
  * transposed blocks [ceil(capacity/64)][head_dim][64], values [capacity][head_dim].
  * capacity: multiple of 64. */
 int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim);
+/* Bytes of an element: a float's, or, in a bf16 context, where k and v are rounded
+ * before they come here, a bf16's. */
+size_t rlhf__kv_element(rlhf_context *ctx);
 /* Appends the new tokens' k and v to each sequence's cache (past[s] earlier tokens),
  * then attends; bit-equal to rlhf__attention_forward over the whole sequence. */
 rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
-                                   const rlhf__attention *a, float *const *caches,
+                                   const rlhf__attention *a, void *const *caches,
                                    const int64_t *past, int64_t capacity, float *out,
                                    int64_t ldo);
 

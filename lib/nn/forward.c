@@ -11,7 +11,7 @@ typedef struct pass {
     const rlhf__batch *batch;
     const int32_t *positions; /* [tokens] */
     const int64_t *past;      /* [num_seqs], tokens in the caches; NULL without */
-    float **caches;           /* [num_seqs], one layer's; NULL without */
+    void **caches;            /* [num_seqs], one layer's; NULL without */
     int64_t capacity;
 } pass;
 

@@ -6,31 +6,43 @@
 #include "kernels/kernels.h"
 #include "nn/transformer.h"
 
-static int64_t layer_size(const rlhf__transformer *model, int64_t capacity)
+/* A size in bytes. */
+static size_t bytes(const rlhf__transformer *model, int64_t elements)
 {
-    return rlhf__kv_size(capacity, model->config.num_kv_heads, model->config.head_dim);
+    return (size_t)elements * rlhf__kv_element(model->context);
 }
 
-float *rlhf__kv_cache_layer(const rlhf__kv_cache *cache, const rlhf__transformer *model,
-                            int64_t layer)
+static size_t layer_bytes(const rlhf__transformer *model, int64_t capacity)
 {
-    return cache->data + layer * layer_size(model, cache->capacity);
+    return bytes(model, rlhf__kv_size(capacity, model->config.num_kv_heads,
+                                      model->config.head_dim));
 }
 
-/* A head's keys, then its values: both grow at their ends, so each is copied to its
- * new place. */
-static void move_layer(const rlhf__transformer *model, const float *from,
-                       int64_t from_capacity, float *to, int64_t to_capacity)
+void *rlhf__kv_cache_layer(const rlhf__kv_cache *cache, const rlhf__transformer *model,
+                           int64_t layer)
+{
+    return (char *)cache->data + (size_t)layer * layer_bytes(model, cache->capacity);
+}
+
+/* A head's keys and values of the first `length` tokens. The values come after all keys
+ * that there is room for; keys stand in blocks, of which the last goes over whole. */
+static void copy_heads(const rlhf__transformer *model, const rlhf__kv_cache *from,
+                       rlhf__kv_cache *to, int64_t length)
 {
     const int64_t key_width = model->config.head_dim;
     const int64_t width = rlhf__kv_size(1, 1, key_width); /* of a key and a value */
+    const int64_t keys =
+        rlhf__ceil_div(length, RLHF__ATTENTION_BLOCK) * RLHF__ATTENTION_BLOCK;
+    const int64_t heads = (int64_t)model->config.num_layers * model->config.num_kv_heads;
 
-    for (int32_t head = 0; head < model->config.num_kv_heads; head++) {
-        const float *from_head = from + head * from_capacity * width;
-        float *to_head = to + head * to_capacity * width;
-        memcpy(to_head, from_head, (size_t)(from_capacity * key_width) * sizeof *to);
-        memcpy(to_head + to_capacity * key_width, from_head + from_capacity * key_width,
-               (size_t)(from_capacity * (width - key_width)) * sizeof *to);
+    for (int64_t head = 0; head < heads; head++) {
+        const char *from_head =
+            (char *)from->data + bytes(model, head * from->capacity * width);
+        char *to_head = (char *)to->data + bytes(model, head * to->capacity * width);
+        memcpy(to_head, from_head, bytes(model, keys * key_width));
+        memcpy(to_head + bytes(model, to->capacity * key_width),
+               from_head + bytes(model, from->capacity * key_width),
+               bytes(model, length * (width - key_width)));
     }
 }
 
@@ -43,12 +55,11 @@ rlhf_status rlhf__kv_cache_reserve(rlhf__kv_cache *cache, const rlhf__transforme
 
     if (rounded <= cache->capacity)
         return RLHF_OK;
-    RLHF__TRY(rlhf__alloc(model->context,
-                          model->config.num_layers * layer_size(model, rounded),
-                          sizeof *grown.data, RLHF_MEMORY_KV_CACHE, &grown.data));
-    for (int32_t layer = 0; cache->data && layer < model->config.num_layers; layer++)
-        move_layer(model, rlhf__kv_cache_layer(cache, model, layer), cache->capacity,
-                   rlhf__kv_cache_layer(&grown, model, layer), rounded);
+    RLHF__TRY(rlhf__alloc(model->context, model->config.num_layers,
+                          layer_bytes(model, rounded), RLHF_MEMORY_KV_CACHE,
+                          &grown.data));
+    if (cache->data)
+        copy_heads(model, cache, &grown, cache->length);
     rlhf__free(cache->data);
     *cache = grown;
     return RLHF_OK;
@@ -57,20 +68,7 @@ rlhf_status rlhf__kv_cache_reserve(rlhf__kv_cache *cache, const rlhf__transforme
 void rlhf__kv_cache_copy(rlhf__kv_cache *to, const rlhf__kv_cache *from,
                          const rlhf__transformer *model, int64_t length)
 {
-    const int64_t key_width = model->config.head_dim;
-    const int64_t width = rlhf__kv_size(1, 1, key_width); /* of a key and a value */
-    /* Keys stand in blocks: the last one goes over whole. */
-    const int64_t keys =
-        rlhf__ceil_div(length, RLHF__ATTENTION_BLOCK) * RLHF__ATTENTION_BLOCK;
-    const int64_t heads = (int64_t)model->config.num_layers * model->config.num_kv_heads;
-
-    for (int64_t head = 0; head < heads; head++) {
-        const float *from_head = from->data + head * from->capacity * width;
-        float *to_head = to->data + head * to->capacity * width;
-        memcpy(to_head, from_head, (size_t)(keys * key_width) * sizeof *to_head);
-        memcpy(to_head + to->capacity * key_width, from_head + from->capacity * key_width,
-               (size_t)(length * (width - key_width)) * sizeof *to_head);
-    }
+    copy_heads(model, from, to, length);
     to->length = length;
 }
 

@@ -67,16 +67,16 @@ void rlhf__transformer_init(rlhf__transformer *model, uint64_t seed);
  * steps. */
 typedef struct rlhf__kv_cache {
     rlhf_context *context;
-    float *data;      /* [num_layers][rlhf__kv_size(capacity)] */
-    int64_t length;   /* tokens in it */
+    void *data;     /* [num_layers][rlhf__kv_size(capacity)] of rlhf__kv_element bytes */
+    int64_t length; /* tokens in it */
     int64_t capacity; /* multiple of RLHF__ATTENTION_BLOCK */
 } rlhf__kv_cache;
 /* Room for `capacity` tokens; keeps what is in it. */
 rlhf_status rlhf__kv_cache_reserve(rlhf__kv_cache *cache, const rlhf__transformer *model,
                                    int64_t capacity);
 /* One layer's part. */
-float *rlhf__kv_cache_layer(const rlhf__kv_cache *cache, const rlhf__transformer *model,
-                            int64_t layer);
+void *rlhf__kv_cache_layer(const rlhf__kv_cache *cache, const rlhf__transformer *model,
+                           int64_t layer);
 /* `to` holds the first `length` tokens of `from`, and nothing else; both have one
  * capacity. */
 void rlhf__kv_cache_copy(rlhf__kv_cache *to, const rlhf__kv_cache *from,

@@ -130,10 +130,17 @@ static void test_weights_gradients_moments_follow_the_parameters(void **state)
     check_lm(false);
 }
 
-/* One cache a sequence: all layers, keys and values of its tokens in blocks of 64. */
-static void check_cache(bool llama, int64_t num_seqs, int32_t new_tokens, int64_t blocks)
+/* One cache a sequence: all layers, keys and values of its tokens in blocks of 64, in
+ * bf16 at half the size. */
+static void check_cache(int32_t dtype, bool llama, int64_t num_seqs, int32_t new_tokens,
+                        int64_t blocks)
 {
-    rlhf_context *context = support_context(NULL, 1);
+    rlhf_context_options context_options;
+    rlhf_context *context;
+
+    support_options(&context_options, 1);
+    context_options.dtype = dtype;
+    assert_ok(rlhf_context_create(&context_options, &context));
     rlhf_model *model = make_model(context, llama);
     rlhf_generator_options options;
     rlhf_generator *generator;
@@ -150,7 +157,8 @@ static void check_cache(bool llama, int64_t num_seqs, int32_t new_tokens, int64_
     assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
     assert_ok(rlhf_generator_start(generator, tokens, cu, num_seqs, NULL));
     assert_ok(rlhf_generator_run(generator));
-    const int64_t floats = LAYERS * KV_HEADS * (16 + 16) * 64 * blocks;
+    const int64_t elements = LAYERS * KV_HEADS * (16 + 16) * 64 * blocks;
+    const int64_t floats = dtype == RLHF_DTYPE_BF16 ? elements / 2 : elements;
     assert_int_equal(memory(context).now[RLHF_MEMORY_KV_CACHE], num_seqs * block(floats));
     rlhf_generator_free(generator);
     assert_int_equal(memory(context).now[RLHF_MEMORY_KV_CACHE], 0);
@@ -161,10 +169,12 @@ static void check_cache(bool llama, int64_t num_seqs, int32_t new_tokens, int64_
 static void test_cache_follows_the_config(void **state)
 {
     (void)state;
-    check_cache(true, 1, 30, 1);
-    check_cache(false, 5, 60, 1);
-    check_cache(true, 8, 61, 2);
-    check_cache(false, 3, 124, 2);
+    for (int32_t dtype = RLHF_DTYPE_FP32; dtype <= RLHF_DTYPE_BF16; dtype++) {
+        check_cache(dtype, true, 1, 30, 1);
+        check_cache(dtype, false, 5, 60, 1);
+        check_cache(dtype, true, 8, 61, 2);
+        check_cache(dtype, false, 3, 124, 2);
+    }
 }
 
 /* Four networks, of which two learn. The rollout's packed copies stand where the policy's

@@ -166,14 +166,16 @@ static void test_attention_bits_do_not_depend_on_threads(void **state)
         }
 }
 
-/* Tokens fed to a cache `step` at a time give the bits of the whole sequence at once. */
+/* Tokens fed to a cache `step` at a time give the bits of the whole sequence at once; in
+ * bf16 from a cache of half the size. */
 static void check_cached(rlhf_context *context, const setting *s, const float *qkv,
                          const float *whole, int64_t sequence, int64_t step)
 {
     int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
     int64_t at = cu_seqlens[sequence], length = cu_seqlens[sequence + 1] - at,
             capacity = 192;
-    float *cache = calloc((size_t)rlhf__kv_size(capacity, s->kv_heads, s->head_dim), 4);
+    size_t size = (size_t)rlhf__kv_size(capacity, s->kv_heads, s->head_dim);
+    void *cache = calloc(size, rlhf__kv_element(context));
     float *out = fenced(width * step);
     rlhf__arena *arena = NULL;
 
@@ -201,22 +203,24 @@ static void test_attention_cached_equals_whole_sequence(void **state)
     (void)state;
     static const int64_t steps[] = {1, 3, 64, 100, 150};
 
-    FOR_LEVELS(context, 2)
-    {
-        for (size_t i = 0; i < NUM_SETTINGS; i++) {
-            const setting *s = &settings[i];
-            int64_t width = s->heads * s->head_dim,
-                    ld = width + 2 * s->kv_heads * s->head_dim;
-            float *qkv = random_floats(TOTAL * ld, 1),
-                  *dout = random_floats(TOTAL * width, 2);
-            result r = run(context, s, qkv, dout);
-            for (int64_t sequence = 0; sequence < NUM_SEQS; sequence++)
-                for (size_t j = 0; j < sizeof steps / sizeof steps[0]; j++)
-                    check_cached(context, s, qkv, r.out, sequence, steps[j]);
-            free_result(r);
-            free(qkv), free(dout);
+    for (int32_t dtype = RLHF_DTYPE_FP32; dtype <= RLHF_DTYPE_BF16; dtype++)
+        FOR_LEVELS_OF(context, 2, dtype)
+        {
+            for (size_t i = 0; i < NUM_SETTINGS; i++) {
+                const setting *s = &settings[i];
+                int64_t width = s->heads * s->head_dim,
+                        ld = width + 2 * s->kv_heads * s->head_dim;
+                float *qkv = random_floats(TOTAL * ld, 1),
+                      *dout = random_floats(TOTAL * width, 2);
+                rlhf__round_activations(context, qkv + width, ld, TOTAL, ld - width);
+                result r = run(context, s, qkv, dout);
+                for (int64_t sequence = 0; sequence < NUM_SEQS; sequence++)
+                    for (size_t j = 0; j < sizeof steps / sizeof steps[0]; j++)
+                        check_cached(context, s, qkv, r.out, sequence, steps[j]);
+                free_result(r);
+                free(qkv), free(dout);
+            }
         }
-    }
 }
 
 int main(void)
