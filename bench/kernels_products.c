@@ -68,7 +68,7 @@ static rlhf_status grad_weight(bench_state *state, const void *arg, int64_t roun
     const float *x = state->source, *dy = x + p->rows * p->in;
 
     return rlhf__matmul_weight_grad(
-        state->context, state->arena, dy, p->out, x, p->in, p->rows, p->out, p->in,
+        state->context, state->arena, dy, p->out, x, p->in, p->rows, p->out, p->in, true,
         state->target + bench_cold(p->out * p->in, round), p->in);
 }
 

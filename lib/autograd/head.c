@@ -45,12 +45,9 @@ static rlhf_status chunk_backward(head *h, int64_t first, int64_t count)
 {
     rlhf__tape *tape = h->tape;
     const float *x_chunk = h->x->data + first * h->width;
-    float *dw = rlhf__slab_grad(tape, h->params, h->weight);
 
-    if (dw)
-        RLHF__TRY(rlhf__matmul_weight_grad(tape->context, tape->arena, h->logits,
-                                           h->vocab, x_chunk, h->width, count, h->vocab,
-                                           h->width, dw, h->width));
+    RLHF__TRY(rlhf__add_weight_grad(tape, h->weight, h->logits, h->vocab, x_chunk,
+                                    h->width, count));
     if (!h->dx)
         return RLHF_OK;
     return rlhf__params_matmul(h->params, h->weight, false, tape->arena, h->logits,

@@ -28,12 +28,15 @@ rlhf_status rlhf__grad_open(rlhf__tape *tape, rlhf__var *var, float **out_grad,
 /* Memory for a gradient, from the freed ones where one fits. */
 rlhf_status rlhf__grad_take(rlhf__tape *tape, int64_t count, float **out_memory);
 void rlhf__grad_give(rlhf__tape *tape, float *memory, int64_t count);
-/* A parameter's gradient, NULL where frozen or the slab is -1. */
-static inline float *rlhf__slab_grad(const rlhf__tape *tape, const rlhf__params *params,
-                                     int32_t slab)
+/* A parameter's gradient, to be added to; NULL where frozen or the slab is -1. */
+static inline float *rlhf__slab_grad(const rlhf__tape *tape, int32_t slab)
 {
-    return tape->param_grads && slab >= 0 ? tape->param_grads + params->slabs[slab].offset
+    return tape->param_grads && slab >= 0 ? rlhf__grads_slab(tape->param_grads, slab)
                                           : NULL;
 }
+/* dW of y = x W^T, [rows][width_out] to [rows][width_in]; nothing where W is frozen. */
+rlhf_status rlhf__add_weight_grad(rlhf__tape *tape, int32_t weight, const float *dy,
+                                  int64_t width_out, const float *x, int64_t width_in,
+                                  int64_t rows);
 
 #endif

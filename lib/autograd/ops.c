@@ -27,9 +27,8 @@ static rlhf_status embedding_backward(rlhf__tape *tape, rlhf__node *node)
     const embedding_node *n = (const embedding_node *)node;
 
     rlhf__embed_grad(tape->context, n->tokens, n->positions, node->out->rows,
-                     node->out->cols, node->out->grad,
-                     rlhf__slab_grad(tape, n->params, n->table),
-                     rlhf__slab_grad(tape, n->params, n->position_table));
+                     node->out->cols, node->out->grad, rlhf__slab_grad(tape, n->table),
+                     rlhf__slab_grad(tape, n->position_table));
     return RLHF_OK;
 }
 
@@ -67,6 +66,21 @@ typedef struct linear_node {
     rlhf__var *x;
 } linear_node;
 
+rlhf_status rlhf__add_weight_grad(rlhf__tape *tape, int32_t weight, const float *dy,
+                                  int64_t width_out, const float *x, int64_t width_in,
+                                  int64_t rows)
+{
+    bool fresh;
+    float *dw;
+
+    if (!tape->param_grads)
+        return RLHF_OK;
+    dw = rlhf__grads_open(tape->param_grads, weight, &fresh);
+    return rlhf__matmul_weight_grad(tape->context, tape->arena, dy, width_out, x,
+                                    width_in, rows, width_out, width_in, !fresh, dw,
+                                    width_in);
+}
+
 /* y = x W^T + b:  dW += dy^T x;  db += sum of dy's rows;  dx += dy W */
 static rlhf_status linear_backward(rlhf__tape *tape, rlhf__node *node)
 {
@@ -74,13 +88,10 @@ static rlhf_status linear_backward(rlhf__tape *tape, rlhf__node *node)
     rlhf__var *x = n->x;
     const int64_t m = x->rows, width_in = x->cols, width_out = node->out->cols;
     const float *dy = node->out->grad;
-    float *dw = rlhf__slab_grad(tape, n->params, n->weight);
-    float *db = rlhf__slab_grad(tape, n->params, n->bias);
+    float *db = rlhf__slab_grad(tape, n->bias);
 
-    if (dw)
-        RLHF__TRY(rlhf__matmul_weight_grad(tape->context, tape->arena, dy, width_out,
-                                           x->data, width_in, m, width_out, width_in, dw,
-                                           width_in));
+    RLHF__TRY(
+        rlhf__add_weight_grad(tape, n->weight, dy, width_out, x->data, width_in, m));
     if (db)
         RLHF__TRY(rlhf__column_sums(tape->context, tape->arena, dy, width_out, m,
                                     width_out, db));
@@ -132,8 +143,8 @@ static rlhf_status norm_backward(rlhf__tape *tape, rlhf__node *node)
     const norm_node *n = (const norm_node *)node;
     rlhf__var *x = n->x;
     const float *weight = rlhf__slab_values(n->params, n->weight);
-    float *dweight = rlhf__slab_grad(tape, n->params, n->weight);
-    float *dbias = rlhf__slab_grad(tape, n->params, n->bias);
+    float *dweight = rlhf__slab_grad(tape, n->weight);
+    float *dbias = rlhf__slab_grad(tape, n->bias);
     float *dx = NULL;
 
     /* The kernels form dx whether wanted or not; for a leaf without gradient it is

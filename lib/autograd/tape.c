@@ -42,7 +42,7 @@ void rlhf__tape_free(rlhf__tape *tape)
     rlhf__free(tape);
 }
 
-void rlhf__tape_reset(rlhf__tape *tape, bool record, float *param_grads)
+void rlhf__tape_reset(rlhf__tape *tape, bool record, rlhf__grads *param_grads)
 {
     rlhf__arena_reset(tape->arena);
     tape->record = record;

@@ -3,12 +3,12 @@
  * the same step twice allocates nothing new. With `record` off, ops compute values only
  * and keep nothing for a backward pass.
  *
- * Gradients accumulate (+=). Parameter gradients go to the trainer's flat array
- * (tape->param_grads, laid out as rlhf__params.values); NULL means the parameters are
- * frozen. A value's gradient lives from its first contribution until its op has passed
- * it on; then its memory serves the next, so that a backward pass needs little beside
- * the activations. What ops point to (tokens, positions, rows, tables) must stay until
- * backward is done. Ops check cancellation (rlhf__check_cancel) once each. */
+ * Gradients accumulate (+=). Parameter gradients go to the trainer's
+ * (tape->param_grads); NULL means the parameters are frozen. A value's gradient lives
+ * from its first contribution until its op has passed it on; then its memory serves the
+ * next, so that a backward pass needs little beside the activations. What ops point to
+ * (tokens, positions, rows, tables) must stay until backward is done. Ops check
+ * cancellation (rlhf__check_cancel) once each. */
 #ifndef RLHF_AUTOGRAD_TAPE_H
 #define RLHF_AUTOGRAD_TAPE_H
 
@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "kernels/kernels.h"
+#include "tensor/grads.h"
 #include "tensor/params.h"
 
 /* A value on the tape: [rows][cols], contiguous. grad is NULL until something needs
@@ -33,17 +34,17 @@ struct rlhf__tape {
     rlhf_context *context;
     rlhf__arena *arena;
     bool record;
-    bool checkpoint;         /* networks record their blocks by rlhf__op_checkpoint */
-    float *param_grads;      /* flat, or NULL */
-    struct rlhf__node *last; /* newest node */
-    void *free_grads;        /* gradients' memory for reuse */
-    uint64_t resets;         /* so far: tells whether what was recorded is still there */
+    bool checkpoint;          /* networks record their blocks by rlhf__op_checkpoint */
+    rlhf__grads *param_grads; /* or NULL */
+    struct rlhf__node *last;  /* newest node */
+    void *free_grads;         /* gradients' memory for reuse */
+    uint64_t resets;          /* so far: tells whether what was recorded is still there */
 };
 
 rlhf_status rlhf__tape_create(rlhf_context *context, rlhf__tape **out_tape);
 void rlhf__tape_free(rlhf__tape *tape);
 /* Forgets all nodes and memory; then records (or not) into param_grads (or nowhere). */
-void rlhf__tape_reset(rlhf__tape *tape, bool record, float *param_grads);
+void rlhf__tape_reset(rlhf__tape *tape, bool record, rlhf__grads *param_grads);
 /* Walks the nodes from the newest to the oldest. Seeds must have been added to
  * gradients (or been computed by the fused loss op). A tape is walked once. */
 rlhf_status rlhf__tape_backward(rlhf__tape *tape);

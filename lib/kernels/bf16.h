@@ -72,6 +72,6 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
 rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                    const float *dy, int64_t lddy, const float *x,
                                    int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                   float *dw, int64_t lddw);
+                                   bool accumulate, float *dw, int64_t lddw);
 
 #endif

@@ -66,12 +66,12 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
 /* Whether m rows are so few that panels pay, which are kept for later products; always in
  * a bf16 context. */
 bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m);
-/* dw[n][k] += dy[m][n]^T * x[m][k]: the weight gradient; a chain over ascending m, its
- * blocks of 256 added to dw in order. */
+/* dw[n][k] = (accumulate ? dw : 0) + dy[m][n]^T * x[m][k]: the weight gradient; a chain
+ * over ascending m, its blocks of 256 added to dw in order. */
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                      const float *dy, int64_t lddy, const float *x,
                                      int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                     float *dw, int64_t lddw);
+                                     bool accumulate, float *dw, int64_t lddw);
 /* db[n] += column sums of dy[m][n], in a fixed tree over rows. */
 rlhf_status rlhf__column_sums(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                               int64_t lddy, int64_t m, int64_t n, float *db);
@@ -209,6 +209,7 @@ void rlhf__add(rlhf_context *ctx, const float *a, const float *b, int64_t count,
                float *y);
 void rlhf__add_to(rlhf_context *ctx, const float *x, int64_t count, float *y /* += */);
 void rlhf__scale(rlhf_context *ctx, float factor, int64_t count, float *y);
+void rlhf__zero(rlhf_context *ctx, int64_t count, float *y);
 /* Sum of squares in double, fixed tree; for the gradient norm. Needs no scratch. */
 double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count);
 /* On the calling thread. */

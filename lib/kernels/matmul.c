@@ -408,7 +408,7 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                      const float *dy, int64_t lddy, const float *x,
                                      int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                     float *dw, int64_t lddw)
+                                     bool accumulate, float *dw, int64_t lddw)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
@@ -416,10 +416,14 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
     int64_t chunk = row_chunk(rlhf__max_i64(m, 1));
     float *left = NULL, *right = NULL;
 
-    if (rlhf__bf16(ctx))
-        return rlhf__bf16_weight_grad(ctx, scratch, dy, lddy, x, ldx, m, n, k, dw, lddw);
-    if (m <= 0)
+    if (m <= 0) {
+        for (int64_t i = 0; i < n && !accumulate; i++)
+            memset(dw + i * lddw, 0, (size_t)k * sizeof *dw);
         return RLHF_OK;
+    }
+    if (rlhf__bf16(ctx))
+        return rlhf__bf16_weight_grad(ctx, scratch, dy, lddy, x, ldx, m, n, k, accumulate,
+                                      dw, lddw);
     RLHF__TRY(rlhf__arena_alloc(scratch, packed_size(rlhf__min_i64(chunk, n), m, step),
                                 sizeof *left, &left));
     RLHF__TRY(
@@ -433,7 +437,7 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                            .x = left,
                            .panels = right,
                            .panel_k = m,
-                           .accumulate = true,
+                           .accumulate = accumulate,
                            .y = dw + i0 * lddw,
                            .ldy = lddw};
         pack_left(ctx, dy + i0, lddy, false, m, job.m, left);

@@ -279,15 +279,13 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
 rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                    const float *dy, int64_t lddy, const float *x,
                                    int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                   float *dw, int64_t lddw)
+                                   bool accumulate, float *dw, int64_t lddw)
 {
     const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     const int64_t pairs = pairs_of(m), rows = table->tile_rows;
     uint32_t *left = NULL, *right = NULL;
 
-    if (m <= 0)
-        return RLHF_OK;
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__ceil_div(n, rows) * rows * pairs,
                                 sizeof *left, &left));
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__bf16_panels_size(ctx, m, k), sizeof *right,
@@ -301,7 +299,7 @@ rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                        .x = left,
                        .packed = true,
                        .panels = right,
-                       .accumulate = true,
+                       .accumulate = accumulate,
                        .y = dw,
                        .ldy = lddw};
     run_product(ctx, &job);

@@ -1,4 +1,6 @@
 /* Elementwise kernels and the optimizer's update, in fixed chunks. */
+#include <string.h>
+
 #include "kernels/rows.h"
 
 #define CHUNK 16384
@@ -60,6 +62,22 @@ void rlhf__scale(rlhf_context *ctx, float factor, int64_t count, float *y)
     vector_job job = {.factor = factor, .y = y, .count = count};
 
     run(ctx, &job, scale_chunk);
+}
+
+static void zero_chunk(void *arg, int64_t tile, int32_t thread)
+{
+    const vector_job *job = arg;
+
+    (void)thread;
+    memset(job->y + tile * job->chunk, 0,
+           (size_t)chunk_count(job, tile) * sizeof *job->y);
+}
+
+void rlhf__zero(rlhf_context *ctx, int64_t count, float *y)
+{
+    vector_job job = {.y = y, .count = count, .chunk = 16 * CHUNK};
+
+    run(ctx, &job, zero_chunk);
 }
 
 #define MAX_PARTS 256

@@ -22,34 +22,34 @@ rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
     l->net = net;
     l->max_grad_norm = settings->max_grad_norm;
     RLHF__TRY(rlhf__params_own(&net->params));
-    RLHF__TRY(rlhf__alloc(l->context, net->params.count, sizeof *l->grads,
-                          RLHF_MEMORY_GRADIENTS, &l->grads));
+    RLHF__TRY(rlhf__grads_init(&l->grads, &net->params));
     return rlhf__adamw_init(&l->adamw, &net->params, &adamw);
 }
 
 void rlhf__learner_free(rlhf__learner *l)
 {
-    rlhf__free(l->grads);
+    rlhf__grads_free(&l->grads);
     rlhf__adamw_free(&l->adamw);
-    l->grads = NULL;
 }
 
 void rlhf__learner_zero_grads(rlhf__learner *l)
 {
-    memset(l->grads, 0, (size_t)l->net->params.count * sizeof *l->grads);
+    rlhf__grads_clear(&l->grads);
 }
 
-rlhf_status rlhf__learner_norm(const rlhf__learner *l, double scale, const char *what,
+rlhf_status rlhf__learner_norm(rlhf__learner *l, double scale, const char *what,
                                double *out_norm)
 {
-    return rlhf__grad_norm(l->context, l->grads, l->net->params.count, scale, what,
+    rlhf__grads_settle(&l->grads);
+    return rlhf__grad_norm(l->context, l->grads.values, l->net->params.count, scale, what,
                            out_norm);
 }
 
 void rlhf__learner_apply(rlhf__learner *l, double learning_rate, double scale,
                          double norm)
 {
-    rlhf__adamw_apply(&l->adamw, &l->net->params, l->grads, learning_rate,
+    rlhf__grads_settle(&l->grads);
+    rlhf__adamw_apply(&l->adamw, &l->net->params, l->grads.values, learning_rate,
                       scale * rlhf__clip_factor(norm, l->max_grad_norm));
 }
 
@@ -66,9 +66,10 @@ rlhf_status rlhf__learner_gradient(const rlhf__learner *l, const char *name, dou
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "count must be %" PRId64 " for \"%s\", got %" PRId64,
                           named->rows * slab->cols, named->name, count);
-    const float *from = l->grads + slab->offset + named->first_row * slab->cols;
+    const float *from = l->grads.values + slab->offset + named->first_row * slab->cols;
+    const bool is_zero = !l->grads.is_written[named->slab];
     for (int64_t i = 0; i < count; i++)
-        out_values[i] = (float)(scale * (double)from[i]);
+        out_values[i] = is_zero ? 0.0f : (float)(scale * (double)from[i]);
     return RLHF_OK;
 }
 

@@ -19,7 +19,7 @@ typedef struct rlhf__learner_settings {
 typedef struct rlhf__learner {
     rlhf_context *context;
     rlhf__transformer *net; /* borrowed */
-    float *grads;           /* laid out as net->params.values */
+    rlhf__grads grads;
     rlhf__adamw adamw;
     double max_grad_norm;
 } rlhf__learner;
@@ -29,8 +29,8 @@ rlhf_status rlhf__learner_init(rlhf__learner *learner, rlhf__transformer *net,
 void rlhf__learner_free(rlhf__learner *learner); /* accepts a zeroed struct */
 void rlhf__learner_zero_grads(rlhf__learner *learner);
 /* Norm of scale * gradient; NUMERIC (naming `what`) unless it is finite. */
-rlhf_status rlhf__learner_norm(const rlhf__learner *learner, double scale,
-                               const char *what, double *out_norm);
+rlhf_status rlhf__learner_norm(rlhf__learner *learner, double scale, const char *what,
+                               double *out_norm);
 /* One optimizer step on scale * gradient, clipped; `norm` is of that gradient. Cannot
  * fail. */
 void rlhf__learner_apply(rlhf__learner *learner, double learning_rate, double scale,

@@ -77,7 +77,7 @@ static rlhf_status values_micro(rlhf__ppo_trainer *t, rlhf__rollout *r,
     rlhf__ppo_rows rows;
     rlhf__var *values = NULL;
 
-    rlhf__tape_reset(t->tape, record, record ? t->critic_learner.grads : NULL);
+    rlhf__tape_reset(t->tape, record, record ? &t->critic_learner.grads : NULL);
     RLHF__TRY(rlhf__ppo_rows_build(t, r, episodes, count, true, t->tape->arena, &rows));
     RLHF__TRY(rlhf__ppo_values(t, &rows, &values));
     if (record)

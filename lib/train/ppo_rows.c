@@ -201,6 +201,6 @@ rlhf_status rlhf__ppo_recorded_values(rlhf__ppo_trainer *t, const rlhf__ppo_rows
         *out = pass.values;
         return RLHF_OK;
     }
-    rlhf__tape_reset(t->tape, true, t->critic_learner.grads);
+    rlhf__tape_reset(t->tape, true, &t->critic_learner.grads);
     return rlhf__ppo_values(t, rows, out);
 }

@@ -159,7 +159,7 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
     /* The policy's packed copies stand where its gradient will: the one is of no use
      * while the other is made. */
     if (t->gathered == 0 && !t->policy->params.lent)
-        rlhf__params_lend(&t->policy->params, t->policy_learner.grads,
+        rlhf__params_lend(&t->policy->params, t->policy_learner.grads.values,
                           t->policy->params.count);
     while (left > 0)
         RLHF__TRY(rlhf__generator_step(t->generator, &left));

@@ -101,7 +101,7 @@ static rlhf_status policy_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
     float *logprobs = NULL, *entropies = NULL;
     policy_pass pass = {t, r, mb, rows};
 
-    rlhf__tape_reset(t->tape, true, t->policy_learner.grads);
+    rlhf__tape_reset(t->tape, true, &t->policy_learner.grads);
     RLHF__TRY(rlhf__arena_alloc(arena, rows->num_rows, sizeof *logprobs, &logprobs));
     RLHF__TRY(rlhf__arena_alloc(arena, rows->num_rows, sizeof *entropies, &entropies));
     RLHF__TRY(rlhf__ppo_hidden(t, t->policy, rows, &hidden));

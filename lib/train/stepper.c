@@ -72,7 +72,7 @@ static rlhf_status run_micro(rlhf__stepper *s, const char *stage)
 {
     RLHF__TRY(rlhf__progress(s->context, stage, s->next_micro, s->cut.num_micro));
     RLHF__TRY(rlhf__rows_gather(&s->rows, &s->cut, s->next_micro, &s->micro_rows));
-    rlhf__tape_reset(s->tape, true, s->learner.grads);
+    rlhf__tape_reset(s->tape, true, &s->learner.grads);
     return s->micro(s->trainer, &s->micro_rows);
 }
 

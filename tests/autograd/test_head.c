@@ -172,6 +172,8 @@ static void run_head(rlhf_context *context, problem *p, head_run how, float *out
     const head_row *row = p->row;
     const int64_t nx = row->rows * row->width, nw = row->vocab * row->width;
     rlhf__params params;
+    bool is_written = how.add;
+    rlhf__grads sum = {&params, NULL, &is_written};
     rlhf__tape *tape = NULL;
     float *start = random_floats(nx, 5), *start_w = random_floats(nw, 6);
     float *dx = fenced(nx), *dw = fenced(nw);
@@ -180,11 +182,14 @@ static void run_head(rlhf_context *context, problem *p, head_run how, float *out
 
     memset(start, 0, how.add ? 0 : (size_t)nx * sizeof *start);
     memcpy(dx, start, (size_t)nx * sizeof *dx);
-    memcpy(dw, start_w, (size_t)nw * sizeof *dw);
+    memset(start_w, 0, how.add ? 0 : (size_t)nw * sizeof *start_w);
+    for (int64_t i = 0; i < nw; i++) /* stale unless it is added to */
+        dw[i] = how.add || !how.want_w ? start_w[i] : NAN;
+    sum.values = dw;
     p->seen = p->chunks = 0;
     make_weight(context, p, &params);
     assert_int_equal(rlhf__tape_create(context, &tape), RLHF_OK);
-    rlhf__tape_reset(tape, how.record, how.want_w ? dw : NULL);
+    rlhf__tape_reset(tape, how.record, how.want_w ? &sum : NULL);
     assert_int_equal(rlhf__op_linear_logprob(tape, &params, 0, &x, p->targets, p->masked,
                                              (float)(1.0 / row->tau), logprob,
                                              how.want_entropy ? entropy : NULL,
@@ -196,6 +201,8 @@ static void run_head(rlhf_context *context, problem *p, head_run how, float *out
         assert_memory_equal(p->logprob, logprob, (size_t)row->rows * sizeof *logprob);
     for (int64_t i = 0; i < nx; i++)
         out[i] = x.grad ? x.grad[i] - start[i] : 0.0f;
+    if (how.want_w)
+        rlhf__grads_settle(&sum);
     for (int64_t i = 0; i < nw; i++)
         out[nx + i] = dw[i] - start_w[i];
     assert_fence(dx, nx), assert_fence(dw, nw);
@@ -299,9 +306,10 @@ static void test_head_sees_only_the_rows_asked_for(void **state)
             data[i] = NAN;
     problem_make(&row, &p);
     make_weight(context, &p, &params);
-    memset(dw, 0, (size_t)(row.vocab * row.width) * sizeof *dw);
+    bool is_written = false;
+    rlhf__grads sum = {&params, dw, &is_written};
     assert_int_equal(rlhf__tape_create(context, &tape), RLHF_OK);
-    rlhf__tape_reset(tape, true, dw);
+    rlhf__tape_reset(tape, true, &sum);
     assert_int_equal(rlhf__op_gather_rows(tape, &x, asked, ASKED, &picked), RLHF_OK);
     assert_int_equal(rlhf__op_linear_logprob(tape, &params, 0, picked, p.targets, NULL,
                                              1.0f, logprob, NULL, loss_of_chunk, &p),

@@ -447,13 +447,23 @@ static float *run_row(rlhf_context *context, const expectation *e, bool add, boo
         memset(x_start, 0, (size_t)n * sizeof *x_start);
     }
     memcpy(grads, start, (size_t)params.count * sizeof *start);
+    bool is_written[MAX_SLABS] = {false};
+    rlhf__grads sum = {&params, grads, is_written};
+
+    if (add)
+        memset(is_written, true, sizeof is_written);
+    else if (!frozen) /* stale, but for the padding */
+        for (int64_t i = 0; i < params.count; i++)
+            grads[i] = NAN;
+    if (!add && !frozen)
+        rlhf__grads_clear(&sum);
     memcpy(x_grad, x_start, (size_t)n * sizeof *x_grad);
     memcpy(x.data, e->inputs, (size_t)n * sizeof *x.data);
     if (add)
         x.grad = x_grad;
 
     assert_int_equal(rlhf__tape_create(context, &tape), RLHF_OK);
-    rlhf__tape_reset(tape, true, frozen ? NULL : grads);
+    rlhf__tape_reset(tape, true, frozen ? NULL : &sum);
     assert_int_equal(row->run(row, tape, &params, &x, &y), RLHF_OK);
     assert_int_equal(y->rows, row->out_rows);
     assert_int_equal(y->cols, row->out);
@@ -466,6 +476,8 @@ static float *run_row(rlhf_context *context, const expectation *e, bool add, boo
     assert_int_equal(rlhf__tape_backward(tape), RLHF_OK);
     for (int64_t i = 0; i < n; i++)
         result[i] = x.grad[i] - x_start[i];
+    if (!frozen)
+        rlhf__grads_settle(&sum);
     collect(&params, grads, start, result + n);
     assert_fence(x.data, n), assert_fence(x_grad, n), assert_fence(grads, params.count);
     if (!row->in_place)

@@ -13,7 +13,7 @@ typedef struct net {
     rlhf_context *context;
     rlhf__params params;
     rlhf__tape *tape;
-    float *grads;
+    rlhf__grads grads;
     int32_t tokens[COUNT];
     float logprob[COUNT];
 } net;
@@ -39,7 +39,7 @@ static void net_make(net *n, failing_allocator *own)
     for (int64_t i = 0; i < n->params.count; i++)
         values[i] = (float)(rlhf__rng_uniform(42, 1, (uint64_t)i) - 0.5);
     rlhf__params_end_write(&n->params);
-    n->grads = calloc((size_t)n->params.count, sizeof *n->grads);
+    assert_ok(rlhf__grads_init(&n->grads, &n->params));
     for (int i = 0; i < COUNT; i++)
         n->tokens[i] = (i * 5 + 3) % VOCAB;
     assert_ok(rlhf__tape_create(n->context, &n->tape));
@@ -48,8 +48,8 @@ static void net_make(net *n, failing_allocator *own)
 static void net_free(net *n)
 {
     rlhf__tape_free(n->tape);
+    rlhf__grads_free(&n->grads);
     rlhf__params_free(&n->params);
-    free(n->grads);
     rlhf_context_free(n->context);
 }
 
@@ -90,7 +90,7 @@ static rlhf_status forward(net *n)
 
 static rlhf_status step(net *n)
 {
-    rlhf__tape_reset(n->tape, true, n->grads);
+    rlhf__tape_reset(n->tape, true, &n->grads);
     RLHF__TRY(forward(n));
     return rlhf__tape_backward(n->tape);
 }
@@ -103,7 +103,7 @@ static void test_tape_repeats_a_step_without_allocating(void **state)
 
     net_make(&n, &own);
     assert_ok(step(&n));
-    rlhf__tape_reset(n.tape, true, n.grads); /* several blocks become one */
+    rlhf__tape_reset(n.tape, true, &n.grads); /* several blocks become one */
     const int64_t before = own.count, live = own.live;
     for (int i = 0; i < 3; i++) {
         assert_ok(step(&n));
@@ -124,10 +124,10 @@ static void test_tape_gradients_accumulate(void **state)
     net_make(&n, NULL);
     assert_ok(step(&n));
     float *once = malloc((size_t)n.params.count * sizeof *once);
-    memcpy(once, n.grads, (size_t)n.params.count * sizeof *once);
+    memcpy(once, n.grads.values, (size_t)n.params.count * sizeof *once);
     assert_ok(step(&n));
     for (int64_t i = 0; i < n.params.count; i++) {
-        assert_near(n.grads[i], 2.0 * once[i], 1e-6);
+        assert_near(n.grads.values[i], 2.0 * once[i], 1e-6);
         size += fabs(once[i]);
     }
     assert_true(size > 1.0);
@@ -148,7 +148,7 @@ static void test_tape_backward_reuses_gradients(void **state)
     for (int pass = 0; pass < 2; pass++) { /* in the second the arena is one block */
         rlhf__var *x = NULL, *y = NULL;
         float *dx = NULL;
-        rlhf__tape_reset(n.tape, true, n.grads);
+        rlhf__tape_reset(n.tape, true, &n.grads);
         assert_ok(rlhf__var_create(n.tape, COUNT, WIDTH, &x));
         memset(x->data, 0, sizeof(float) * COUNT * WIDTH);
         for (int i = 0; i < DEPTH; i++) {
@@ -180,14 +180,15 @@ static void test_tape_keeps_nothing_without_recording(void **state)
     net_make(&n, NULL);
     assert_ok(step(&n));
     memcpy(recorded, n.logprob, sizeof recorded);
-    memset(n.grads, 0, (size_t)n.params.count * sizeof *n.grads);
+    rlhf__grads_clear(&n.grads);
     memset(n.logprob, 0, sizeof n.logprob);
-    rlhf__tape_reset(n.tape, false, n.grads);
+    rlhf__tape_reset(n.tape, false, &n.grads);
     assert_ok(forward(&n));
     assert_null(n.tape->last);
     assert_memory_equal(n.logprob, recorded, sizeof recorded);
+    rlhf__grads_settle(&n.grads);
     for (int64_t i = 0; i < n.params.count; i++)
-        assert_true(n.grads[i] == 0.0f);
+        assert_true(n.grads.values[i] == 0.0f);
     net_free(&n);
 }
 
@@ -200,17 +201,17 @@ static void test_tape_is_cancelled_in_both_directions(void **state)
     net_make(&n, NULL);
     assert_ok(step(&n));
     float *whole = malloc((size_t)n.params.count * sizeof *whole);
-    memcpy(whole, n.grads, (size_t)n.params.count * sizeof *whole);
-    rlhf__tape_reset(n.tape, true, n.grads);
+    memcpy(whole, n.grads.values, (size_t)n.params.count * sizeof *whole);
+    rlhf__tape_reset(n.tape, true, &n.grads);
     rlhf_context_cancel(n.context);
     assert_int_equal(forward(&n), RLHF_ERR_CANCELLED);
-    rlhf__tape_reset(n.tape, true, n.grads);
+    rlhf__tape_reset(n.tape, true, &n.grads);
     assert_ok(forward(&n));
     rlhf_context_cancel(n.context);
     assert_int_equal(rlhf__tape_backward(n.tape), RLHF_ERR_CANCELLED);
-    memset(n.grads, 0, (size_t)n.params.count * sizeof *n.grads);
+    rlhf__grads_clear(&n.grads);
     assert_ok(step(&n));
-    assert_memory_equal(n.grads, whole, (size_t)n.params.count * sizeof *whole);
+    assert_memory_equal(n.grads.values, whole, (size_t)n.params.count * sizeof *whole);
     free(whole);
     net_free(&n);
 }

@@ -122,6 +122,7 @@ static float *run_product(rlhf_context *context, const float *x, const float *w,
     return y;
 }
 
+/* start NULL: overwrites what is there. */
 static float *run_weight_grad(rlhf_context *context, const float *dy, const float *x,
                               shape s, const float *start)
 {
@@ -130,10 +131,11 @@ static float *run_weight_grad(rlhf_context *context, const float *dy, const floa
 
     assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
                      RLHF_OK);
-    memcpy(dw, start, (size_t)(s.n * s.k) * sizeof *dw);
-    assert_int_equal(
-        rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n, s.k, dw, s.k),
-        RLHF_OK);
+    for (int64_t i = 0; i < s.n * s.k; i++)
+        dw[i] = start ? start[i] : NAN;
+    assert_int_equal(rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n,
+                                              s.k, start != NULL, dw, s.k),
+                     RLHF_OK);
     assert_fence(dw, s.n * s.k);
     rlhf__arena_free(arena);
     return dw;

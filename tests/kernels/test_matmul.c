@@ -124,6 +124,7 @@ static void test_matmul_rows_do_not_depend_on_each_other(void **state)
     }
 }
 
+/* start NULL: overwrites what is there. */
 static float *run_weight_grad(rlhf_context *context, const float *dy, const float *x,
                               shape s, const float *start)
 {
@@ -132,10 +133,11 @@ static float *run_weight_grad(rlhf_context *context, const float *dy, const floa
 
     assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
                      RLHF_OK);
-    memcpy(dw, start, (size_t)(s.n * s.k) * sizeof *dw);
-    assert_int_equal(
-        rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n, s.k, dw, s.k),
-        RLHF_OK);
+    for (int64_t i = 0; i < s.n * s.k; i++)
+        dw[i] = start ? start[i] : NAN;
+    assert_int_equal(rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n,
+                                              s.k, start != NULL, dw, s.k),
+                     RLHF_OK);
     assert_fence(dw, s.n * s.k);
     rlhf__arena_free(arena);
     return dw;
@@ -168,6 +170,27 @@ static void test_weight_grad_equals_double_reference(void **state)
                 }
             }
             free(dy), free(x), free(start), free(dw), free(db);
+        }
+    }
+}
+
+static void test_weight_grad_overwrites_to_the_bits_of_adding_to_zeros(void **state)
+{
+    (void)state;
+    FOR_LEVELS(context, 2)
+    {
+        for (size_t i = 0; i < NUM_SHAPES; i++) {
+            shape s = shapes[i];
+            float *dy = random_floats(s.m * s.n, 1), *x = random_floats(s.m * s.k, 2);
+            float *zeros = calloc((size_t)(s.n * s.k), sizeof *zeros);
+            float *added = run_weight_grad(context, dy, x, s, zeros);
+            float *fresh = run_weight_grad(context, dy, x, s, NULL);
+            assert_memory_equal(fresh, added, (size_t)(s.n * s.k) * sizeof *fresh);
+            free(fresh);
+            s.m = 0; /* a sum of nothing */
+            fresh = run_weight_grad(context, dy, x, s, NULL);
+            assert_memory_equal(fresh, zeros, (size_t)(s.n * s.k) * sizeof *fresh);
+            free(dy), free(x), free(zeros), free(added), free(fresh);
         }
     }
 }
@@ -269,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_matmul_is_the_documented_chain),
         cmocka_unit_test(test_matmul_rows_do_not_depend_on_each_other),
         cmocka_unit_test(test_weight_grad_equals_double_reference),
+        cmocka_unit_test(test_weight_grad_overwrites_to_the_bits_of_adding_to_zeros),
         cmocka_unit_test(test_matmul_bits_do_not_depend_on_threads),
         cmocka_unit_test(test_blis_kernel_is_the_same_chain),
     };

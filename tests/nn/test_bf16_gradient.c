@@ -295,12 +295,14 @@ static float *library_gradient(rlhf__transformer *m)
 {
     const rlhf__batch batch = {tokens, cu, SEQS, NULL};
     float *grads = fenced(m->params.count), logprob[COUNT], *dscores = NULL;
+    bool *is_written = calloc((size_t)m->params.num_slabs, sizeof *is_written);
+    rlhf__grads sum = {&m->params, grads, is_written};
     rlhf__tape *tape = NULL;
     rlhf__var *hidden = NULL, *scores = NULL;
 
-    memset(grads, 0, (size_t)m->params.count * sizeof *grads);
+    rlhf__grads_clear(&sum);
     assert_ok(rlhf__tape_create(m->context, &tape));
-    rlhf__tape_reset(tape, true, grads);
+    rlhf__tape_reset(tape, true, &sum);
     assert_ok(rlhf__transformer_forward(m, tape, &batch, &hidden));
     if (m->score_weight >= 0) {
         assert_ok(rlhf__transformer_head(m, tape, hidden, &scores));
@@ -312,7 +314,9 @@ static float *library_gradient(rlhf__transformer *m)
                                           loss_slopes, NULL));
     }
     assert_ok(rlhf__tape_backward(tape));
+    rlhf__grads_settle(&sum);
     rlhf__tape_free(tape);
+    free(is_written);
     assert_fence(grads, m->params.count);
     return grads;
 }

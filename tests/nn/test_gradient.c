@@ -180,9 +180,12 @@ static void run_network(rlhf__transformer *m, float *grads, const double *hidden
     rlhf__tape *tape = NULL;
     rlhf__var *hidden = NULL, *scores = NULL;
     float logprob[COUNT], *dscores = NULL;
+    bool *is_written = malloc((size_t)m->params.num_slabs * sizeof *is_written);
+    rlhf__grads sum = {&m->params, grads, is_written};
 
     assert_ok(rlhf__tape_create(m->context, &tape));
-    rlhf__tape_reset(tape, true, grads);
+    memset(is_written, true, (size_t)m->params.num_slabs * sizeof *is_written);
+    rlhf__tape_reset(tape, true, &sum);
     assert_ok(rlhf__transformer_forward(m, tape, &batch, &hidden));
     assert_all_near(hidden->data, hidden_ref, COUNT * m->config.hidden_size, 5e-5);
     if (m->score_weight >= 0) {
@@ -197,6 +200,7 @@ static void run_network(rlhf__transformer *m, float *grads, const double *hidden
     }
     assert_ok(rlhf__tape_backward(tape));
     rlhf__tape_free(tape);
+    free(is_written);
 }
 
 /* One direction a parameter tensor. The reference is double, so the tolerance is for
