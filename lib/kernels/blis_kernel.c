@@ -1,9 +1,16 @@
-/* The only user of blis.h. */
+/* The only user of blis.h.
+ *
+ * The kernel is taken by its name. BLIS's own choice of one is made from tables that it
+ * allocates and, hidden in our library, would keep after dlclose; it ends the process
+ * where memory is short, and hangs on an environment variable. A shared BLIS exports
+ * nothing else to ask, so with it that is what is done. */
 #include "kernels/blis_kernel.h"
 
 #include <stdlib.h>
 
 #include <blis.h>
+
+#if defined(RLHF_BLIS_SHARED)
 
 /* BLIS 0.9 reads BLIS_ARCH_TYPE as a decimal number and aborts the process where its
  * build has no such architecture. Those below are in every x86-64 build; any other is
@@ -20,21 +27,10 @@ static bool environment_is_safe(void)
     return !type;
 }
 
-bool rlhf__blis_fits(int64_t rows, int64_t panel)
+bool rlhf__blis_find(rlhf__blis *out)
 {
     if (!environment_is_safe())
         return false;
-    cntx_t *cntx = bli_gks_query_cntx();
-    dim_t mr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, cntx);
-    dim_t nr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, cntx);
-
-    if (bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx))
-        return mr == rows && nr == panel;
-    return nr == rows && mr == panel;
-}
-
-void rlhf__blis_find(rlhf__blis *out)
-{
     cntx_t *cntx = bli_gks_query_cntx();
 
     out->cntx = cntx;
@@ -44,6 +40,40 @@ void rlhf__blis_find(rlhf__blis *out)
     out->columns = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, cntx);
     out->prefers_rows =
         bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
+    return true;
+}
+
+#elif defined(BLIS_KERNELS_HASWELL)
+
+/* What BLIS picks on every CPU with AVX2 and FMA but no AVX-512. It reads no context. */
+bool rlhf__blis_find(rlhf__blis *out)
+{
+    *out = (rlhf__blis){.kernel = (void (*)(void))bli_sgemm_haswell_asm_6x16,
+                        .rows = 6,
+                        .columns = 16,
+                        .prefers_rows = true};
+    return true;
+}
+
+#else
+
+bool rlhf__blis_find(rlhf__blis *out)
+{
+    (void)out;
+    return false;
+}
+
+#endif
+
+bool rlhf__blis_fits(int64_t rows, int64_t panel)
+{
+    rlhf__blis blis;
+
+    if (!rlhf__blis_find(&blis))
+        return false;
+    if (blis.prefers_rows)
+        return blis.rows == rows && blis.columns == panel;
+    return blis.columns == rows && blis.rows == panel;
 }
 
 void rlhf__blis_microkernel(const rlhf__blis *blis, int64_t k, const float *a,

@@ -262,10 +262,8 @@ static void run_product(rlhf_context *ctx, product_job *job)
     job->tile_groups = rlhf__ceil_div(groups, row_tiles);
     job->tile_cols = cols;
     job->col_tiles = rlhf__ceil_div(job->n, cols);
-    if (ctx->blis) {
-        rlhf__blis_find(&blis);
+    if (ctx->blis && rlhf__blis_find(&blis))
         job->blis = &blis;
-    }
     rlhf__run_tiles(ctx, job->m * job->k * job->n,
                     rlhf__ceil_div(groups, job->tile_groups) * job->col_tiles,
                     product_tile, job);
