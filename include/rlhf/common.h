@@ -18,6 +18,9 @@
  *   must have it set by sizeof before the call. What an older program's struct lacks
  *   has its default; what a newer one sets and this library does not know is
  *   RLHF_ERR_UNSUPPORTED.
+ * - A call puts the thread's floating-point environment back; what it computes and its
+ *   callbacks run in C's default one. A host that unloads the library (dlclose) frees
+ *   every handle before.
  *
  * @threads Calls on one context, and on the objects made from it, may come from any
  * number of threads: they queue. Entries without @threads are such calls. Freeing an

@@ -235,6 +235,16 @@ static rlhf_status take_logprobs(void *arg, rlhf__tape *tape, const rlhf__batch 
     return RLHF_OK;
 }
 
+static rlhf_status run_logprobs(rlhf__transformer *net, const rlhf__batch *batch,
+                                double temperature, float *out_logprobs)
+{
+    if (!(temperature > 0.0) || !isfinite(temperature))
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "temperature must be > 0 and finite, got %g", temperature);
+    logprobs_job job = {net, rlhf__inv_tau(temperature), out_logprobs};
+    return run_batch(net, "logprobs", batch, take_logprobs, &job);
+}
+
 rlhf_status rlhf_model_logprobs(rlhf_model *model, const int32_t *tokens,
                                 const int64_t *cu_seqlens, int64_t num_seqs,
                                 double temperature, float *out_logprobs)
@@ -242,11 +252,7 @@ rlhf_status rlhf_model_logprobs(rlhf_model *model, const int32_t *tokens,
     RLHF__REQUIRE(model);
     RLHF__REQUIRE(out_logprobs);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
-    if (!(temperature > 0.0) || !isfinite(temperature))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "temperature must be > 0 and finite, got %g", temperature);
     const rlhf__batch batch = {tokens, cu_seqlens, num_seqs, NULL};
-    logprobs_job job = {model->net, rlhf__inv_tau(temperature), out_logprobs};
-    RLHF__ENTER_AND_RETURN(model->handle.context, run_batch(model->net, "logprobs",
-                                                            &batch, take_logprobs, &job));
+    RLHF__ENTER_AND_RETURN(model->handle.context,
+                           run_logprobs(model->net, &batch, temperature, out_logprobs));
 }

@@ -477,6 +477,8 @@ rlhf_status rlhf_ppo_trainer_set_sampler(rlhf_ppo_trainer *trainer, rlhf_sampler
 static rlhf_status set_rates(rlhf__ppo_trainer *core, double learning_rate,
                              double value_learning_rate)
 {
+    RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
+    RLHF__TRY(rlhf__check_learning_rate("value_learning_rate", value_learning_rate));
     core->learning_rate = learning_rate;
     core->value_learning_rate = value_learning_rate;
     return RLHF_OK;
@@ -487,14 +489,15 @@ rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *trainer,
                                                double value_learning_rate)
 {
     RLHF__REQUIRE(trainer);
-    RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
-    RLHF__TRY(rlhf__check_learning_rate("value_learning_rate", value_learning_rate));
     RLHF__ENTER_AND_RETURN(trainer->handle.context,
                            set_rates(trainer->core, learning_rate, value_learning_rate));
 }
 
 static rlhf_status set_kl_coef(rlhf__ppo_trainer *core, double kl_coef)
 {
+    if (!(kl_coef >= 0.0) || !isfinite(kl_coef))
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "kl_coef must be >= 0 and finite, got %g",
+                          kl_coef);
     core->kl_coef = kl_coef;
     return RLHF_OK;
 }
@@ -502,9 +505,6 @@ static rlhf_status set_kl_coef(rlhf__ppo_trainer *core, double kl_coef)
 rlhf_status rlhf_ppo_trainer_set_kl_coef(rlhf_ppo_trainer *trainer, double kl_coef)
 {
     RLHF__REQUIRE(trainer);
-    if (!(kl_coef >= 0.0) || !isfinite(kl_coef))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "kl_coef must be >= 0 and finite, got %g",
-                          kl_coef);
     RLHF__ENTER_AND_RETURN(trainer->handle.context, set_kl_coef(trainer->core, kl_coef));
 }
 

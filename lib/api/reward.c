@@ -186,6 +186,11 @@ rlhf_status rlhf_reward_model_get_affine(const rlhf_reward_model *reward_model,
 
 static rlhf_status set_affine(rlhf__reward_model *core, double scale, double offset)
 {
+    if (!isfinite(scale) || scale == 0.0)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "scale must be finite and not 0, got %g",
+                          scale);
+    if (!isfinite(offset))
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "offset must be finite, got %g", offset);
     core->scale = scale;
     core->offset = offset;
     return RLHF_OK;
@@ -195,11 +200,6 @@ rlhf_status rlhf_reward_model_set_affine(rlhf_reward_model *reward_model, double
                                          double offset)
 {
     RLHF__REQUIRE(reward_model);
-    if (!isfinite(scale) || scale == 0.0)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "scale must be finite and not 0, got %g",
-                          scale);
-    if (!isfinite(offset))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "offset must be finite, got %g", offset);
     RLHF__ENTER_AND_RETURN(reward_model->handle.context,
                            set_affine(reward_model->core, scale, offset));
 }

@@ -10,9 +10,6 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 #include "base/alloc.h"
 #include "base/number.h"
@@ -143,36 +140,6 @@ void rlhf__context_unref(rlhf_context *context)
                    RLHF_MEMORY_GENERAL);
 }
 
-static void set_float_state(rlhf__entry *entry)
-{
-#if defined(__x86_64__)
-    const uint16_t x87 = 0x037f; /* libc's strtod and printf round as the x87 is set */
-
-    __asm__ volatile("fnstcw %0" : "=m"(entry->x87));
-    __asm__ volatile("fldcw %0" : : "m"(x87));
-    entry->mxcsr = _mm_getcsr();
-    _mm_setcsr(0x1f80); /* round to nearest, denormals kept, exceptions masked */
-#elif defined(__aarch64__)
-    __asm__ volatile("mrs %0, fpcr" : "=r"(entry->fpcr));
-    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
-#else
-    (void)entry;
-#endif
-}
-
-static void restore_float_state(const rlhf__entry *entry)
-{
-#if defined(__x86_64__)
-    /* The host's flags of past exceptions are its own; ours are dropped. */
-    _mm_setcsr(entry->mxcsr);
-    __asm__ volatile("fldcw %0" : : "m"(entry->x87));
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(entry->fpcr));
-#else
-    (void)entry;
-#endif
-}
-
 rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
 {
     struct rlhf__context_lock *lock = context->lock;
@@ -192,7 +159,8 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
     atomic_store(&lock->owned, 1);
     entry->locked = true;
     context->stage = NULL;
-    set_float_state(entry);
+    fegetenv(&entry->host);
+    fesetenv(FE_DFL_ENV); /* round to nearest, denormals kept, exceptions masked */
     return RLHF_OK;
 }
 
@@ -201,7 +169,8 @@ rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
 {
     if (!entry->locked)
         return status;
-    restore_float_state(entry);
+    /* The host's flags of past exceptions are its own; ours are dropped. */
+    fesetenv(&entry->host);
     atomic_store(&context->lock->owned, 0);
     pthread_mutex_unlock(&context->lock->mutex);
     entry->locked = false;
@@ -212,6 +181,7 @@ void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
 {
     char line[1024];
     va_list args;
+    fenv_t own;
 
     if (!context || !context->log || level < context->log_level)
         return;
@@ -220,13 +190,16 @@ void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     rlhf__c_locale_end(scope);
+    fegetenv(&own);
     context->log(context->log_user_data, level, line);
+    fesetenv(&own);
 }
 
 /* Calls the progress callback with the stage's latest figures, if it is due. */
 static void show_progress(rlhf_context *context, bool always)
 {
     struct timespec t;
+    fenv_t own;
 
     if (!context->progress || !context->stage)
         return;
@@ -235,8 +208,10 @@ static void show_progress(rlhf_context *context, bool always)
     if (!always && now - context->last_progress_ns < PROGRESS_INTERVAL_NS)
         return;
     context->last_progress_ns = now;
+    fegetenv(&own);
     context->progress(context->progress_user_data, context->stage, context->stage_done,
                       context->stage_total);
+    fesetenv(&own);
 }
 
 rlhf_status rlhf__check_cancel(rlhf_context *context)

@@ -3,6 +3,7 @@
 #ifndef RLHF_BASE_CONTEXT_H
 #define RLHF_BASE_CONTEXT_H
 
+#include <fenv.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -51,17 +52,15 @@ void rlhf__context_unref(rlhf_context *context); /* NULL is a no-op */
 
 /* State of the calling thread that a public call changes and must put back. */
 typedef struct rlhf__entry {
-    /* Floating-point control words: x86's two, elsewhere FPCR. */
-    unsigned int mxcsr;
-    uint16_t x87;
-    uint64_t fpcr;
+    fenv_t host; /* floating-point environment */
     bool locked;
 } rlhf__entry;
 
 /* Begins a public call that computes: refuses after fork (STATE) and re-entry from a
- * callback on the same thread (BUSY), waits for the context's other calls, sets
- * round-to-nearest with denormals kept. rlhf__context_leave puts the control word back
- * and passes the status on. */
+ * callback on the same thread (BUSY), waits for the context's other calls, sets C's
+ * default floating-point environment. rlhf__context_leave puts the host's back and passes
+ * the status on. A callback may leave another one behind (a fast-math library that it
+ * loads flushes denormals from then on): whoever calls one puts back what was there. */
 rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
 rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
                                 rlhf_status status);

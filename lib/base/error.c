@@ -3,6 +3,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <fenv.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,14 +69,20 @@ static void begin(rlhf_status status, const char *file, int64_t line, int64_t co
     last_error.message[0] = '\0';
 }
 
-/* A message says 0.5 whatever the host's locale; "C" needs no memory. */
+/* A message says 0.5 whatever the host's locale, and 0.1 however the host rounds; "C"
+ * needs no memory. */
 static void append(const char *format, va_list args)
 {
     size_t used = strlen(last_error.message);
+    fenv_t host;
+
+    fegetenv(&host);
+    fesetenv(FE_DFL_ENV);
     rlhf__c_locale scope = rlhf__c_locale_begin();
 
     vsnprintf(last_error.message + used, sizeof last_error.message - used, format, args);
     rlhf__c_locale_end(scope);
+    fesetenv(&host);
 }
 
 static void append_text(const char *text)

@@ -2,6 +2,7 @@
  * publishes a job, and everybody takes tiles from one atomic counter. */
 #include "base/pool.h"
 
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -52,15 +53,6 @@ static void relax(int spin)
         sched_yield();
 }
 
-static void set_worker_float_state(void)
-{
-#if defined(__x86_64__)
-    _mm_setcsr(0x1f80);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
-#endif
-}
-
 static void take_tiles(rlhf__pool *pool, int32_t thread)
 {
     for (;;) {
@@ -96,7 +88,7 @@ static void *work(void *arg)
     rlhf__pool *pool = worker->pool;
     uint64_t seen = 0;
 
-    set_worker_float_state();
+    fesetenv(FE_DFL_ENV); /* that of the thread that started it was inherited */
     for (;;) {
         seen = wait_for_job(pool, seen);
         if (atomic_load(&pool->quit))

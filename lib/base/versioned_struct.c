@@ -1,6 +1,7 @@
 /* Size-versioned structs and their descriptor tables. */
 #include "base/versioned_struct.h"
 
+#include <fenv.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -106,6 +107,8 @@ rlhf_status rlhf__struct_read(const rlhf__struct_desc *desc, const void *options
                               void *out)
 {
     size_t known = 0;
+    rlhf_status status = RLHF_OK;
+    fenv_t host;
 
     RLHF__TRY(rlhf__struct_init(desc, out, desc->size));
     if (!options)
@@ -113,9 +116,13 @@ rlhf_status rlhf__struct_read(const rlhf__struct_desc *desc, const void *options
     RLHF__TRY(known_size(options, desc->min_size, desc->size, desc->name, &known));
     memcpy((char *)out + sizeof(size_t), (const char *)options + sizeof(size_t),
            known - sizeof(size_t));
-    for (int32_t i = 0; i < desc->num_fields; i++)
-        RLHF__TRY(rlhf__field_check(&desc->fields[i], out));
-    return RLHF_OK;
+    /* A host that flushes denormals would find 1e-310 to be 0. */
+    fegetenv(&host);
+    fesetenv(FE_DFL_ENV);
+    for (int32_t i = 0; i < desc->num_fields && status == RLHF_OK; i++)
+        status = rlhf__field_check(&desc->fields[i], out);
+    fesetenv(&host);
+    return status;
 }
 
 static rlhf_status range_error(const rlhf__field *field, const char *relation,

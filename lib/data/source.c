@@ -2,6 +2,7 @@
  * before anything of the library sees it. */
 #include "data/source.h"
 
+#include <fenv.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ rlhf_status rlhf__source_next(rlhf__dataset *dataset, rlhf_example *out_example)
     rlhf_example example;
     rlhf_status status;
     char reason[256];
+    fenv_t own;
 
     if (dataset->has_returned) {
         dataset->has_returned = false;
@@ -71,7 +73,9 @@ rlhf_status rlhf__source_next(rlhf__dataset *dataset, rlhf_example *out_example)
     }
     memset(&example, 0, sizeof example);
     example.struct_size = sizeof example;
+    fegetenv(&own);
     status = dataset->source.next(dataset->user_data, &example);
+    fesetenv(&own);
     if (status == RLHF_ERR_NOT_FOUND)
         return rlhf__fail(status, "the source has no more rows");
     if (status != RLHF_OK)
@@ -107,6 +111,7 @@ rlhf_status rlhf__source_save(rlhf__dataset *dataset, void *out_bytes, size_t ca
     const size_t room = capacity < sizeof bytes ? capacity : sizeof bytes;
     size_t size = 0;
     rlhf_status status;
+    fenv_t own;
 
     if (!dataset->source.save)
         return rlhf__fail(RLHF_ERR_UNSUPPORTED, "the source cannot save its position");
@@ -114,7 +119,9 @@ rlhf_status rlhf__source_save(rlhf__dataset *dataset, void *out_bytes, size_t ca
         return rlhf__fail(RLHF_ERR_STATE,
                           "the source is past a row that is not used yet: draw it first");
     memset(bytes, 0, sizeof bytes);
+    fegetenv(&own);
     status = dataset->source.save(dataset->user_data, bytes, room, &size);
+    fesetenv(&own);
     if (status != RLHF_OK)
         return callback_failed("save", status);
     if (size > room)
@@ -129,6 +136,7 @@ rlhf_status rlhf__source_save(rlhf__dataset *dataset, void *out_bytes, size_t ca
 rlhf_status rlhf__source_restore(rlhf__dataset *dataset, const void *bytes, size_t size)
 {
     rlhf_status status;
+    fenv_t own;
 
     if (!dataset->source.restore)
         return rlhf__fail(RLHF_ERR_UNSUPPORTED, "the source cannot restore a position");
@@ -136,7 +144,9 @@ rlhf_status rlhf__source_restore(rlhf__dataset *dataset, const void *bytes, size
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "a position has at most %d bytes, got %zu",
                           RLHF_SOURCE_POSITION_MAX, size);
+    fegetenv(&own);
     status = dataset->source.restore(dataset->user_data, bytes, size);
+    fesetenv(&own);
     if (status != RLHF_OK)
         return callback_failed("restore", status);
     dataset->has_returned = false;

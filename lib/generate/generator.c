@@ -2,6 +2,7 @@
  * end. */
 #include "generate/generator.h"
 
+#include <fenv.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -314,13 +315,17 @@ static rlhf_status stream_text(rlhf__generator *g, rlhf__answer *a, int32_t id,
 {
     const char *text = NULL;
     size_t size = 0;
+    fenv_t own;
 
     *out_end = false;
     if (!a->stream)
         return RLHF_OK;
     RLHF__TRY(rlhf__text_stream_push(a->stream, id, &text, &size));
-    if (size > 0)
-        *out_end = g->settings.text(g->settings.text_user_data, a->id, text, size) != 0;
+    if (size == 0)
+        return RLHF_OK;
+    fegetenv(&own);
+    *out_end = g->settings.text(g->settings.text_user_data, a->id, text, size) != 0;
+    fesetenv(&own);
     return RLHF_OK;
 }
 

@@ -3,6 +3,7 @@
  * a heap, best first, so that a large vocabulary is never sorted. */
 #include "generate/sampler.h"
 
+#include <fenv.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -91,8 +92,12 @@ rlhf_status rlhf__sampler_begin(const rlhf__sampler *sampler, int64_t sequence_i
     *out_state = NULL;
     if (!sampler->ops.begin)
         return RLHF_OK;
+    fenv_t own;
+
+    fegetenv(&own);
     const rlhf_status status =
         sampler->ops.begin(sampler->user_data, sequence_id, out_state);
+    fesetenv(&own);
     if (status != RLHF_OK)
         return rlhf__fail(RLHF_ERR_CALLBACK,
                           "the sampler's begin failed with %d for sequence %" PRId64,
@@ -102,8 +107,13 @@ rlhf_status rlhf__sampler_begin(const rlhf__sampler *sampler, int64_t sequence_i
 
 void rlhf__sampler_end(const rlhf__sampler *sampler, void *state)
 {
-    if (sampler->ops.end)
-        sampler->ops.end(sampler->user_data, state);
+    fenv_t own;
+
+    if (!sampler->ops.end)
+        return;
+    fegetenv(&own);
+    sampler->ops.end(sampler->user_data, state);
+    fesetenv(&own);
 }
 
 /* Four uniforms a position: the position counts in fours, so none is shared. */
@@ -308,14 +318,17 @@ static rlhf_status pick_custom(rlhf__arena *scratch, const rlhf__sampler *sample
                              draw->num_prompt, draw->tokens,      {0}};
     float *shown = NULL;
     int32_t token = -1;
+    fenv_t own;
 
     for (int32_t i = 0; i < 4; i++)
         info.uniforms[i] = rlhf__draw_uniform(draw, i);
     RLHF__TRY(rlhf__arena_alloc(scratch, vocab, sizeof *shown, &shown));
     for (int64_t v = 0; v < vocab; v++)
         shown[v] = logits[v] > RLHF__MASKED_LOGIT ? logits[v] : -HUGE_VALF;
+    fegetenv(&own);
     const rlhf_status status =
         sampler->ops.sample(sampler->user_data, state, &info, shown, vocab, &token);
+    fesetenv(&own);
     if (status != RLHF_OK)
         return rlhf__fail(RLHF_ERR_CALLBACK,
                           "the sampler failed with %d for sequence %" PRId64
