@@ -1,89 +1,16 @@
-/* What the library must leave to its host: the floating-point control word, the locale,
- * the working directory, signals; and a forked child that still holds handles. */
-#include "api_support.h"
+/* What the library must leave to its host and may not rely on: the locale, the working
+ * directory, signals; another context at the same time; and a forked child that still
+ * holds handles. The floating-point environment is test_float_state.c's. */
+#include "outcome.h"
 
 #include <fenv.h>
 #include <locale.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 #include "test_files.h"
-
-enum { TOKENS = 12 };
-
-/* Everything whose bits a host could disturb: initialisation, forward, sampling, a step.
- */
-typedef struct outcome {
-    float logits[TOKENS * VOCAB];
-    int32_t answer[16];
-    double loss, rate;
-} outcome;
-
-static void compute(outcome *out)
-{
-    rlhf_context *context = support_context(NULL, 2);
-    rlhf_model *model = tiny_model(context, VOCAB, LENGTH, 5);
-    rlhf_dataset *dataset = repeated_rows(context, 3, 9);
-    const int64_t cu_seqlens[3] = {0, 4, TOKENS};
-    int32_t tokens[TOKENS];
-    rlhf_lm_stats stats = {.struct_size = sizeof stats};
-    rlhf_generator *generator;
-    rlhf_generator_options options;
-    rlhf_generation generation = {.struct_size = sizeof generation};
-    rlhf_lm_trainer *trainer;
-
-    memset(out, 0, sizeof *out);
-    for (int t = 0; t < TOKENS; t++)
-        tokens[t] = (3 * t + 1) % VOCAB;
-    assert_ok(rlhf_lm_trainer_create(model, dataset, NULL, &trainer));
-    for (int i = 0; i < 3; i++)
-        assert_ok(rlhf_lm_trainer_step(trainer, &stats));
-    out->loss = stats.loss;
-    out->rate = stats.learning_rate;
-    assert_ok(rlhf_model_logits(model, tokens, cu_seqlens, 2, out->logits));
-    assert_ok(rlhf_generator_options_init(&options, sizeof options));
-    options.max_new_tokens = 12;
-    options.use_stop_tokens = 0;
-    assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
-    assert_ok(rlhf_generator_start(generator, tokens, cu_seqlens, 1, NULL));
-    assert_ok(rlhf_generator_run(generator));
-    assert_ok(rlhf_generator_get(generator, 0, &generation));
-    assert_int_equal(generation.num_tokens, 16);
-    memcpy(out->answer, generation.tokens, sizeof out->answer);
-    rlhf_generator_free(generator);
-    rlhf_lm_trainer_free(trainer);
-    rlhf_dataset_free(dataset);
-    rlhf_model_free(model);
-    rlhf_context_free(context);
-}
-
-/* A fast-math host that rounds up: the same bits, and its own settings after each call.
- */
-static void test_float_settings_of_the_host_change_nothing(void **state)
-{
-    (void)state;
-    outcome plain, disturbed;
-
-    compute(&plain);
-    assert_int_equal(fesetround(FE_UPWARD), 0);
-#if defined(__x86_64__)
-    const unsigned int before = _mm_getcsr() | 0x8040; /* FTZ, DAZ */
-    _mm_setcsr(before);
-    assert_int_equal(before & 0x6000, 0x4000); /* it does round up */
-#endif
-    compute(&disturbed);
-#if defined(__x86_64__)
-    const unsigned int after = _mm_getcsr();
-    _mm_setcsr(0x1f80);
-    assert_int_equal(after & 0xffc0, before & 0xffc0);
-#endif
-    assert_int_equal(fegetround(), FE_UPWARD);
-    assert_int_equal(fesetround(FE_TONEAREST), 0);
-    assert_memory_equal(&plain, &disturbed, sizeof plain);
-}
 
 /* --- locale ------------------------------------------------------------------------- */
 
@@ -197,31 +124,193 @@ static void test_decimal_comma_of_the_host_changes_nothing(void **state)
 
 /* --- directory, signals ------------------------------------------------------------- */
 
+extern char **environ;
+
+enum { SIGNALS = 64 };
+
+/* All that a host has set for its process. */
+typedef struct host_state {
+    char directory[4096], environment[16384];
+    sigset_t blocked;
+    struct sigaction actions[SIGNALS + 1];
+    mode_t mask;
+} host_state;
+
+static host_state *read_host_state(void)
+{
+    host_state *s = calloc(1, sizeof *s);
+    size_t used = 0;
+
+    assert_non_null(getcwd(s->directory, sizeof s->directory));
+    for (char **entry = environ; *entry && used < sizeof s->environment - 1; entry++)
+        used += (size_t)snprintf(s->environment + used, sizeof s->environment - used,
+                                 "%s\n", *entry);
+    assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &s->blocked), 0);
+    for (int number = 1; number <= SIGNALS; number++)
+        (void)sigaction(number, NULL, &s->actions[number]); /* two are libc's own */
+    s->mask = umask(022);
+    umask(s->mask);
+    return s;
+}
+
 static void test_directory_signals_and_environment_stay(void **state)
 {
     (void)state;
-    char before[4096], after[4096], folder[TEST_PATH];
-    sigset_t mask_before, mask_after;
+    char folder[TEST_PATH];
     double rate, tiny;
+    outcome out;
+    host_state *before = read_host_state(), *after;
 
-    assert_non_null(getcwd(before, sizeof before));
-    assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &mask_before), 0);
     test_folder_make(folder);
     write_all(folder, &rate, &tiny);
     test_folder_remove(folder);
-    assert_non_null(getcwd(after, sizeof after));
-    assert_string_equal(before, after);
-    assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &mask_after), 0);
-    for (int number = 1; number < 32; number++) {
-        struct sigaction action;
-        assert_int_equal(sigismember(&mask_before, number),
-                         sigismember(&mask_after, number));
-        if (number == SIGKILL || number == SIGSTOP)
-            continue;
-        assert_int_equal(sigaction(number, NULL, &action), 0);
-        if (number == SIGINT || number == SIGTERM || number == SIGPIPE ||
-            number == SIGXFSZ)
-            assert_true(action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
+    outcome_compute(2, &out);
+    after = read_host_state();
+    assert_string_equal(before->directory, after->directory);
+    assert_string_equal(before->environment, after->environment);
+    assert_int_equal(before->mask, after->mask);
+    for (int number = 1; number <= SIGNALS; number++) {
+        const struct sigaction *x = &before->actions[number],
+                               *y = &after->actions[number];
+        assert_int_equal(sigismember(&before->blocked, number),
+                         sigismember(&after->blocked, number));
+        assert_true(x->sa_handler == y->sa_handler && x->sa_flags == y->sa_flags);
+    }
+    free(before);
+    free(after);
+}
+
+/* Paths are looked up when they are given: a host that goes elsewhere in between, even
+ * where it may not write, loses nothing. */
+static void test_directory_may_change_at_any_time(void **state)
+{
+    (void)state;
+    char folder[TEST_PATH], home[4096];
+    rlhf_context *context = support_context(NULL, 2);
+    const int32_t ids[2] = {1, 2};
+    const rlhf_comparison comparison = {.struct_size = sizeof comparison,
+                                        .prompt_ids = ids,
+                                        .answer_ids = {ids, ids + 1},
+                                        .num_prompt = 1,
+                                        .num_answer = {1, 1}};
+    rlhf_feedback_info info = {.struct_size = sizeof info};
+    rlhf_example row = {.struct_size = sizeof row};
+    rlhf_dataset_options options;
+    static const char *const text = "a b";
+    const size_t size = 3;
+    rlhf_tokenizer *tokenizer;
+    rlhf_feedback *feedback;
+    rlhf_dataset *dataset;
+    rlhf_model *model, *again;
+    int64_t id;
+
+    test_folder_make(folder);
+    assert_non_null(getcwd(home, sizeof home));
+    assert_int_equal(chdir(folder), 0);
+    test_write("rows.jsonl", "{\"prompt_ids\": [1, 2]}\n", 23);
+    model = tiny_model(context, VOCAB, LENGTH, 5);
+    assert_ok(rlhf_model_save(model, "model"));
+    assert_ok(rlhf_feedback_open(context, "store.db", 1, &feedback));
+    assert_ok(rlhf_dataset_options_init(&options, sizeof options));
+    options.kind = RLHF_DATASET_PROMPT;
+    assert_ok(rlhf_tokenizer_train(context, &text, &size, 1, NULL, &tokenizer));
+    assert_ok(rlhf_dataset_load(context, tokenizer, "rows.jsonl", &options, &dataset));
+    assert_ok(rlhf_model_load(context, "model", &again));
+    assert_int_equal(chdir("/"), 0);
+    assert_ok(rlhf_feedback_add(feedback, &comparison, &id));
+    assert_ok(rlhf_feedback_get_info(feedback, &info));
+    assert_ok(rlhf_dataset_next(dataset, &row));
+    assert_int_equal(row.num_tokens, 2);
+    assert_same_model(model, again);
+    rlhf_feedback_free(feedback);
+    assert_int_equal(chdir(folder), 0);
+    assert_ok(rlhf_feedback_open(context, "store.db", 0, &feedback));
+    info.num_comparisons = 0;
+    assert_ok(rlhf_feedback_get_info(feedback, &info));
+    assert_int_equal(info.num_comparisons, 1);
+    assert_int_equal(chdir(home), 0);
+    rlhf_feedback_free(feedback);
+    rlhf_dataset_free(dataset);
+    rlhf_tokenizer_free(tokenizer);
+    rlhf_model_free(again);
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+    test_folder_remove(folder);
+}
+
+static volatile sig_atomic_t alarms, elsewhere;
+static pthread_t host_thread;
+
+static void on_alarm(int number)
+{
+    (void)number;
+    alarms++;
+    elsewhere += !pthread_equal(pthread_self(), host_thread);
+}
+
+/* A host whose timer interrupts whatever can be interrupted, a thousand times a second:
+ * files are whole, bits the same, and its handler runs on its own thread. */
+static void test_signals_interrupt_nothing(void **state)
+{
+    (void)state;
+    const struct sigaction handler = {.sa_handler = on_alarm}; /* no SA_RESTART */
+    const struct itimerval often = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
+    struct sigaction previous;
+    char plain[TEST_PATH], interrupted[TEST_PATH];
+    double rate, tiny;
+    outcome expected, out;
+
+    test_folder_make(plain);
+    test_folder_make(interrupted);
+    write_all(plain, &rate, &tiny);
+    outcome_compute(3, &expected);
+    host_thread = pthread_self();
+    assert_int_equal(sigaction(SIGALRM, &handler, &previous), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    outcome_compute(3, &out);
+    write_all(interrupted, &rate, &tiny);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &previous, NULL), 0);
+    assert_true(alarms > 0);
+    assert_int_equal(elsewhere, 0);
+    assert_memory_equal(&expected, &out, sizeof out);
+    test_files_equal(test_join(plain, "model/config.json"),
+                     test_join(interrupted, "model/config.json"));
+    test_files_equal(test_join(plain, "model/model.safetensors"),
+                     test_join(interrupted, "model/model.safetensors"));
+    test_folder_remove(plain);
+    test_folder_remove(interrupted);
+}
+
+/* --- another context ---------------------------------------------------------------- */
+
+typedef struct thread_job {
+    int32_t threads;
+    outcome out;
+} thread_job;
+
+static void *compute_on_thread(void *arg)
+{
+    thread_job *job = arg;
+
+    outcome_compute(job->threads, &job->out);
+    return NULL;
+}
+
+/* On two threads, with other thread counts: each as if it were alone. */
+static void test_two_contexts_work_at_once(void **state)
+{
+    (void)state;
+    thread_job alone = {.threads = 2}, jobs[2] = {{.threads = 1}, {.threads = 3}};
+    pthread_t threads[2];
+
+    compute_on_thread(&alone);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, compute_on_thread, &jobs[i]),
+                         0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_memory_equal(&jobs[i].out, &alone.out, sizeof alone.out);
     }
 }
 
@@ -314,10 +403,12 @@ static void test_forked_child_gets_state_and_frees(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_float_settings_of_the_host_change_nothing),
         cmocka_unit_test(test_rounding_of_the_host_changes_no_number_in_a_file),
         cmocka_unit_test(test_decimal_comma_of_the_host_changes_nothing),
         cmocka_unit_test(test_directory_signals_and_environment_stay),
+        cmocka_unit_test(test_directory_may_change_at_any_time),
+        cmocka_unit_test(test_signals_interrupt_nothing),
+        cmocka_unit_test(test_two_contexts_work_at_once),
         cmocka_unit_test(test_forked_child_gets_state_and_frees),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
