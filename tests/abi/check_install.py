@@ -119,7 +119,7 @@ def cmake_failures(folder, root, version, compiler):
     project.mkdir()
     (project / "host.c").write_text(HOST)
     major, minor, _ = version.split(".")
-    configure = ["cmake", "-S", project, "-B", project / "build",
+    configure = ["cmake", "-G", "Ninja", "-S", project, "-B", project / "build",
                  f"-DCMAKE_C_COMPILER={shutil.which(compiler[-1])}",
                  f"-Drlhf_DIR={find_one(root, 'rlhf-config.cmake').parent}"]
     for wanted in (f"{major}.{int(minor) + 1}", f"{int(major) + 1}.0"):
