@@ -347,7 +347,7 @@ static double draw_distance(rlhf_context *context, const nn_kind *kind, uint64_t
     rlhf__transformer *model = nn_model(context, kind);
     const int64_t count = model->params.count;
     double *values = doubles(count), *ref = doubles(count);
-    ref_net net = {model, values, ref, rounds, {{NULL}}};
+    ref_net net = {.model = model, .values = values, .grads = ref, .rounds = rounds};
 
     nn_randomise(model, draw);
     for (int64_t i = 0; i < count; i++)
