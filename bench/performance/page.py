@@ -143,7 +143,7 @@ def commands_text(jobs):
     lines = ["./dev bench peak", "./dev bench kernels"]
     for job in jobs:
         lines += [program.shown() for program in (job.ours, *job.peers)]
-    return "".join(f"    {line}\n" for line in dict.fromkeys(lines))
+    return "\n".join(["<!-- not run: an hour or two; needs the peers -->", "```sh", *dict.fromkeys(lines), "```", ""])
 
 
 def write(jobs, kept, measured):
