@@ -2,7 +2,6 @@
 #include "api/arguments.h"
 
 #include <inttypes.h>
-#include <math.h>
 
 #include "api/handle.h"
 #include "base/versioned_struct.h"
@@ -42,12 +41,4 @@ rlhf_status rlhf__check_same_context(const void *a, const void *b, const char *a
 rlhf_status rlhf__check_out_struct(const void *out, const char *name)
 {
     return out ? rlhf__struct_check_out(out, name) : RLHF_OK;
-}
-
-rlhf_status rlhf__check_learning_rate(const char *field, double value)
-{
-    if (!(value > 0.0) || !isfinite(value))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be > 0 and finite, got %g",
-                          field, value);
-    return RLHF_OK;
 }

@@ -15,6 +15,5 @@ rlhf_status rlhf__check_same_context(const void *a, const void *b, const char *a
                                      const char *b_name);
 /* An output struct's struct_size, before anything is done; NULL is fine. */
 rlhf_status rlhf__check_out_struct(const void *out, const char *name);
-rlhf_status rlhf__check_learning_rate(const char *field, double value);
 
 #endif

@@ -127,18 +127,13 @@ rlhf_status rlhf_lm_trainer_evaluate(rlhf_lm_trainer *trainer, rlhf_dataset *dat
         rlhf__lm_trainer_evaluate(trainer->core, dataset->core, max_rows, out_loss));
 }
 
-static rlhf_status set_rate(rlhf__stepper *stepper, double learning_rate)
-{
-    RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
-    return rlhf__stepper_set_learning_rate(stepper, learning_rate);
-}
-
 rlhf_status rlhf_lm_trainer_set_learning_rate(rlhf_lm_trainer *trainer,
                                               double learning_rate)
 {
     RLHF__REQUIRE(trainer);
-    RLHF__ENTER_AND_RETURN(trainer->handle.context,
-                           set_rate(&trainer->core->stepper, learning_rate));
+    RLHF__ENTER_AND_RETURN(
+        trainer->handle.context,
+        rlhf__stepper_set_learning_rate(&trainer->core->stepper, learning_rate));
 }
 
 int64_t rlhf_lm_trainer_num_steps(const rlhf_lm_trainer *trainer)

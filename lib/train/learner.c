@@ -144,6 +144,14 @@ rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
                                   l->adamw.v);
 }
 
+rlhf_status rlhf__check_learning_rate(const char *field, double value)
+{
+    if (!(value > 0.0) || !isfinite(value))
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be > 0 and finite, got %g",
+                          field, value);
+    return RLHF_OK;
+}
+
 int64_t rlhf__now_ns(void)
 {
     struct timespec now;

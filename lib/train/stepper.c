@@ -147,6 +147,7 @@ rlhf_status rlhf__stepper_gradient(const rlhf__stepper *s, const char *name, dou
 
 rlhf_status rlhf__stepper_set_learning_rate(rlhf__stepper *s, double learning_rate)
 {
+    RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
     s->learning_rate = learning_rate;
     return RLHF_OK;
 }

@@ -66,7 +66,7 @@ rlhf_status rlhf__stepper_gradient(const rlhf__stepper *stepper, const char *nam
  * The caller puts its step's sums aside. */
 rlhf_status rlhf__stepper_evaluate(rlhf__stepper *stepper, rlhf__dataset *dataset,
                                    int64_t max_rows);
-/* The schedule's peak rate, from the next step on. */
+/* The schedule's peak rate, from the next step on; INVALID_ARG unless > 0 and finite. */
 rlhf_status rlhf__stepper_set_learning_rate(rlhf__stepper *stepper, double learning_rate);
 rlhf_status rlhf__stepper_save(rlhf__stepper *stepper, const char *path);
 rlhf_status rlhf__stepper_resume(rlhf__stepper *stepper, const char *path);
