@@ -3,12 +3,12 @@
  * the same step twice allocates nothing new. With `record` off, ops compute values only
  * and keep nothing for a backward pass.
  *
- * Gradients accumulate (+=). Parameter gradients go to the trainer's
- * (tape->param_grads); NULL means the parameters are frozen. A value's gradient lives
- * from its first contribution until its op has passed it on; then its memory serves the
- * next, so that a backward pass needs little beside the activations. What ops point to
- * (tokens, positions, rows, tables) must stay until backward is done. Ops check
- * cancellation (rlhf__check_cancel) once each. */
+ * Gradients accumulate (+=). Those of parameters go to tape->param_grads, the trainer's;
+ * NULL means the parameters are frozen. A value's gradient lives from its first
+ * contribution until its op has passed it on; then its memory serves the next, so that a
+ * backward pass needs little beside the activations. What ops point to (tokens,
+ * positions, rows, tables) must stay until backward is done. Ops check cancellation
+ * (rlhf__check_cancel) once each. */
 #ifndef RLHF_AUTOGRAD_TAPE_H
 #define RLHF_AUTOGRAD_TAPE_H
 

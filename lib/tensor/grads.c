@@ -26,23 +26,11 @@ void rlhf__grads_free(rlhf__grads *grads)
     *grads = (rlhf__grads){0};
 }
 
-static int64_t slab_size(const rlhf__slab *slab)
-{
-    return slab->rows * slab->cols;
-}
-
 void rlhf__grads_clear(rlhf__grads *grads)
 {
-    const rlhf__params *params = grads->params;
-
-    for (int32_t i = 0; i < params->num_slabs; i++) {
-        const rlhf__slab *slab = &params->slabs[i];
-        const int64_t end = slab->offset + slab_size(slab);
-        const int64_t next =
-            i + 1 < params->num_slabs ? params->slabs[i + 1].offset : params->count;
-        grads->is_written[i] = false;
-        memset(grads->values + end, 0, (size_t)(next - end) * sizeof *grads->values);
-    }
+    memset(grads->is_written, false,
+           (size_t)grads->params->num_slabs * sizeof *grads->is_written);
+    rlhf__params_clear_padding(grads->params, grads->values);
 }
 
 float *rlhf__grads_open(rlhf__grads *grads, int32_t slab, bool *out_fresh)
@@ -54,12 +42,12 @@ float *rlhf__grads_open(rlhf__grads *grads, int32_t slab, bool *out_fresh)
 
 float *rlhf__grads_slab(rlhf__grads *grads, int32_t slab)
 {
+    const rlhf__slab *s = &grads->params->slabs[slab];
     bool fresh;
     float *values = rlhf__grads_open(grads, slab, &fresh);
 
     if (fresh)
-        rlhf__zero(grads->params->context, slab_size(&grads->params->slabs[slab]),
-                   values);
+        rlhf__zero(grads->params->context, s->rows * s->cols, values);
     return values;
 }
 

@@ -72,14 +72,18 @@ static void lay_out(rlhf__params *params)
         params->slabs[i].values = params->values + params->slabs[i].offset;
 }
 
-static void clear_padding(const rlhf__params *params)
+/* Floats from a slab's begin to the next one's. */
+static int64_t slab_room(const rlhf__slab *slab)
+{
+    return rlhf__ceil_div(slab->rows * slab->cols, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
+}
+
+void rlhf__params_clear_padding(const rlhf__params *params, float *values)
 {
     for (int32_t i = 0; i < params->num_slabs; i++) {
         const rlhf__slab *slab = &params->slabs[i];
-        const int64_t end =
-            i + 1 < params->num_slabs ? params->slabs[i + 1].offset : params->count;
-        for (int64_t j = slab->offset + slab->rows * slab->cols; j < end; j++)
-            params->values[j] = 0.0f;
+        for (int64_t j = slab->rows * slab->cols; j < slab_room(slab); j++)
+            values[slab->offset + j] = 0.0f;
     }
 }
 
@@ -96,14 +100,8 @@ rlhf_status rlhf__params_allocate_unset(rlhf__params *params)
     RLHF__TRY(rlhf__alloc_raw(params->context, params->count, sizeof *params->values,
                               RLHF_MEMORY_WEIGHTS, &params->values));
     lay_out(params);
-    clear_padding(params);
+    rlhf__params_clear_padding(params, params->values);
     return RLHF_OK;
-}
-
-/* Floats from a slab's begin to the next one's. */
-static int64_t slab_room(const rlhf__slab *slab)
-{
-    return rlhf__ceil_div(slab->rows * slab->cols, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
 }
 
 rlhf_status rlhf__params_map(rlhf__params *params, float *const *in_place,
@@ -154,7 +152,7 @@ rlhf_status rlhf__params_own(rlhf__params *params)
                (size_t)(slab->rows * slab->cols) * sizeof *params->values);
     }
     lay_out(params);
-    clear_padding(params);
+    rlhf__params_clear_padding(params, params->values);
     let_go(params);
     return RLHF_OK;
 }

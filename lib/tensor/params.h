@@ -58,6 +58,8 @@ rlhf_status rlhf__params_add_name(rlhf__params *params, const char *name, int32_
 rlhf_status rlhf__params_allocate(rlhf__params *params);
 /* The same for who then sets every parameter: only what pads them is 0. */
 rlhf_status rlhf__params_allocate_unset(rlhf__params *params);
+/* Zeroes what lies between the slabs of an array that is laid out as the values are. */
+void rlhf__params_clear_padding(const rlhf__params *params, float *values);
 /* The same, but slab i stands at in_place[i], in one of the files, unless that is NULL.
  * The files ([num_maps]) are taken over, to be closed; on failure they are not. */
 rlhf_status rlhf__params_map(rlhf__params *params, float *const *in_place,
