@@ -1,13 +1,9 @@
 /* bf16 products against the chain of vdpbf16ps in integers, bit for bit, at every level;
  * every route against every other. */
-#include "kernels_support.h"
+#include "products.h"
 
 #include "bf16_reference.h"
 #include "kernels/bf16.h"
-
-typedef struct shape {
-    int64_t m, k, n;
-} shape;
 
 static const shape shapes[] = {{1, 1, 1},    {1, 3, 5},     {2, 255, 33},  {3, 256, 100},
                                {4, 257, 31}, {7, 511, 65},  {12, 513, 64}, {13, 600, 35},
@@ -100,47 +96,6 @@ static void test_bf16_rounds_activations_in_their_columns(void **state)
 
 /* --- products ----------------------------------------------------------------------- */
 
-/* y[m][n] by the library, from a weight [n][k] or [k][n]. */
-static float *run_product(rlhf_context *context, const float *x, const float *w,
-                          bool transposed, const float *bias, const float *start, shape s)
-{
-    rlhf__arena *arena = NULL;
-    float *panels, *y = fenced(s.m * s.n);
-
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
-                     RLHF_OK);
-    panels = aligned_floats(rlhf__panels_size(context, s.k, s.n));
-    rlhf__pack_panels(context, w, transposed ? s.k : s.n, transposed, s.k, s.n, panels);
-    if (start)
-        memcpy(y, start, (size_t)(s.m * s.n) * sizeof *y);
-    assert_int_equal(rlhf__matmul(context, arena, x, s.k, s.m, s.k, s.n, panels, bias,
-                                  start != NULL, y, s.n),
-                     RLHF_OK);
-    assert_fence(y, s.m * s.n);
-    free(panels);
-    rlhf__arena_free(arena);
-    return y;
-}
-
-/* start NULL: overwrites what is there. */
-static float *run_weight_grad(rlhf_context *context, const float *dy, const float *x,
-                              shape s, const float *start)
-{
-    rlhf__arena *arena = NULL;
-    float *dw = fenced(s.n * s.k);
-
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
-                     RLHF_OK);
-    for (int64_t i = 0; i < s.n * s.k; i++)
-        dw[i] = start ? start[i] : NAN;
-    assert_int_equal(rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n,
-                                              s.k, start != NULL, dw, s.k),
-                     RLHF_OK);
-    assert_fence(dw, s.n * s.k);
-    rlhf__arena_free(arena);
-    return dw;
-}
-
 /* A sum over several blocks adds each to what is there, in order. */
 static float accumulated(float start, const float *x, int64_t x_step, const float *w,
                          int64_t w_step, int64_t k)
@@ -168,8 +123,8 @@ static void check_products(shape s, numbers kind)
         }
     FOR_LEVELS_OF(context, 2, RLHF_DTYPE_BF16)
     {
-        float *forward = run_product(context, x, w, true, bias, NULL, s);
-        float *backward = run_product(context, x, w, false, NULL, start, s);
+        float *forward = run_packed_product(context, x, w, true, bias, NULL, s);
+        float *backward = run_packed_product(context, x, w, false, NULL, start, s);
         assert_memory_equal(forward, y, (size_t)(s.m * s.n) * sizeof *y);
         assert_memory_equal(backward, z, (size_t)(s.m * s.n) * sizeof *z);
         free(forward), free(backward);
@@ -220,11 +175,11 @@ static void test_bf16_rows_do_not_depend_on_each_other(void **state)
     {
         shape all = {27, 261, 70};
         float *x = random_floats(all.m * all.k, 1), *w = random_floats(all.n * all.k, 2);
-        float *whole = run_product(context, x, w, true, NULL, NULL, all);
+        float *whole = run_packed_product(context, x, w, true, NULL, NULL, all);
         for (int64_t m = 1; m < all.m; m++) {
             shape s = {m, all.k, all.n};
-            float *part =
-                run_product(context, x + (all.m - m) * all.k, w, true, NULL, NULL, s);
+            float *part = run_packed_product(context, x + (all.m - m) * all.k, w, true,
+                                             NULL, NULL, s);
             assert_memory_equal(part, whole + (all.m - m) * all.n,
                                 (size_t)(m * all.n) * sizeof *part);
             free(part);
@@ -246,7 +201,7 @@ static void test_bf16_bits_do_not_depend_on_threads(void **state)
             rlhf_context *context = context_of_dtype(level, threads, RLHF_DTYPE_BF16);
             if (!context)
                 continue;
-            float *y = run_product(context, x, w, true, NULL, NULL, s);
+            float *y = run_packed_product(context, x, w, true, NULL, NULL, s);
             float *dw = run_weight_grad(context, dy, x, s, w);
             if (first) {
                 assert_memory_equal(y, first, (size_t)(s.m * s.n) * sizeof *y);
@@ -272,7 +227,7 @@ static void test_bf16_products_leave_denormals_to_others(void **state)
         for (int64_t m = 1; m <= 9; m += 4) {
             shape s = {m, 8, 8};
             float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);
-            free(run_product(context, x, w, true, NULL, NULL, s));
+            free(run_packed_product(context, x, w, true, NULL, NULL, s));
             volatile float small = 0x1p-126f;
             assert_true(small * 0.5f != 0.0f);
             free(x), free(w);

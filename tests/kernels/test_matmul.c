@@ -1,13 +1,9 @@
 /* Matrix products against double precision, and every route against every other bit
  * for bit. */
-#include "kernels_support.h"
+#include "products.h"
 
 #include "kernels/blis_kernel.h"
 #include "kernels/table.h"
-
-typedef struct shape {
-    int64_t m, k, n;
-} shape;
 
 static const shape shapes[] = {
     {1, 1, 1},     {1, 3, 5},      {2, 255, 33},   {3, 256, 100},  {4, 257, 31},
@@ -21,28 +17,21 @@ static float *run_product(rlhf_context *context, const float *x, const float *w,
                           bool transposed, const float *bias, const float *start, shape s)
 {
     rlhf__arena *arena = NULL;
-    float *panels, *y = fenced(s.m * s.n), *z = fenced(s.m * s.n);
+    float *y = run_packed_product(context, x, w, transposed, bias, start, s);
+    float *z = fenced(s.m * s.n);
     const size_t size = (size_t)(s.m * s.n) * sizeof *y;
 
     assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
                      RLHF_OK);
-    panels = aligned_floats(rlhf__panels_size(context, s.k, s.n));
-    rlhf__pack_panels(context, w, transposed ? s.k : s.n, transposed, s.k, s.n, panels);
-    if (start) {
-        memcpy(y, start, size);
+    if (start)
         memcpy(z, start, size);
-    }
-    assert_int_equal(rlhf__matmul(context, arena, x, s.k, s.m, s.k, s.n, panels, bias,
-                                  start != NULL, y, s.n),
-                     RLHF_OK);
     assert_int_equal(rlhf__matmul_unpacked(context, arena, x, s.k, s.m, s.k, s.n, w,
                                            transposed ? s.k : s.n, transposed, bias,
                                            start != NULL, z, s.n),
                      RLHF_OK);
-    assert_fence(y, s.m * s.n);
     assert_fence(z, s.m * s.n);
     assert_memory_equal(y, z, size);
-    free(panels), free(z);
+    free(z);
     rlhf__arena_free(arena);
     return y;
 }
@@ -122,25 +111,6 @@ static void test_matmul_rows_do_not_depend_on_each_other(void **state)
         }
         free(x), free(w), free(whole);
     }
-}
-
-/* start NULL: overwrites what is there. */
-static float *run_weight_grad(rlhf_context *context, const float *dy, const float *x,
-                              shape s, const float *start)
-{
-    rlhf__arena *arena = NULL;
-    float *dw = fenced(s.n * s.k);
-
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
-                     RLHF_OK);
-    for (int64_t i = 0; i < s.n * s.k; i++)
-        dw[i] = start ? start[i] : NAN;
-    assert_int_equal(rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n,
-                                              s.k, start != NULL, dw, s.k),
-                     RLHF_OK);
-    assert_fence(dw, s.n * s.k);
-    rlhf__arena_free(arena);
-    return dw;
 }
 
 static void test_weight_grad_equals_double_reference(void **state)

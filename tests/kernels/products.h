@@ -1,0 +1,54 @@
+/* Matrix products by the library, with fences around the results. */
+#ifndef TESTS_KERNELS_PRODUCTS_H
+#define TESTS_KERNELS_PRODUCTS_H
+
+#include "kernels_support.h"
+
+typedef struct shape {
+    int64_t m, k, n;
+} shape;
+
+/* y[m][n] by the library, from a weight's panels, [n][k] or [k][n]; start NULL: not
+ * added to. */
+static inline float *run_packed_product(rlhf_context *context, const float *x,
+                                        const float *w, bool transposed,
+                                        const float *bias, const float *start, shape s)
+{
+    rlhf__arena *arena = NULL;
+    float *panels, *y = fenced(s.m * s.n);
+
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
+    panels = aligned_floats(rlhf__panels_size(context, s.k, s.n));
+    rlhf__pack_panels(context, w, transposed ? s.k : s.n, transposed, s.k, s.n, panels);
+    if (start)
+        memcpy(y, start, (size_t)(s.m * s.n) * sizeof *y);
+    assert_int_equal(rlhf__matmul(context, arena, x, s.k, s.m, s.k, s.n, panels, bias,
+                                  start != NULL, y, s.n),
+                     RLHF_OK);
+    assert_fence(y, s.m * s.n);
+    free(panels);
+    rlhf__arena_free(arena);
+    return y;
+}
+
+/* dw[n][k]; start NULL: overwrites what is there. */
+static inline float *run_weight_grad(rlhf_context *context, const float *dy,
+                                     const float *x, shape s, const float *start)
+{
+    rlhf__arena *arena = NULL;
+    float *dw = fenced(s.n * s.k);
+
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
+    for (int64_t i = 0; i < s.n * s.k; i++)
+        dw[i] = start ? start[i] : NAN;
+    assert_int_equal(rlhf__matmul_weight_grad(context, arena, dy, s.n, x, s.k, s.m, s.n,
+                                              s.k, start != NULL, dw, s.k),
+                     RLHF_OK);
+    assert_fence(dw, s.n * s.k);
+    rlhf__arena_free(arena);
+    return dw;
+}
+
+#endif
