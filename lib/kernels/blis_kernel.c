@@ -10,9 +10,16 @@
 
 #include <blis.h>
 
+/* BLIS 1 has one type for the kernels of all precisions, and new names for what asks. */
+#if defined(RLHF_BLIS_1)
+typedef gemm_ukr_ft microkernel;
+#else
+typedef sgemm_ukr_ft microkernel;
+#endif
+
 #if defined(RLHF_BLIS_SHARED)
 
-/* BLIS 0.9 reads BLIS_ARCH_TYPE as a decimal number and aborts the process where its
+/* BLIS reads BLIS_ARCH_TYPE as a decimal number and aborts the process where its
  * build has no such architecture. Those below are in every x86-64 build; any other is
  * left alone. */
 static bool environment_is_safe(void)
@@ -31,15 +38,22 @@ bool rlhf__blis_find(rlhf__blis *out)
 {
     if (!environment_is_safe())
         return false;
+#if defined(RLHF_BLIS_1)
+    const cntx_t *cntx = bli_gks_query_cntx();
+
+    out->kernel = (void (*)(void))bli_cntx_get_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
+    out->prefers_rows = bli_cntx_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
+#else
     cntx_t *cntx = bli_gks_query_cntx();
 
-    out->cntx = cntx;
     out->kernel =
         (void (*)(void))bli_cntx_get_l3_nat_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
-    out->rows = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, cntx);
-    out->columns = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, cntx);
     out->prefers_rows =
         bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, cntx);
+#endif
+    out->cntx = cntx;
+    out->rows = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, cntx);
+    out->columns = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, cntx);
     return true;
 }
 
@@ -79,7 +93,7 @@ bool rlhf__blis_fits(int64_t rows, int64_t panel)
 void rlhf__blis_microkernel(const rlhf__blis *blis, int64_t k, const float *a,
                             const float *b, float *c, int64_t ldc, bool accumulate)
 {
-    sgemm_ukr_ft kernel = (sgemm_ukr_ft)blis->kernel;
+    microkernel kernel = (microkernel)blis->kernel;
     cntx_t *cntx = (cntx_t *)(uintptr_t)blis->cntx;
     float one = 1.0f, beta = accumulate ? 1.0f : 0.0f;
     float *left = (float *)(uintptr_t)a, *right = (float *)(uintptr_t)b;
