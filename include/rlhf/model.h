@@ -136,8 +136,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_create(rlhf_context *context,
  *         tensor missing or misshapen, a reward model); RLHF_ERR_UNSUPPORTED (what the
  *         network cannot express); RLHF_ERR_LIMIT; RLHF_ERR_NUMERIC (a value that is
  *         not finite); RLHF_ERR_CANCELLED. Each names file and field.
- *         RLHF_ERR_INVALID_ARG (fields of a model_type "rlhf" that contradict each
- *         other) names the field.
+ *         RLHF_ERR_INVALID_ARG (an empty path).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_load(rlhf_context *context,

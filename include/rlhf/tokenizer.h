@@ -75,7 +75,7 @@ rlhf_tokenizer_train(rlhf_context *context, const char *const *texts, const size
  * @param out_tokenizer  The caller's.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT; RLHF_ERR_LIMIT
  *         (256 MiB, 2^22 ids); RLHF_ERR_UNSUPPORTED (a component this library lacks).
- *         Each names file and field.
+ *         Each names file and field. RLHF_ERR_INVALID_ARG (an empty path).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_tokenizer_load(rlhf_context *context,

@@ -182,6 +182,14 @@ rlhf_status rlhf__fail_field(rlhf_status status, const char *field)
     return status;
 }
 
+rlhf_status rlhf__fail_in_file(rlhf_status status, const char *file)
+{
+    const error_state bare = last_error;
+
+    return rlhf__fail_at(status, file, 0, 0, bare.field[0] ? bare.field : NULL, "%s",
+                         bare.message);
+}
+
 const char *rlhf_last_error_message(void)
 {
     return last_error.message;

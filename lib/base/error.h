@@ -42,14 +42,18 @@ rlhf_status rlhf__fail_no_memory(size_t size);
  * `status`. */
 rlhf_status rlhf__fail_field(rlhf_status status, const char *field);
 
+/* Tells the failure just written anew, as one of a file; its field stays. */
+rlhf_status rlhf__fail_in_file(rlhf_status status, const char *file);
+
 /* A static analyser sees one file at a time: elsewhere it would take a failure's status
  * for anything, RLHF_OK included. */
 #if defined(__clang_analyzer__) && !defined(RLHF__ERROR_C)
-#define rlhf__fail(s, ...)      ((void)rlhf__fail(s, __VA_ARGS__), s)
-#define rlhf__fail_at(s, ...)   ((void)rlhf__fail_at(s, __VA_ARGS__), s)
-#define rlhf__fail_errno(...)   ((void)rlhf__fail_errno(__VA_ARGS__), RLHF_ERR_IO)
-#define rlhf__fail_no_memory(n) ((void)rlhf__fail_no_memory(n), RLHF_ERR_NO_MEMORY)
-#define rlhf__fail_field(s, f)  ((void)rlhf__fail_field(s, f), s)
+#define rlhf__fail(s, ...)       ((void)rlhf__fail(s, __VA_ARGS__), s)
+#define rlhf__fail_at(s, ...)    ((void)rlhf__fail_at(s, __VA_ARGS__), s)
+#define rlhf__fail_errno(...)    ((void)rlhf__fail_errno(__VA_ARGS__), RLHF_ERR_IO)
+#define rlhf__fail_no_memory(n)  ((void)rlhf__fail_no_memory(n), RLHF_ERR_NO_MEMORY)
+#define rlhf__fail_field(s, f)   ((void)rlhf__fail_field(s, f), s)
+#define rlhf__fail_in_file(s, f) ((void)rlhf__fail_in_file(s, f), s)
 #endif
 
 #endif

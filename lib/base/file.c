@@ -46,6 +46,8 @@ rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const cha
     char *path = NULL;
 
     *out_path = NULL;
+    if (a == 0) /* the name alone would be one of the root's */
+        return rlhf__fail(RLHF_ERR_INVALID_ARG, "the path is empty");
     while (a > 1 && folder[a - 1] == '/')
         a--;
     RLHF__TRY(

@@ -141,6 +141,24 @@ static rlhf_status check_size(const loader *load)
 
 /* --- entry point -------------------------------------------------------------------- */
 
+/* Each field of a config.json was checked as it was read; how those of the own type fit
+ * together is known to the network that is made of them. */
+static rlhf_status create_net(loader *load, rlhf__head head)
+{
+    char *path = NULL;
+    rlhf_status status = rlhf__transformer_create_bare(load->context, &load->config.model,
+                                                       head, &load->net);
+
+    if (status != RLHF_ERR_INVALID_ARG)
+        return status;
+    /* A path that cannot be joined is the failure that is told then. */
+    status = rlhf__path_join(load->context, load->path, RLHF__HUB_CONFIG, &path);
+    if (status == RLHF_OK)
+        status = rlhf__fail_in_file(RLHF_ERR_FORMAT, path);
+    rlhf__free(path);
+    return status;
+}
+
 static rlhf_status read_config(loader *load, bool reward)
 {
     char *path = NULL;
@@ -158,13 +176,10 @@ static rlhf_status read_config(loader *load, bool reward)
 
 static rlhf_status load_net(loader *load, rlhf__head head)
 {
-    rlhf_context *context = load->context;
-
     RLHF__TRY(read_config(load, head == RLHF__HEAD_SCORE));
     RLHF__TRY(open_files(load));
     RLHF__TRY(check_size(load));
-    RLHF__TRY(
-        rlhf__transformer_create_bare(context, &load->config.model, head, &load->net));
+    RLHF__TRY(create_net(load, head));
     return rlhf__hub_read_weights(load->net, load->config.family, load->path, load->files,
                                   load->num_files);
 }

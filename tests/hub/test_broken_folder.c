@@ -289,6 +289,29 @@ static void test_layers_malformed_are_refused(void **state)
     expect_refused(f, RLHF_ERR_UNSUPPORTED, "/config.json", "activation", "\"very_");
 }
 
+/* Each field is within its bounds; together they make no network. */
+static void test_fields_that_contradict_each_other_name_the_file(void **state)
+{
+    const fixture *f = *state;
+    rlhf_model_config config = tiny_config(23, 8);
+
+    config.activation = RLHF_ACTIVATION_GELU_TANH;
+    save_model(f, &config);
+    edit_json(f, "config.json", "\"full\"", "\"sliding\"");
+    expect_refused(
+        f, RLHF_ERR_FORMAT, "/config.json", "window",
+        "/config.json: layers[0].window must be >= 1 with sliding attention, got 0");
+}
+
+static void test_empty_path_is_no_folder_of_the_root(void **state)
+{
+    const fixture *f = *state;
+    rlhf_model *model = NULL;
+
+    assert_fails(rlhf_model_load(f->context, "", &model), RLHF_ERR_INVALID_ARG,
+                 "the path is empty");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -300,6 +323,8 @@ int main(void)
         TEST(test_folders_that_lack_a_file_are_refused),
         TEST(test_index_malformed_is_refused),
         TEST(test_layers_malformed_are_refused),
+        TEST(test_fields_that_contradict_each_other_name_the_file),
+        TEST(test_empty_path_is_no_folder_of_the_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2527,7 +2527,7 @@ Reads tokenizer.json, and tokenizer_config.json beside it if there is one.
 @param out_tokenizer  The caller's.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT; RLHF_ERR_LIMIT
         (256 MiB, 2^22 ids); RLHF_ERR_UNSUPPORTED (a component this library lacks).
-        Each names file and field.
+        Each names file and field. RLHF_ERR_INVALID_ARG (an empty path).
 @since 0.1
 """,
     "rlhf_tokenizer_save":
@@ -2993,8 +2993,7 @@ logged and not used.
         tensor missing or misshapen, a reward model); RLHF_ERR_UNSUPPORTED (what the
         network cannot express); RLHF_ERR_LIMIT; RLHF_ERR_NUMERIC (a value that is
         not finite); RLHF_ERR_CANCELLED. Each names file and field.
-        RLHF_ERR_INVALID_ARG (fields of a model_type "rlhf" that contradict each
-        other) names the field.
+        RLHF_ERR_INVALID_ARG (an empty path).
 @since 0.1
 """,
     "rlhf_model_save":
