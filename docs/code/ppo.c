@@ -26,6 +26,7 @@ int main(void)
     TRY(rlhf_tokenizer_load(context, "sft", &tokenizer));
     TRY(rlhf_reward_model_load(context, "reward", &reward));
     TRY(rlhf_ppo_options_preset(&options, sizeof options, "instructgpt"));
+    options.max_new_tokens = 24;
     TRY(rlhf_ppo_trainer_create(policy, NULL, reward, NULL, &options, &trainer));
     for (int i = 0; i < 32; i++) { /* a ragged batch of prompts, end to end */
         TRY(rlhf_tokenizer_encode(tokenizer, prompt, sizeof prompt - 1, 0, ids + ends[i],
@@ -37,6 +38,7 @@ int main(void)
         printf("score %.3f, KL %.2f\n", stats.score, stats.kl);
     }
     TRY(rlhf_model_save(policy, "policy"));
+    TRY(rlhf_tokenizer_save(tokenizer, "policy"));
     done = 1;
 end:
     if (!done)

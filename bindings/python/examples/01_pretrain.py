@@ -4,9 +4,13 @@
 # A tokenizer is trained, a transformer made, and the next-token loss lowered step by step. What is
 # written is a Hugging Face folder: config.json, model.safetensors, tokenizer.json.
 
-# %%
+# %% The examples leave what they make in the folder work.
+import os
+
 import rlhf
 import world
+
+os.makedirs("work", exist_ok=True)
 
 ctx = rlhf.Context(seed=1)
 lines = world.lines(1500, seed=1)

@@ -10,6 +10,7 @@
     for _ in range(10):
         print(ppo.step(prompts)["score"])
     policy.save("policy")
+    tok.save("policy")
 
 Every option is a keyword argument that the library checks; `help` of a class lists its own.
 Failures are exceptions by status, all of them `rlhf.Error`. The C functions themselves, each with

@@ -54,11 +54,14 @@ def ragged(batch: Batch) -> Ragged:
     """A batch end to end. One int32 sequence, or a rectangle of them, is not copied."""
     if isinstance(batch, np.ndarray) and batch.ndim == 2:
         rows, columns = batch.shape
-        return Ragged(ids(batch.reshape(-1)), np.arange(rows + 1, dtype=np.int64) * columns)
-    if isinstance(batch, (str, bytes)) or any(np.ndim(row) == 0 and not isinstance(row, str)
-                                              for row in batch):
+        return Ragged(ids(batch.reshape(-1), "sequences"),
+                      np.arange(rows + 1, dtype=np.int64) * columns)
+    if isinstance(batch, (str, bytes)) or not hasattr(batch, "__iter__"):
+        raise TypeError(f"sequences must be a list of sequences of token ids, got {batch!r}")
+    sequences: List[Any] = list(batch)
+    if any(np.ndim(row) == 0 and not isinstance(row, str) for row in sequences):
         raise TypeError("sequences must be a list of sequences of token ids: [ids], not ids")
-    rows_ids = [ids(row, f"sequence {i}") for i, row in enumerate(batch)]
+    rows_ids = [ids(row, f"sequence {i}") for i, row in enumerate(sequences)]
     ends = np.zeros(len(rows_ids) + 1, np.int64)
     np.cumsum([len(row) for row in rows_ids], out=ends[1:])
     if len(rows_ids) == 1:

@@ -4,11 +4,11 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union, cast
 
 from . import _bindings as c
 from . import _options
-from ._core import Handle, ask, callback, contexts, current_call, registry, value
+from ._core import Handle, ask, callback, contexts, current_call, expect, registry, value
 from ._library import lib
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Context(Handle):
         filled.progress = _on_progress
         filled.log_user_data = filled.progress_user_data = self._key
         self._turn = threading.RLock()
-        self._seed = seed
+        self._seed = _options.integer("seed", seed, ctypes.c_uint64)
         self._make(None, "rlhf_context_create", ctypes.byref(filled))
         contexts.add(self)
         with _made_guard:
@@ -148,7 +148,7 @@ def current(*given: Optional[Context]) -> Context:
     global _default
     for context in given:
         if context is not None:
-            return context
+            return cast(Context, expect("context", context, Context))
     with _made_guard:
         alive = [(reference, reference()) for reference in _made]
         _made[:] = [reference for reference, context in alive
@@ -161,4 +161,4 @@ def current(*given: Optional[Context]) -> Context:
 
 
 def seed_of(context: Context, seed: Optional[int]) -> int:
-    return context.seed if seed is None else seed
+    return context.seed if seed is None else _options.integer("seed", seed, ctypes.c_uint64)

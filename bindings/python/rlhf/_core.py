@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import threading
 import weakref
@@ -105,6 +106,36 @@ class _Handlers:
         self.restore()
 
 
+def _kind(declared: Any) -> str:
+    """What a parameter of a C function takes, in words."""
+    if declared in (ctypes.c_float, ctypes.c_double):
+        return "a number"
+    if declared is ctypes.c_char_p:
+        return "bytes"
+    pointed = getattr(declared, "_type_", None)
+    if isinstance(pointed, type):
+        return f"of type {pointed.__name__}"
+    return "an integer"
+
+
+def _misfit(name: str, error: Exception, arguments: Tuple[Any, ...]) -> TypeError:
+    """ctypes tells a misfit argument by its number: here by the parameter's name and the value."""
+    found = re.match(r"argument (\d+): ", str(error))
+    names = re.findall(r"\w+", (getattr(lib, name).__doc__ or "").partition(")")[0])[1:]
+    index = int(found[1]) - 1 if found else -1
+    if not 0 <= index < len(names):
+        return TypeError(f"{name}: {error}")
+    return TypeError(f"{names[index]} must be {_kind(getattr(lib, name).argtypes[index])}, "
+                     f"got {arguments[index]!r}")
+
+
+def expect(name: str, value: Any, kind: type) -> Any:
+    """The value where it is of that kind; a TypeError that names it where it is not."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+    return value
+
+
 def _finish(call: Call, status: int) -> None:
     error = None if status == c.Status.OK else last_error(status)
     if call.raised is not None:
@@ -132,6 +163,8 @@ def _run(call: Call, arguments: Tuple[Any, ...], guard: bool) -> int:
                 return int(function(*plain))
             with _Handlers(call):
                 return int(function(*plain))
+        except ctypes.ArgumentError as error:
+            raise _misfit(call.name, error, arguments) from None
         finally:
             _calls.stack.pop()
     finally:
@@ -164,7 +197,10 @@ def ask(context: Optional["Context"], name: str, *arguments: Any) -> None:
 def value(name: str, *arguments: Any) -> Any:
     """A function that returns a value, not a status."""
     plain = [a._open_pointer if isinstance(a, Handle) else a for a in arguments]
-    return getattr(lib, name)(*plain)
+    try:
+        return getattr(lib, name)(*plain)
+    except ctypes.ArgumentError as error:
+        raise _misfit(name, error, arguments) from None
 
 
 HandleType = TypeVar("HandleType", bound="Handle")

@@ -14,7 +14,8 @@ from . import _bindings as c
 from . import _options
 from ._arrays import Ids, IdsLike, copied, ids, int32s
 from ._context import Context, current, seed_of
-from ._core import Handle, ask, callback, current_call, guarded, invoke, registry
+from ._core import Handle, ask, callback, current_call, expect, guarded, invoke, registry
+from ._errors import Error
 from ._tokenizer import Path, Tokenizer, path_bytes
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Dataset(Handle):
              **options: Unpack[c.DatasetOptions]) -> "Dataset":
         """Reads a file: JSONL with TRL's fields (text; prompt, completion; prompt, chosen,
         rejected; prompt alone), or plain text, which is cut into blocks."""
-        context = current(context, tokenizer._context)
+        context = current(context, expect("tokenizer", tokenizer, Tokenizer)._context)
         filled = cls._filled(context, options)
         self = cls.__new__(cls)
         self._make(context, "rlhf_dataset_load", context, tokenizer, path_bytes(path),
@@ -198,11 +199,19 @@ class Dataset(Handle):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "rows.jsonl")
             with open(path, "w", encoding="utf-8") as file:
-                for row in rows:
+                for number, row in enumerate(rows):
+                    if not isinstance(row, Mapping):
+                        raise TypeError(f"rows[{number}] must be a dictionary, got {row!r}")
                     plain = {k: v.tolist() if isinstance(v, np.ndarray) else v
                              for k, v in row.items()}
                     file.write(json.dumps(plain, ensure_ascii=False) + "\n")
-            return cls.load(path, tokenizer, context=context, **options)
+            try:
+                return cls.load(path, tokenizer, context=context, **options)
+            except Error as error:
+                if error.file == path:  # of which the caller knows nothing: the row's number
+                    error.file, row_name = "", f"rows[{error.line - 1}]"
+                    error.message = error.message.replace(f"{path}:{error.line}", row_name)
+                raise
 
     @classmethod
     def from_source(cls, rows: Iterable[Row], kind: Union[str, c.DatasetKind], *,

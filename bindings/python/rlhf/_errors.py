@@ -124,6 +124,9 @@ BY_STATUS: Dict[c.Status, Type[Error]] = {
     c.Status.ERR_INTERNAL: InternalError,
 }
 
+for _kind in (Error, OptionError, *BY_STATUS.values()):  # tracebacks name them as programs do
+    _kind.__module__ = "rlhf"
+
 
 def last_error(status: int) -> Error:
     """The calling thread's last failure, to be asked for right after it."""

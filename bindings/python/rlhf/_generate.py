@@ -12,7 +12,8 @@ from . import _bindings as c
 from . import _options
 from ._arrays import Batch, Floats, Ids, copied, int64s, ragged
 from ._context import seed_of
-from ._core import Handle, ask, callback, current_call, guarded, invoke, registry, value
+from ._core import (Handle, ask, callback, current_call, expect, guarded, invoke, registry,
+                    value)
 from ._tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class CustomSampler(Sampler):
         end(state): called when it is over.
         """
         if not callable(sample):
-            raise TypeError(f"a sampler must be a function, got {sample!r}")
+            raise TypeError(f"a sampler must be a Sampler or a function, got {sample!r}")
         key = registry.add(_Custom(sample, begin, end))
         ops = _options.output(c.rlhf_sampler_ops)
         ops.begin, ops.end, ops.sample, ops.destroy = _on_begin, _on_end, _on_sample, _on_destroy
@@ -236,7 +237,8 @@ class Generator(Handle):
     def __init__(self, model: "Model", sampler: SamplerLike = None,
                  **options: Unpack[c.GeneratorOptions]) -> None:
         """As for `Model.generate`."""
-        context = model.context
+        from ._model import Model
+        context = expect("model", model, Model).context
         given: Dict[str, Any] = dict(options)
         given.setdefault("seed", seed_of(context, None))
         plain, callbacks = _options.split_callbacks("rlhf_generator_options", given)

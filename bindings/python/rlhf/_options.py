@@ -48,7 +48,7 @@ def unknown(name: str, known: Iterable[str]) -> OptionError:
                        name)
 
 
-def _integer(field: str, value: Any, kind: Any) -> int:
+def integer(field: str, value: Any, kind: Any) -> int:
     try:
         number = operator.index(value)
     except TypeError:
@@ -60,12 +60,12 @@ def _integer(field: str, value: Any, kind: Any) -> int:
 
 def _enum(field: c.Field, value: Any) -> int:
     kind = c.ENUMS[field.what]
-    if not isinstance(value, str):
-        return _integer(field.name, value, ctypes.c_int32)
-    member = kind.__members__.get(value.upper())
+    if hasattr(value, "__index__"):
+        return integer(field.name, value, ctypes.c_int32)
+    member = kind.__members__.get(value.upper()) if isinstance(value, str) else None
     if member is None:
         known = choices(name.lower() for name in kind.__members__)
-        raise OptionError(f"{field.name} must be one of {known}, got '{value}'", field.name)
+        raise OptionError(f"{field.name} must be one of {known}, got {value!r}", field.name)
     return int(member)
 
 
@@ -96,7 +96,7 @@ def _set(options: Any, field: c.Field, value: Any) -> None:
         except (TypeError, ValueError):
             raise OptionError(f"{name} must be a number, got {value!r}", name) from None
     elif field.kind in ("int", "bool"):
-        setattr(options, name, _integer(name, value, dict(options._fields_)[name]))
+        setattr(options, name, integer(name, value, dict(options._fields_)[name]))
     elif field.kind == "enum":
         setattr(options, name, _enum(field, value))
     elif field.kind == "text":
@@ -117,7 +117,7 @@ def _set_array(options: Any, field: c.Field, items: List[Any]) -> None:
         array = (ctypes.c_char_p * len(items))(*(_text(field.name, item) for item in items))
     elif field.kind == "ids":
         array = (ctypes.c_int32 * len(items))(
-            *(_integer(field.name, item, ctypes.c_int32) for item in items))
+            *(integer(field.name, item, ctypes.c_int32) for item in items))
     else:
         array = (getattr(c, field.what) * len(items))(*(fill(field.what, item) for item in items))
     count = {"rlhf_layer_config": "num_layer_configs"}.get(field.what, field.what)

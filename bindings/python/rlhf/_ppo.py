@@ -14,7 +14,7 @@ from . import _options
 from ._arrays import (Batch, Floats, Ids, IdsLike, copied, float32s, floats, ids, int32s, ragged,
                       uint8s)
 from ._context import Context, current, seed_of
-from ._core import Handle, ask, invoke, make, value
+from ._core import Handle, ask, expect, invoke, make, value
 from ._generate import SamplerLike, as_sampler
 from ._model import Model
 from ._tokenizer import Path, Tokenizer, path_bytes
@@ -235,7 +235,7 @@ class PPOTrainer(Handle):
         filled = c.rlhf_ppo_options()
         ask(None, "rlhf_ppo_options_preset", ctypes.byref(filled), ctypes.sizeof(filled),
             preset.encode())
-        context = current(policy._context)
+        context = expect("policy", policy, Model).context
         given.setdefault("seed", seed_of(context, None))
         filled = _options.fill("rlhf_ppo_options", given, filled, aliases=LR,
                                more=["preset", "reference", "critic"])
@@ -276,8 +276,13 @@ class PPOTrainer(Handle):
 
     def score(self, rollout: Rollout) -> None:
         """Sets a rollout's scores to the reward's."""
+        expect("rollout", rollout, Rollout)
         if self._function is not None:
-            rollout.scores[:] = self._function(rollout)
+            given = self._function(rollout)
+            if np.shape(given) != (len(rollout),):
+                raise ValueError(f"a reward must return {len(rollout)} scores, one for each "
+                                 f"sequence, got {given!r}")
+            rollout.scores[:] = given
             rollout._commit()
             return
         invoke(self._context, "rlhf_ppo_trainer_score", self, rollout)
@@ -287,7 +292,7 @@ class PPOTrainer(Handle):
 
     def advantages(self, rollout: Rollout) -> None:
         """Reference log-probabilities, values, rewards, GAE, whitening."""
-        rollout._commit()
+        expect("rollout", rollout, Rollout)._commit()
         invoke(self._context, "rlhf_ppo_trainer_advantages", self, rollout)
 
     def update(self, rollout: Rollout) -> c.PPOStats:
@@ -298,7 +303,7 @@ class PPOTrainer(Handle):
         return self._figures("update", rollout)
 
     def _prepare(self, rollout: Rollout) -> None:
-        rollout._commit()
+        expect("rollout", rollout, Rollout)._commit()
         first = rollout._raw(0) if len(rollout) else None
         if first is not None and first.advantages:
             return

@@ -21,11 +21,16 @@ Text = Union[str, bytes]
 
 
 def path_bytes(path: Path) -> bytes:
-    return os.fsencode(path)
+    try:
+        return os.fsencode(path)
+    except TypeError:
+        raise TypeError(f"path must be a str or an os.PathLike, got {path!r}") from None
 
 
 def to_bytes(text: Text) -> bytes:
     """Bytes that are no UTF-8 survive in a str as os.fsdecode writes them."""
+    if not isinstance(text, (str, bytes)):
+        raise TypeError(f"a text must be a str or bytes, got {text!r}")
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from . import _bindings as c
 from . import _options
 from ._arrays import Batch, Floats, float32s, ragged
-from ._context import current, seed_of
-from ._core import Handle, ask, invoke, value
+from ._context import seed_of
+from ._core import Handle, ask, expect, invoke, value
 from ._dataset import Dataset
 from ._errors import NotFoundError
 from ._model import Model, Network
@@ -112,7 +112,7 @@ class LMTrainer(Trainer[c.LMStats]):
         if lr is not None:
             given["lr"] = lr
         filled = _options.fill("rlhf_lm_options", given, aliases=LR)
-        self._network, self._total_steps = model, filled.total_steps
+        self._network, self._total_steps = expect("model", model, Model), filled.total_steps
         self._make(model._context, "rlhf_lm_trainer_create", model, dataset,
                    ctypes.byref(filled))
 
@@ -139,7 +139,7 @@ class RewardModel(Network):
     def from_model(cls, model: Model, **options: Unpack[c.RewardModelOptions]) -> "RewardModel":
         """One that starts from a copy of a language model's trunk, with a fresh head."""
         given: Dict[str, Any] = dict(options)
-        given.setdefault("seed", seed_of(current(model._context), None))
+        given.setdefault("seed", seed_of(expect("model", model, Model).context, None))
         filled = _options.fill("rlhf_reward_model_options", given)
         self = cls.__new__(cls)
         self._make(model._context, "rlhf_reward_model_create", model, ctypes.byref(filled))
@@ -194,7 +194,8 @@ class RewardTrainer(Trainer[c.RewardStats]):
         if lr is not None:
             given["lr"] = lr
         filled = _options.fill("rlhf_reward_options", given, aliases=LR)
-        self._network, self._total_steps = reward_model, filled.total_steps
+        self._network = expect("reward_model", reward_model, RewardModel)
+        self._total_steps = filled.total_steps
         self._make(reward_model._context, "rlhf_reward_trainer_create", reward_model, dataset,
                    ctypes.byref(filled))
 

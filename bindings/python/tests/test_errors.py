@@ -152,3 +152,46 @@ def test_dictionary_of_config_makes_the_same_model(context, model):
                    norm_eps=1e-5)] * 2
     special = rlhf.Model(context=context, **SHAPE, layers=layers)
     assert special.config["layers"][1]["window"] == 8
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda m, t: rlhf.Context(seed="x"), "seed must be an integer, got 'x'"),
+    (lambda m, t: rlhf.Context(dtype=None), "dtype must be one of bf16, fp32, got None"),
+    (lambda m, t: rlhf.Model.load(3), "path must be a str or an os.PathLike, got 3"),
+    (lambda m, t: rlhf.Model(context=t), r"context must be a Context, got Tokenizer\("),
+    (lambda m, t: m.logits(5), "sequences must be a list of sequences of token ids, got 5"),
+    (lambda m, t: m.logits(np.zeros((2, 3))), "sequences must be integers, got float64"),
+    (lambda m, t: m.logprobs([[2]], "hot"), "temperature must be a number, got 'hot'"),
+    (lambda m, t: m.generate([[2]], sampler=3), "sampler must be a Sampler or a function, got 3"),
+    (lambda m, t: t.encode(3), "text must be a str or bytes, got 3"),
+    (lambda m, t: rlhf.TextStream(m), r"tokenizer must be of type rlhf_tokenizer, got Model\("),
+    (lambda m, t: rlhf.Dataset.load("x.jsonl", m), r"tokenizer must be a Tokenizer, got Model\("),
+    (lambda m, t: rlhf.Dataset.from_list([3], t), r"rows\[0\] must be a dictionary, got 3"),
+    (lambda m, t: rlhf.Dataset.from_list([{"text": "a"}, {"text": 3}], t, kind="text"),
+     r'^rows\[1\]: field "text" must be a text$'),
+    (lambda m, t: rlhf.LMTrainer(t, 3), r"model must be a Model, got Tokenizer\("),
+    (lambda m, t: rlhf.LMTrainer(m, 3), "dataset must be of type rlhf_dataset, got 3"),
+    (lambda m, t: rlhf.RewardTrainer(m, 3), r"reward_model must be a RewardModel, got Model\("),
+    (lambda m, t: rlhf.RewardModel.from_model("sft"), "model must be a Model, got 'sft'"),
+    (lambda m, t: rlhf.PPOTrainer("sft"), "policy must be a Model, got 'sft'"),
+    (lambda m, t: rlhf.PPOTrainer(m, 3), "reward must be a RewardModel or a function, got 3"),
+    (lambda m, t: rlhf.PPOTrainer(m, critic=3), "critic must be of type rlhf_reward_model, got 3"),
+    (lambda m, t: rlhf.PPOTrainer(m).update(3), "rollout must be a Rollout, got 3")])
+def test_wrong_kinds_are_named_with_their_value(context, model, tokenizer, call, words):
+    with pytest.raises((TypeError, rlhf.Error), match=words):
+        call(model, tokenizer)
+
+
+@pytest.mark.parametrize("scores", [[1.0], None, 1.0, [[1.0]] * 8])
+def test_reward_of_wrong_shape_is_refused(model, prompts, scores):
+    """One score for eight answers must not become that of each."""
+    ppo = rlhf.PPOTrainer(model, lambda rollout: scores, max_new_tokens=4)
+    with pytest.raises(ValueError, match="a reward must return 8 scores, one for each .*, got"):
+        ppo.step(prompts)
+
+
+def test_exceptions_have_the_names_that_programs_use():
+    for name in rlhf.__all__:
+        kind = getattr(rlhf, name)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            assert f"{kind.__module__}.{kind.__qualname__}" == f"rlhf.{name}"

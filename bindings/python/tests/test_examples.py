@@ -30,7 +30,6 @@ def figures(pattern, text):
 def work(tmp_path_factory):
     """Where the examples have run, and what they said."""
     folder = tmp_path_factory.mktemp("examples")
-    (folder / "work").mkdir()
     names = sorted(path.name for path in EXAMPLES.glob("0*.py"))
     assert len(names) == 7
     return folder, {name[:2]: run(name, folder) for name in names}
