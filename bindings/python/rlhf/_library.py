@@ -1,4 +1,5 @@
-"""Finds librlhf and loads it: RLHF_LIBRARY, else the copy in this package, else the system's."""
+"""Finds librlhf and loads it: RLHF_LIBRARY, else the copy in this package, else that of the tree
+which the package lies in (`pip install -e .` builds it), else the system's."""
 from __future__ import annotations
 
 import os
@@ -14,8 +15,11 @@ def find() -> str:
         return override
     minor = f"{c.RLHF_VERSION_MAJOR}.{c.RLHF_VERSION_MINOR}"
     soname = f"librlhf.so.{minor if c.RLHF_VERSION_MAJOR == 0 else c.RLHF_VERSION_MAJOR}"
-    bundled = pathlib.Path(__file__).resolve().parent / soname
-    return str(bundled) if bundled.exists() else soname
+    package = pathlib.Path(__file__).resolve().parent
+    for path in (package / soname, package.parents[2] / "build-wheel/lib" / soname):
+        if path.exists():
+            return str(path)
+    return soname
 
 
 def load() -> c.Library:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -55,6 +56,52 @@ def test_pip_installs_the_tree(tmp_path):
                      for where in (".", "bindings/python"))
     assert 'build-backend = "build_backend"\nbackend-path = ["bindings/python"]' in root
     assert 'build-backend = "build_backend"\nbackend-path = ["."]' in package
+
+
+def test_editable_package_is_the_trees(tmp_path):
+    """RLHF_LIBRARY names this build's library, so that none is compiled."""
+    python = environment(tmp_path)
+    run(python, *PIP, "--editable", ROOT)
+    code = "import rlhf; print(rlhf.__file__, rlhf.Model(vocab_size=9).num_parameters > 0)"
+    said = run(python, "-c", code, cwd=tmp_path, env={
+        "PATH": "/usr/bin:/bin", "RLHF_LIBRARY": os.environ["RLHF_LIBRARY"]})
+    assert said.split() == [str(ROOT / "bindings/python/rlhf/__init__.py"), "True"]
+
+
+def test_package_in_the_tree_finds_the_library_that_was_built_there(tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "bindings/python/rlhf", tree / "bindings/python/rlhf")
+    built = tree / "build-wheel/lib"
+    built.mkdir(parents=True)
+    version = rlhf.__version__.split(".")
+    soname = f"librlhf.so.{'.'.join(version[:2]) if version[0] == '0' else version[0]}"
+    shutil.copy(os.environ["RLHF_LIBRARY"], built / soname)
+    said = run(sys.executable, "-c", "import rlhf; print(rlhf.lib.path)", cwd=tmp_path,
+               env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tree / "bindings/python")})
+    assert said.strip() == str(built / soname)
+
+
+def test_source_distribution_builds_by_itself(tmp_path):
+    """It installs, with the library that RLHF_LIBRARY names; and Meson finds in it every file that
+    the library is made of."""
+    code = f"import build_backend; print(build_backend.build_sdist({str(tmp_path)!r}))"
+    backend = ROOT / "bindings/python"
+    name = run(sys.executable, "-c", code, cwd=backend).split()[-1]
+    first = (tmp_path / name).read_bytes()
+    run(sys.executable, "-c", code, cwd=backend)
+    assert name == f"rlhf-{rlhf.__version__}.tar.gz" and (tmp_path / name).read_bytes() == first
+    python = environment(tmp_path)
+    run(python, *PIP, tmp_path / name)
+    check(python, tmp_path)
+    with tarfile.open(tmp_path / name) as tar:
+        tar.extractall(tmp_path)
+    unpacked = tmp_path / f"rlhf-{rlhf.__version__}"
+    assert "Name: rlhf\n" in (unpacked / "PKG-INFO").read_text()
+    for folder in ("lib", "include"):
+        assert {path.relative_to(unpacked) for path in (unpacked / folder).rglob("*")} == \
+            {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*")}
+    run(sys.executable, "-m", "mesonbuild.mesonmain", "setup", unpacked / "build", unpacked,
+        "-Dtests=false", "-Dexamples=false", "-Dbench=false")
 
 
 def test_wheel_carries_the_library_and_its_licences(tmp_path):
