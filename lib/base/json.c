@@ -64,18 +64,72 @@ static bool ran_out_of_memory(const json_error_t *error, const char *text, int64
             rlhf__json_is_well_formed(text, size));
 }
 
+/* Whether a number's text is an integer of more than 64 bits. */
+static bool is_too_big(const char *text, int64_t size)
+{
+    static const char most[] = "9223372036854775807";
+    const int64_t digits = (int64_t)sizeof most - 1;
+
+    if (size > 0 && text[0] == '-') {
+        text++;
+        size--;
+    }
+    for (int64_t i = 0; i < size; i++)
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+    return size > digits || (size == digits && memcmp(text, most, (size_t)digits) > 0);
+}
+
+/* The text with an exponent behind each integer of more than 64 bits, so that jansson
+ * reads a real. `to` has room for three halves of it. */
+static int64_t widen_integers(const char *text, int64_t size, char *to)
+{
+    int64_t used = 0;
+
+    for (int64_t i = 0; i < size;) {
+        int64_t end = i + 1;
+        if (text[i] == '"') {
+            while (end < size && text[end] != '"')
+                end += text[end] == '\\' ? 2 : 1;
+            end = end < size ? end + 1 : size;
+        } else if (text[i] == '-' || (text[i] >= '0' && text[i] <= '9')) {
+            while (end < size && text[end] && strchr("0123456789+-.eE", text[end]))
+                end++;
+        }
+        memcpy(to + used, text + i, (size_t)(end - i));
+        used += end - i;
+        if (is_too_big(text + i, end - i)) {
+            memcpy(to + used, "e0", 2);
+            used += 2;
+        }
+        i = end;
+    }
+    return used;
+}
+
+static json_t *load(const char *text, int64_t size, json_error_t *error)
+{
+    return json_loadb(text, (size_t)size,
+                      JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, error);
+}
+
 rlhf_status rlhf__json_parse(rlhf_context *context, const char *text, int64_t size,
                              const char *file, int64_t first_line, rlhf__json **out)
 {
     json_error_t error = {
         .text = ""}; /* jansson leaves its code unset where it has no words */
 
-    (void)context;
     *out = NULL;
     RLHF__TRY(check_text(text, size, file, first_line));
-    json_t *json =
-        json_loadb(text, (size_t)size,
-                   JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *json = load(text, size, &error);
+    /* transformers writes "no limit" as 1000000000000000019884624838656. */
+    if (!json && json_error_code(&error) == json_error_numeric_overflow) {
+        char *wide = NULL;
+        RLHF__TRY(
+            rlhf__alloc_raw(context, size / 2 * 3 + 3, 1, RLHF_MEMORY_GENERAL, &wide));
+        json = load(wide, widen_integers(text, size, wide), &error);
+        rlhf__free(wide);
+    }
     if (!json && ran_out_of_memory(&error, text, size))
         return rlhf__fail_no_memory((size_t)size);
     if (!json)

@@ -11,8 +11,9 @@
 typedef struct rlhf__json rlhf__json;
 
 /* Parses one value that fills `text`. FORMAT names file, line, column and jansson's
- * words; nesting is limited to 64, duplicate keys are refused. first_line: line number
- * of the text within the file (JSONL), 1 for a whole file. Strings may hold \u0000. */
+ * words; nesting is limited to 64, duplicate keys are refused. An integer of more than 64
+ * bits is read as a real. first_line: line number of the text within the file (JSONL), 1
+ * for a whole file. Strings may hold \u0000. */
 rlhf_status rlhf__json_parse(rlhf_context *context, const char *text, int64_t size,
                              const char *file, int64_t first_line, rlhf__json **out);
 /* Reads and parses a file of at most `limit` bytes. */

@@ -513,6 +513,34 @@ static void test_json_errors_name_file_and_line(void **state)
     assert_null(json);
 }
 
+/* tokenizer_config.json has such a number where transformers knows of no limit. */
+static void test_json_integers_beyond_64_bits_are_reals(void **state)
+{
+    static const char text[] =
+        "{\"model_max_length\": 1000000000000000019884624838656, \"n\": 3,\n"
+        " \"most\": 9223372036854775807, \"next\": 9223372036854775808, \"x\": "
+        "[-12345678901234567890, 1.00000000000000000000000000, 1e0000000000000000000002],"
+        " \"t\\\"ext\": \"10000000000000000000000\\\\\"}";
+    rlhf__json *json = NULL;
+
+    (void)state;
+    assert_ok(rlhf__json_parse(NULL, text, (int64_t)strlen(text), "f.json", 1, &json));
+    assert_true(rlhf__json_f64(rlhf__json_get(json, "model_max_length"), 0) ==
+                1000000000000000019884624838656.0);
+    assert_int_equal(rlhf__json_i64(rlhf__json_get(json, "n"), 0), 3);
+    assert_true(rlhf__json_i64(rlhf__json_get(json, "most"), 0) == INT64_MAX);
+    assert_true(rlhf__json_f64(rlhf__json_get(json, "next"), 0) == 9223372036854775808.0);
+    const rlhf__json *list = rlhf__json_get(json, "x");
+    assert_true(rlhf__json_f64(rlhf__json_at(list, 0), 0) == -12345678901234567890.0);
+    assert_true(rlhf__json_f64(rlhf__json_at(list, 1), 0) == 1.0);
+    assert_true(rlhf__json_f64(rlhf__json_at(list, 2), 0) == 100.0);
+    assert_string_equal(rlhf__json_string(rlhf__json_get(json, "t\"ext"), ""),
+                        "10000000000000000000000\\");
+    rlhf__json_free(json);
+    assert_fails(rlhf__json_parse(NULL, "[1e999]", 7, "f.json", 1, &json),
+                 RLHF_ERR_FORMAT, "overflow");
+}
+
 static void test_json_round_trips(void **state)
 {
     (void)state;
@@ -561,6 +589,7 @@ int main(void)
         cmocka_unit_test(test_numbers_are_the_same_in_every_locale),
         cmocka_unit_test(test_sha256_has_the_published_answers),
         cmocka_unit_test(test_json_errors_name_file_and_line),
+        cmocka_unit_test(test_json_integers_beyond_64_bits_are_reals),
         cmocka_unit_test(test_json_round_trips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
