@@ -20,7 +20,7 @@ import tempfile
 FOLDERS = ("lib", "include", "examples", "tests", "docs", "bench", "bindings", "build/examples")
 # Names that are no C names: of files (config.json, saved state) and of packages.
 OTHER_NAMES = {"rlhf_score_offset", "rlhf_append_eos", "rlhf_append_eos_id", "rlhf_layers",
-               "RLHF_DATA_DIR", "RLHF_BUILD", "RLHF_MESON"}
+               "RLHF_DATA_DIR", "RLHF_BUILD", "RLHF_MESON", "RLHF_PEERS_PYTHON"}
 
 
 def sources(root):
