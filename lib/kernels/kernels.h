@@ -1,14 +1,16 @@
-/* Every numeric kernel, on raw pointers and sizes. Threading is inside: work is cut on a
- * grid fixed by shapes and handed to the context's pool. The arithmetic is picked by the
- * context's CPU level (one table of row functions a level, chosen at creation).
+/* Every numeric kernel, on raw pointers and sizes. Threading is inside: work is cut into
+ * tiles, which the context's pool shares; an element's arithmetic never hangs on the cut.
+ * The arithmetic is picked by the context's CPU level (one table of row functions a
+ * level, chosen at creation).
  *
  * The numerics contract. Whatever the route (training, prefill, decode), batch or number
  * of threads, an output has the same bits:
  *  - matmul: each output element is a chain of fused multiply-adds over ascending k from
- *    0, in blocks of 256; block sums are added in order: y = ((c0 + c1) + c2) + ...; then
- *    + bias. (Portable level: multiply then add, same order.) In a bf16 context both
- *    operands are rounded to bf16 and the chain is that of vdpbf16ps on every level
- *    (bf16.h): the same blocks, for each pair of k the odd product first.
+ *    0, in blocks of 256, a rest of up to 128 being part of the last; sums are added in
+ *    order: y = ((c0 + c1) + c2) + ...; then + bias. (Portable level: multiply then
+ *    add, same order.) In a bf16 context both operands are rounded to bf16 and the chain
+ *    is that of vdpbf16ps on every level (bf16.h): blocks of 256, for each pair of k the
+ *    odd product first.
  *  - attention: keys walked in blocks of 64 from position 0 with the online softmax,
  *    scores and outputs as chains over ascending head_dim / key.
  *  - norms, softmax, sums along a row: one fixed lane tree.
@@ -51,7 +53,7 @@ int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n);
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
                        int64_t k, int64_t n, void *out_panels);
 /* y[m][n] = (accumulate ? y : 0) + x[m][k] * B (+ bias[n], may be NULL). With
- * `accumulate` the blocks of 256 are added to y in order. Any m, 1 included: skinny m
+ * `accumulate` the blocks are added to y in order. Any m, 1 included: skinny m
  * takes a kernel that streams the panels, with the same bits. */
 rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
                          int64_t ldx, int64_t m, int64_t k, int64_t n, const void *panels,
@@ -67,7 +69,7 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
  * a bf16 context. */
 bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m);
 /* dw[n][k] = (accumulate ? dw : 0) + dy[m][n]^T * x[m][k]: the weight gradient; a chain
- * over ascending m, its blocks of 256 added to dw in order. */
+ * over ascending m, its blocks added to dw in order. */
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                      const float *dy, int64_t lddy, const float *x,
                                      int64_t ldx, int64_t m, int64_t n, int64_t k,

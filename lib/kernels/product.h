@@ -187,9 +187,9 @@ INLINE void skinny_panels(const int M, const int Q, int64_t k, const float *x,
                           int64_t ldx, const float *b, int64_t stride, float *c,
                           int64_t ldc, bool accumulate)
 {
-    for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += 256) {
-        int64_t k1 = k - k0 < 256 ? k : k0 + 256;
+    for (int64_t k0 = 0, k1 = -1; k1 < k; k0 = k1) {
         vf sum[TILE_ROWS][4][PANEL_VECTORS];
+        k1 = rlhf__k_block_end(k0, k);
 #pragma GCC unroll 16
         for (int i = 0; i < M; i++)
 #pragma GCC unroll 4

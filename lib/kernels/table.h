@@ -9,6 +9,15 @@
 
 #include "kernels/kernels.h"
 
+/* Where the block of k that begins at k0 ends: blocks are of 256, but a rest of up to 128
+ * joins the last, since a short chain takes longer to begin and to end than to run. */
+#define RLHF__K_BLOCK      256
+#define RLHF__K_BLOCK_MOST 384
+static inline int64_t rlhf__k_block_end(int64_t k0, int64_t k)
+{
+    return k - k0 <= RLHF__K_BLOCK_MOST ? k : k0 + RLHF__K_BLOCK;
+}
+
 typedef struct rlhf__kernels {
     /* Panels are `panel` columns wide; the micro-kernel takes up to `tile_rows` rows. */
     int64_t panel, tile_rows, lanes;
@@ -27,8 +36,8 @@ typedef struct rlhf__kernels {
                            int64_t a_row, const float *b, int64_t ldb, float *c,
                            int64_t ldc);
     /* m <= tile_rows rows against `panels` panels that lie panel_stride floats apart, all
-     * of k, in blocks of 256 whose sums are added in order, to c where `accumulate`. c
-     * rows have ldc floats, all panels wide. */
+     * of k, in blocks (rlhf__k_block_end) whose sums are added in order, to c where
+     * `accumulate`. c rows have ldc floats, all panels wide. */
     void (*skinny)(int64_t m, int64_t panels, int64_t k, const float *x, int64_t ldx,
                    const float *b, int64_t panel_stride, float *c, int64_t ldc,
                    bool accumulate);

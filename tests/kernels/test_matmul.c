@@ -8,7 +8,8 @@
 static const shape shapes[] = {
     {1, 1, 1},     {1, 3, 5},      {2, 255, 33},   {3, 256, 100},  {4, 257, 31},
     {7, 511, 65},  {12, 513, 96},  {13, 1000, 70}, {40, 64, 130},  {100, 300, 17},
-    {65, 20, 257}, {200, 768, 48}, {300, 260, 40}, {13, 4200, 24}, {7, 1000, 1100}};
+    {65, 20, 257}, {200, 768, 48}, {300, 260, 40}, {13, 4200, 24}, {7, 1000, 1100},
+    {5, 384, 20},  {9, 385, 20},   {600, 640, 33}, {265, 641, 70}, {270, 4100, 20}};
 #define NUM_SHAPES (sizeof shapes / sizeof shapes[0])
 
 /* y[m][n] by the library, from a weight [n][k] or [k][n]: from panels, and the same from
@@ -62,8 +63,8 @@ static void test_matmul_equals_double_reference(void **state)
     }
 }
 
-/* The contract: fma over ascending k in blocks of 256, blocks added in order, then the
- * bias. */
+/* The contract: fma over ascending k in blocks of 256, a rest of up to 128 within the
+ * last, blocks added in order, then the bias. */
 static void test_matmul_is_the_documented_chain(void **state)
 {
     (void)state;
@@ -77,9 +78,10 @@ static void test_matmul_is_the_documented_chain(void **state)
             for (int64_t r = 0; r < s.m; r++)
                 for (int64_t c = 0; c < s.n; c++) {
                     float sum = 0.0f;
-                    for (int64_t k0 = 0; k0 < s.k; k0 += 256) {
+                    for (int64_t k0 = 0, k1; k0 < s.k; k0 = k1) {
                         float block = 0.0f;
-                        for (int64_t p = k0; p < s.k && p < k0 + 256; p++)
+                        k1 = s.k - k0 > 256 + 128 ? k0 + 256 : s.k;
+                        for (int64_t p = k0; p < k1; p++)
                             block = level_ == RLHF_CPU_PORTABLE
                                         ? block + x[r * s.k + p] * w[c * s.k + p]
                                         : fmaf(x[r * s.k + p], w[c * s.k + p], block);
@@ -218,7 +220,7 @@ static void compare_kernels(const rlhf__kernels *t)
     rlhf__blis blis;
 
     assert_true(rlhf__blis_find(&blis));
-    for (int64_t k = 1; k <= 256; k += 17) {
+    for (int64_t k = 1; k <= 384; k += 17) {
         float *a = random_floats(k * t->tile_rows + 64, 1);
         float *b = random_floats(k * t->panel + 64, 2);
         float *ours = random_floats(t->tile_rows * t->panel, 3);

@@ -1,0 +1,308 @@
+/* Tiles of a matrix product: packing, and a grid of tiles that threads share. See
+ * docs/kernels.md. */
+#include "kernels/matmul_tiles.h"
+
+#include "kernels/rows.h"
+
+#define TILES_PER_THREAD 4
+#define TILE_GROUPS      12 /* fewest of a tile that packs its own left side */
+#define FEW_GROUPS       8
+#define PACK_GROUPS      8
+#define PACK_ROWS        16
+
+/* The first of `n` rows in a group of the left side, up to `width` rows each. A rest is
+ * shared by the last two groups: two rows by themselves take as long as four. */
+static int64_t group_begin(int64_t n, int64_t width, int64_t group)
+{
+    int64_t groups = rlhf__ceil_div(n, width);
+
+    if (group == groups)
+        return n;
+    if (group > 0 && group == groups - 1)
+        return n - (n - (group - 1) * width) / 2;
+    return group * width;
+}
+
+/* --- packing ------------------------------------------------------------------------ */
+
+typedef struct pack_job {
+    const rlhf__kernels *table;
+    const float *src;
+    int64_t ld, k, n, width; /* groups of `width` columns */
+    bool transposed;         /* src is [n][k] */
+    bool left;               /* groups are of group_begin */
+    float *out;
+} pack_job;
+
+/* Groups [first, last), of rows that are copied PACK_ROWS at a time, so that they are
+ * read along more than one group's columns. */
+static void pack_some(const pack_job *job, int64_t first, int64_t last, float *out)
+{
+    int64_t w = job->width, ld = job->ld, step = job->transposed ? job->k : PACK_ROWS;
+
+    for (int64_t p = 0; p < job->k; p += step)
+        for (int64_t group = first; group < last; group++) {
+            int64_t j = job->left ? group_begin(job->n, w, group) : group * w;
+            int64_t end = job->left ? group_begin(job->n, w, group + 1)
+                                    : rlhf__min_i64(j + w, job->n);
+            int64_t rows = rlhf__min_i64(step, job->k - p);
+            float *to = out + ((group - first) * job->k + p) * w;
+            if (job->transposed)
+                job->table->pack_turned(job->src + j * ld, ld, rows, end - j, w, to);
+            else
+                job->table->pack_copied(job->src + p * ld + j, ld, rows, end - j, w, to);
+        }
+}
+
+static void pack_groups(void *arg, int64_t tile, int32_t thread)
+{
+    const pack_job *job = arg;
+    int64_t first = tile * PACK_GROUPS;
+    int64_t last = rlhf__min_i64(first + PACK_GROUPS, rlhf__ceil_div(job->n, job->width));
+
+    (void)thread;
+    pack_some(job, first, last, job->out + first * job->k * job->width);
+}
+
+static void run_pack(rlhf_context *ctx, pack_job *job)
+{
+    job->table = rlhf__table(ctx);
+    rlhf__run_tiles(ctx, job->k * job->n,
+                    rlhf__ceil_div(job->n, PACK_GROUPS * job->width), pack_groups, job);
+}
+
+void rlhf__pack_right(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
+                      int64_t k, int64_t n, float *out_panels)
+{
+    pack_job job = {.src = src,
+                    .ld = ld,
+                    .k = k,
+                    .n = n,
+                    .width = rlhf__table(ctx)->panel,
+                    .transposed = transposed,
+                    .out = out_panels};
+
+    run_pack(ctx, &job);
+}
+
+/* The left side of k in [k0, k1). */
+static pack_job left_side(const rlhf__product *job, int64_t k0, int64_t k1)
+{
+    return (pack_job){.table = job->table,
+                      .src = job->x + (job->x_columns ? k0 * job->ldx : k0),
+                      .ld = job->ldx,
+                      .k = k1 - k0,
+                      .n = job->m,
+                      .width = job->table->tile_rows,
+                      .transposed = !job->x_columns,
+                      .left = true};
+}
+
+void rlhf__pack_left(rlhf_context *ctx, rlhf__product *job, float *out_packed)
+{
+    pack_job left = left_side(job, 0, job->k);
+
+    left.out = out_packed;
+    run_pack(ctx, &left);
+    job->packed = out_packed;
+}
+
+/* --- tiles -------------------------------------------------------------------------- */
+
+/* One block of k of one panel, and of groups [first, last) of the left side. */
+typedef struct block {
+    int64_t k0, k1, j, first, last;
+    const float *a; /* packed: a group's lie a_group apart */
+    int64_t a_group;
+    const float *b; /* packed */
+} block;
+
+/* One micro-tile: a group of rows, one panel. Where `next` is not NULL our own kernel
+ * serves and asks for `ahead` floats from there each step. */
+static void micro_tile(const rlhf__product *job, const block *at, int64_t group,
+                       const float *next, int64_t ahead)
+{
+    const rlhf__kernels *t = job->table;
+    int64_t i = group_begin(job->m, t->tile_rows, group);
+    int64_t rows = group_begin(job->m, t->tile_rows, group + 1) - i;
+    int64_t cols = rlhf__min_i64(t->panel, job->n - at->j), kb = at->k1 - at->k0;
+    const float *a = at->a + (group - at->first) * at->a_group, *b = at->b;
+    bool accumulate = job->accumulate || at->k0 > 0;
+    float *c = job->y + i * job->ldy + at->j;
+    float edge[RLHF__MAX_ROWS * RLHF__MAX_PANEL];
+
+    if (cols == t->panel) {
+        if (rows == t->tile_rows && job->blis && !next)
+            rlhf__blis_microkernel(job->blis, kb, a, b, c, job->ldy, accumulate);
+        else
+            t->microkernel(rows, kb, a, b, c, job->ldy, accumulate, next ? next : b,
+                           ahead);
+        return;
+    }
+    t->microkernel(rows, kb, a, b, edge, t->panel, false, next ? next : b, ahead);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < cols; j++)
+            c[r * job->ldy + j] = accumulate
+                                      ? c[r * job->ldy + j] + edge[r * t->panel + j]
+                                      : edge[r * t->panel + j];
+}
+
+/* Asks for floats [first, last) of what is needed next. */
+static void prefetch(const float *next, int64_t first, int64_t last)
+{
+    for (int64_t i = first; i < last; i += 16)
+        __builtin_prefetch(next + i, 0, 2);
+}
+
+/* The same of a block of B itself, its rows' share `part` of `parts`. */
+static void prefetch_matrix(const rlhf__product *job, int64_t j, int64_t k0, int64_t k1,
+                            int64_t part, int64_t parts)
+{
+    int64_t cols = rlhf__min_i64(job->table->panel, job->n - j);
+    int64_t rows = job->transposed ? cols : k1 - k0;
+    int64_t width = job->transposed ? k1 - k0 : cols;
+    const float *from = job->transposed ? job->matrix + j * job->ldb + k0
+                                        : job->matrix + k0 * job->ldb + j;
+
+    for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
+        prefetch(from + r * job->ldb, 0, width);
+}
+
+/* A panel's block against the groups, meanwhile a slice at a time of the one that comes
+ * next (NULL: none): it lies in memory that was not read for long. A large slice is asked
+ * for from within the kernel, since memory takes so many requests at once. */
+static void product_panel(const rlhf__product *job, const block *at, const block *next)
+{
+    int64_t groups = at->last - at->first;
+    bool within = next && next->b && groups <= FEW_GROUPS;
+    int64_t slice = next ? (next->k1 - next->k0) * job->table->panel / groups : 0;
+
+    for (int64_t part = 0; part < groups; part++) {
+        if (next && !next->b)
+            prefetch_matrix(job, next->j, next->k0, next->k1, part, groups);
+        else if (next && !within)
+            prefetch(next->b, part * slice, (part + 1) * slice);
+        micro_tile(job, at, at->first + part, within ? next->b + part * slice : NULL,
+                   rlhf__ceil_div(slice, at->k1 - at->k0));
+    }
+}
+
+/* The block's left side, all of the tile's rows. */
+static void pack_a(const rlhf__product *job, block *at, float *out)
+{
+    const pack_job left = left_side(job, at->k0, at->k1);
+
+    pack_some(&left, at->first, at->last, out);
+    at->a = out;
+    at->a_group = left.k * left.width;
+}
+
+/* The block's panel. */
+static void pack_b(const rlhf__product *job, block *at, float *out)
+{
+    const rlhf__kernels *t = job->table;
+    int64_t cols = rlhf__min_i64(t->panel, job->n - at->j), kb = at->k1 - at->k0;
+
+    if (job->transposed)
+        t->pack_turned(job->matrix + at->j * job->ldb + at->k0, job->ldb, kb, cols,
+                       t->panel, out);
+    else
+        t->pack_copied(job->matrix + at->k0 * job->ldb + at->j, job->ldb, kb, cols,
+                       t->panel, out);
+    at->b = out;
+}
+
+/* Where the block's sides lie, as far as they came packed. */
+static void locate(const rlhf__product *job, block *at)
+{
+    at->k1 = rlhf__k_block_end(at->k0, job->k);
+    if (job->packed) {
+        at->a_group = job->k * job->table->tile_rows;
+        at->a = job->packed + at->first * at->a_group + at->k0 * job->table->tile_rows;
+    }
+    at->b = job->panels ? job->panels + at->j * job->panel_k + at->k0 * job->table->panel
+                        : NULL;
+}
+
+/* Moves on to the next panel or, after the last, the next block of k; false: none. */
+static bool next_block(const rlhf__product *job, int64_t j0, int64_t j1, block *at)
+{
+    at->j += job->table->panel;
+    if (at->j >= j1) {
+        if (at->k1 >= job->k)
+            return false;
+        at->j = j0;
+        at->k0 = at->k1;
+    }
+    locate(job, at);
+    return true;
+}
+
+static void product_tile(void *arg, int64_t tile, int32_t thread)
+{
+    const rlhf__product *job = arg;
+    int64_t rows = job->table->tile_rows;
+    int64_t j0 = tile % job->col_tiles * job->tile_cols;
+    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
+    float *own = job->blocks + thread * job->block_size;
+    block at = {.j = j0}, next;
+
+    at.first = tile / job->col_tiles * job->tile_groups;
+    at.last = rlhf__min_i64(at.first + job->tile_groups, rlhf__ceil_div(job->m, rows));
+    locate(job, &at);
+    for (bool more = true; more; at = next) {
+        if (!job->packed && at.j == j0)
+            pack_a(job, &at, own);
+        if (!job->panels)
+            pack_b(job, &at, own);
+        next = at;
+        more = next_block(job, j0, j1, &next);
+        product_panel(job, &at, more ? &next : NULL);
+    }
+    if (job->bias) {
+        int64_t i1 = group_begin(job->m, rows, at.last);
+        for (int64_t i = group_begin(job->m, rows, at.first); i < i1; i++)
+            job->table->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
+                            job->y + i * job->ldy + j0);
+    }
+}
+
+/* Tiles enough to share out evenly. One that packs its own left side takes few rows
+ * rather than few columns, for all of which it packs once. */
+static void cut(rlhf_context *ctx, rlhf__product *job)
+{
+    int64_t panel = job->table->panel,
+            groups = rlhf__ceil_div(job->m, job->table->tile_rows);
+    int64_t panels = rlhf__ceil_div(job->n, panel),
+            most = RLHF__ROW_BLOCK / job->table->tile_rows;
+    int64_t wanted = TILES_PER_THREAD * rlhf__pool_num_threads(ctx->pool);
+
+    job->tile_groups = groups;
+    if (!job->packed) {
+        int64_t fair = rlhf__max_i64(rlhf__ceil_div(groups, wanted), TILE_GROUPS);
+        job->tile_groups =
+            rlhf__ceil_div(groups, rlhf__ceil_div(groups, rlhf__min_i64(fair, most)));
+    } else {
+        wanted *= 3;
+        panels = rlhf__min_i64(panels, 8);
+    }
+    int64_t row_tiles = rlhf__ceil_div(groups, job->tile_groups);
+    while (panels > 1 && row_tiles * rlhf__ceil_div(job->n, panels * panel) < wanted)
+        panels = rlhf__ceil_div(panels, 2);
+    job->tile_cols = panels * panel;
+    job->col_tiles = rlhf__ceil_div(job->n, job->tile_cols);
+}
+
+void rlhf__run_product(rlhf_context *ctx, rlhf__product *job)
+{
+    rlhf__blis blis;
+
+    cut(ctx, job);
+    if (ctx->blis && rlhf__blis_find(&blis))
+        job->blis = &blis;
+    rlhf__run_tiles(
+        ctx, job->m * job->k * job->n,
+        rlhf__ceil_div(rlhf__ceil_div(job->m, job->table->tile_rows), job->tile_groups) *
+            job->col_tiles,
+        product_tile, job);
+}
