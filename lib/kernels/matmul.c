@@ -101,14 +101,16 @@ static void chunk_product(rlhf_context *ctx, const rlhf__product *whole, int64_t
         rlhf__run_product(ctx, &job);
 }
 
-/* More rows than a micro-tile has. Rows of one tile are packed beforehand for all tiles;
- * of more the right side is. What is packed at once is about PACK_FLOATS, still in a
- * cache when it is read; chunks of k end where blocks of k do. */
+/* More rows than a micro-tile has. Rows of one tile are packed beforehand for all tiles,
+ * unless they are read as they lie; of more the right side is. What is packed at once is
+ * about PACK_FLOATS, still in a cache when it is read; chunks of k end where blocks of k
+ * do. */
 static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
                                   rlhf__product whole)
 {
     const rlhf__kernels *t = whole.table;
-    bool many = whole.m > RLHF__ROW_BLOCK;
+    bool direct = whole.matrix && rlhf__product_is_direct(&whole);
+    bool many = direct || whole.m > RLHF__ROW_BLOCK;
     int64_t k_most = rlhf__min_i64(whole.k, PACK_FLOATS / RLHF__ROW_BLOCK),
             width = 8 * t->panel;
     int64_t cols = rlhf__min_i64(
@@ -116,8 +118,12 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
         whole.n);
     float *packed = NULL, *panels = NULL;
 
-    whole.block_size =
-        (many ? RLHF__ROW_BLOCK : t->panel) * RLHF__K_BLOCK_MOST + RLHF__MAX_PANEL;
+    if (!many && whole.matrix)
+        whole.block_size = t->panel;
+    else if (many && !direct)
+        whole.block_size = rlhf__min_i64(RLHF__ROW_BLOCK, whole.m + t->tile_rows);
+    whole.block_size *= rlhf__min_i64(whole.k, RLHF__K_BLOCK_MOST);
+    whole.block_size += RLHF__MAX_PANEL;
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__pool_num_threads(ctx->pool),
                                 (size_t)whole.block_size * sizeof(float), &whole.blocks));
     if (!many)

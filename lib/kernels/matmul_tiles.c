@@ -117,6 +117,16 @@ typedef struct block {
     const float *b; /* packed */
 } block;
 
+/* What of a tile lies within c. */
+static void put_edge(const float *edge, int64_t width, int64_t rows, int64_t cols,
+                     bool accumulate, float *c, int64_t ldc)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < cols; j++)
+            c[r * ldc + j] =
+                accumulate ? c[r * ldc + j] + edge[r * width + j] : edge[r * width + j];
+}
+
 /* One micro-tile: a group of rows, one panel. Where `next` is not NULL our own kernel
  * serves and asks for `ahead` floats from there each step. */
 static void micro_tile(const rlhf__product *job, const block *at, int64_t group,
@@ -140,11 +150,7 @@ static void micro_tile(const rlhf__product *job, const block *at, int64_t group,
         return;
     }
     t->microkernel(rows, kb, a, b, edge, t->panel, false, next ? next : b, ahead);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t j = 0; j < cols; j++)
-            c[r * job->ldy + j] = accumulate
-                                      ? c[r * job->ldy + j] + edge[r * t->panel + j]
-                                      : edge[r * t->panel + j];
+    put_edge(edge, t->panel, rows, cols, accumulate, c, job->ldy);
 }
 
 /* Asks for floats [first, last) of what is needed next. */
@@ -184,6 +190,30 @@ static void product_panel(const rlhf__product *job, const block *at, const block
             prefetch(next->b, part * slice, (part + 1) * slice);
         micro_tile(job, at, at->first + part, within ? next->b + part * slice : NULL,
                    rlhf__ceil_div(slice, at->k1 - at->k0));
+    }
+}
+
+/* A panel's block against x as it lies. */
+static void product_direct(const rlhf__product *job, const block *at)
+{
+    const rlhf__kernels *t = job->table;
+    int64_t i0 = group_begin(job->m, t->tile_rows, at->first), kb = at->k1 - at->k0;
+    int64_t rows = group_begin(job->m, t->tile_rows, at->last) - i0;
+    int64_t row = job->x_columns ? 1 : job->ldx, step = job->x_columns ? job->ldx : 1;
+    int64_t cols = rlhf__min_i64(t->panel, job->n - at->j);
+    bool accumulate = job->accumulate || at->k0 > 0;
+    const float *x = job->x + i0 * row + at->k0 * step;
+    float *c = job->y + i0 * job->ldy + at->j, edge[RLHF__MAX_ROWS * RLHF__MAX_PANEL];
+
+    if (cols == t->panel) {
+        t->product(rows, cols, kb, x, row, step, at->b, cols, c, job->ldy, accumulate);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r += t->tile_rows) {
+        int64_t some = rlhf__min_i64(t->tile_rows, rows - r);
+        t->product(some, t->panel, kb, x + r * row, row, step, at->b, t->panel, edge,
+                   t->panel, false);
+        put_edge(edge, t->panel, some, cols, accumulate, c + r * job->ldy, job->ldy);
     }
 }
 
@@ -233,6 +263,7 @@ static bool next_block(const rlhf__product *job, int64_t j0, int64_t j1, block *
             return false;
         at->j = j0;
         at->k0 = at->k1;
+        at->a = NULL;
     }
     locate(job, at);
     return true;
@@ -246,18 +277,22 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
     int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
     float *own = job->blocks + thread * job->block_size;
     block at = {.j = j0}, next;
+    bool direct = !job->packed && rlhf__product_is_direct(job);
 
     at.first = tile / job->col_tiles * job->tile_groups;
     at.last = rlhf__min_i64(at.first + job->tile_groups, rlhf__ceil_div(job->m, rows));
     locate(job, &at);
     for (bool more = true; more; at = next) {
-        if (!job->packed && at.j == j0)
+        if (!job->packed && !direct && !at.a)
             pack_a(job, &at, own);
         if (!job->panels)
             pack_b(job, &at, own);
         next = at;
         more = next_block(job, j0, j1, &next);
-        product_panel(job, &at, more ? &next : NULL);
+        if (direct)
+            product_direct(job, &at);
+        else
+            product_panel(job, &at, more ? &next : NULL);
     }
     if (job->bias) {
         int64_t i1 = group_begin(job->m, rows, at.last);

@@ -15,7 +15,8 @@
 #define RLHF__MAX_ROWS  12
 
 /* Where both sides have to be packed, the one that all tiles share is packed first, by
- * all threads; the other a block at a time by the thread that needs it, just before. */
+ * all threads; the other a block at a time by the thread that needs it, just before,
+ * unless that is x and is read as it lies. */
 typedef struct rlhf__product {
     const rlhf__kernels *table;
     const rlhf__blis *blis; /* serves full tiles; NULL: the level's own does */
@@ -37,6 +38,14 @@ typedef struct rlhf__product {
     int64_t ldy;
     int64_t tile_groups, tile_cols, col_tiles; /* the grid */
 } rlhf__product;
+
+/* Whether x is read as it lies: packing does not pay for few panels. Columns lie far
+ * apart, each in a cache line of its own, and are read so in small products only. */
+static inline bool rlhf__product_is_direct(const rlhf__product *job)
+{
+    return job->n <= (job->x_columns ? 12 : 24) * job->table->panel &&
+           (!job->x_columns || job->ldx <= 512);
+}
 
 /* Floats of n columns packed in groups of `width`. BLIS's micro-kernels load the row
  * after the last one, and do not use it. */
