@@ -1,4 +1,4 @@
-/* Picking a token. The plain softmax walks the distribution once, in double, against a
+/* Picking a token. The plain softmax finds the place in the distribution, in double, of a
  * uniform keyed by (seed, sequence, position); the truncated ones take candidates off
  * a heap, best first, so that a large vocabulary is never sorted. */
 #include "generate/sampler.h"
@@ -132,32 +132,42 @@ static rlhf_status fail_not_finite(const rlhf__draw *draw)
                       draw->sequence_id, draw->position);
 }
 
-/* Inverse CDF over probs[vocab]; masked tokens count as 0. -1 if nothing can be
- * picked. */
-static int32_t draw_by_cdf(const float *logits, const float *probs, int64_t vocab,
-                           double u)
+/* A row's softmax, up to its divisor; 0 for masked tokens. */
+typedef struct weights {
+    const float *of; /* [vocab] */
+    int64_t vocab;
+    const double *sums; /* of RLHF__WEIGHTS_BLOCK each */
+    double total;
+} weights;
+
+/* The first token with which the weights add up to more than u of their total: the block
+ * first, then within it. Where rounding has the block end short of that, the next token
+ * with a weight, or the last one. */
+static int32_t draw_by_cdf(const weights *w, double u)
 {
-    double total = 0.0, sum = 0.0;
+    const double wanted = u * w->total;
+    double sum = 0.0;
+    int64_t block = 0;
     int32_t last = -1;
 
-    for (int64_t v = 0; v < vocab; v++)
-        if (logits[v] > RLHF__MASKED_LOGIT)
-            total += (double)probs[v];
-    if (!(total > 0.0) || !isfinite(total))
-        return -1;
-    for (int64_t v = 0; v < vocab; v++) {
-        if (!(logits[v] > RLHF__MASKED_LOGIT) || !(probs[v] > 0.0f))
+    while ((block + 1) * RLHF__WEIGHTS_BLOCK < w->vocab && sum + w->sums[block] <= wanted)
+        sum += w->sums[block++];
+    for (int64_t v = block * RLHF__WEIGHTS_BLOCK; v < w->vocab; v++) {
+        if (!(w->of[v] > 0.0f))
             continue;
         last = (int32_t)v;
-        sum += (double)probs[v];
-        if (sum > u * total)
+        sum += (double)w->of[v];
+        if (sum > wanted)
             break;
     }
+    for (int64_t v = block * RLHF__WEIGHTS_BLOCK; last < 0 && v-- > 0;)
+        if (w->of[v] > 0.0f)
+            last = (int32_t)v;
     return last;
 }
 
 typedef struct candidate {
-    float prob;
+    float prob; /* but for the divisor */
     int32_t token;
 } candidate;
 
@@ -226,20 +236,17 @@ static int64_t truncate(const rlhf_sampler_options *options, candidate *heap,
     return num;
 }
 
-/* The token, -1 if nothing can be picked. heap[vocab] and kept[vocab] are scratch. */
-static int32_t pick_truncated(const rlhf_sampler_options *options, const float *logits,
-                              const float *probs, int64_t vocab, double u,
-                              candidate *heap, candidate *kept)
+/* heap[vocab] and kept[vocab] are scratch. */
+static int32_t pick_truncated(const rlhf_sampler_options *options, const weights *w,
+                              double u, candidate *heap, candidate *kept)
 {
     int64_t count = 0, num;
     double total = 0.0, sum = 0.0;
     int32_t token = -1;
 
-    for (int64_t v = 0; v < vocab; v++)
-        if (logits[v] > RLHF__MASKED_LOGIT && probs[v] > 0.0f)
-            heap[count++] = (candidate){probs[v], (int32_t)v};
-    if (count == 0)
-        return -1;
+    for (int64_t v = 0; v < w->vocab; v++)
+        if (w->of[v] > 0.0f)
+            heap[count++] = (candidate){w->of[v], (int32_t)v};
     num = truncate(options, heap, count, kept);
     for (int64_t i = 0; i < num; i++)
         total += (double)kept[i].prob;
@@ -258,31 +265,49 @@ typedef struct pick_job {
     const rlhf__draw *draws;
     const float *logits;
     int64_t vocab;
-    float *probs;     /* [threads][vocab] */
+    float *weights;   /* [threads][vocab] */
+    double *sums;     /* [threads][blocks] */
     candidate *heaps; /* [threads][2][vocab] */
-    int32_t *tokens;
+    int32_t *tokens;  /* -1: nothing can be picked */
 } pick_job;
+
+static int64_t num_blocks(int64_t vocab)
+{
+    return rlhf__ceil_div(vocab, RLHF__WEIGHTS_BLOCK);
+}
+
+static int32_t pick(const pick_job *job, const float *logits, const rlhf__draw *draw,
+                    int32_t thread)
+{
+    const int64_t vocab = job->vocab, blocks = num_blocks(vocab);
+    float *of = job->weights + thread * vocab;
+    double *sums = job->sums + thread * blocks;
+    weights w = {of, vocab, sums, 0.0};
+
+    if (!rlhf__all_finite(job->context, logits, vocab))
+        return -1;
+    if (job->options->temperature == 0.0)
+        return rlhf__argmax_row(job->context, logits, vocab);
+    rlhf__softmax_weights(job->context, logits, vocab,
+                          rlhf__inv_tau(job->options->temperature), RLHF__MASKED_LOGIT,
+                          of, sums);
+    for (int64_t i = 0; i < blocks; i++)
+        w.total += sums[i];
+    if (!(w.total > 0.0) || !isfinite(w.total))
+        return -1;
+    const double u = rlhf__draw_uniform(draw, 0);
+    if (!job->heaps)
+        return draw_by_cdf(&w, u);
+    candidate *heap = job->heaps + 2 * thread * vocab;
+    return pick_truncated(job->options, &w, u, heap, heap + vocab);
+}
 
 static void pick_row(void *arg, int64_t row, int32_t thread)
 {
     const pick_job *job = arg;
-    const float *logits = job->logits + row * job->vocab;
-    float *probs = job->probs + thread * job->vocab;
-    candidate *heap = job->heaps ? job->heaps + 2 * thread * job->vocab : NULL;
 
-    job->tokens[row] = -1;
-    if (!rlhf__all_finite(job->context, logits, job->vocab))
-        return;
-    if (job->options->temperature == 0.0) {
-        job->tokens[row] = rlhf__argmax_row(job->context, logits, job->vocab);
-        return;
-    }
-    const double u = rlhf__draw_uniform(&job->draws[row], 0);
-    rlhf__softmax_row(job->context, logits, job->vocab,
-                      rlhf__inv_tau(job->options->temperature), probs);
-    job->tokens[row] = heap ? pick_truncated(job->options, logits, probs, job->vocab, u,
-                                             heap, heap + job->vocab)
-                            : draw_by_cdf(logits, probs, job->vocab, u);
+    job->tokens[row] =
+        pick(job, job->logits + row * job->vocab, &job->draws[row], thread);
 }
 
 /* The library's own: rows are shared out to threads. */
@@ -291,7 +316,7 @@ static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
                             const float *logits, int64_t count, int64_t vocab,
                             int32_t *out_tokens)
 {
-    const int64_t size = rlhf__pool_num_threads(context->pool) * vocab;
+    const int64_t threads = rlhf__pool_num_threads(context->pool), size = threads * vocab;
     pick_job job = {.context = context,
                     .options = options,
                     .draws = draws,
@@ -299,7 +324,9 @@ static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
                     .vocab = vocab,
                     .tokens = out_tokens};
 
-    RLHF__TRY(rlhf__arena_alloc(scratch, size, sizeof *job.probs, &job.probs));
+    RLHF__TRY(rlhf__arena_alloc(scratch, size, sizeof *job.weights, &job.weights));
+    RLHF__TRY(rlhf__arena_alloc(scratch, threads * num_blocks(vocab), sizeof *job.sums,
+                                &job.sums));
     if (truncates(options) && options->temperature > 0.0)
         RLHF__TRY(rlhf__arena_alloc(scratch, 2 * size, sizeof *job.heaps, &job.heaps));
     rlhf__pool_run(context->pool, count, pick_row, &job);

@@ -150,16 +150,19 @@ static void weigh_values(const attend_args *g, attend_state *s, int64_t b, int64
 static void attend_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
                          int64_t r1, const int64_t *first, const int64_t *last)
 {
-    int64_t dp = rlhf__attention_padded(g->d), rows = r1 - r0;
+    const float *keys = block_of(g, s, g->keys, b, BLOCK * g->d);
+    int64_t dp = rlhf__attention_padded(g->d);
     float factors[BLOCK];
 
-    g->table->product(rows, BLOCK, g->d, g->q + r0 * g->ldq, g->ldq, 1,
-                      block_of(g, s, g->keys, b, BLOCK * g->d), BLOCK,
-                      s->scores + r0 * BLOCK, BLOCK, false);
-    g->table->scale(g->scale, rows * BLOCK, s->scores + r0 * BLOCK);
+    for (int64_t r = r0, end; r < r1; r = end) {
+        end = rlhf__attention_strip(r, r1, last[r]);
+        g->table->product(end - r, rlhf__attention_cols(g->table, last[end - 1]), g->d,
+                          g->q + r * g->ldq, g->ldq, 1, keys, BLOCK,
+                          s->scores + r * BLOCK, BLOCK, false);
+    }
     for (int64_t r = r0; r < r1; r++)
-        factors[r] = g->table->softmax_block(s->scores + r * BLOCK, first[r], last[r],
-                                             &s->m[r], &s->l[r]);
+        factors[r] = g->table->softmax_block(s->scores + r * BLOCK, g->scale, first[r],
+                                             last[r], &s->m[r], &s->l[r]);
     weigh_values(g, s, b, r0, r1, first, last);
     for (int64_t r = r0; r < r1; r++)
         g->table->scale_add(factors[r], s->block + r * dp, dp, s->sums + r * dp);
@@ -211,8 +214,9 @@ typedef struct attention_job {
     int64_t total;         /* tokens */
     const int64_t *chunks; /* [num_chunks][2]: sequence, first query in it */
     int64_t num_chunks;
-    void *const *packed;     /* [num_seqs] */
-    const int64_t *past;     /* [num_seqs], or NULL: 0 */
+    bool pack_within;    /* no sequence has two chunks that would read what one packs */
+    void *const *packed; /* [num_seqs] */
+    const int64_t *past; /* [num_seqs], or NULL: 0 */
     const int64_t *capacity; /* [num_seqs] */
     float *out;
     int64_t ldo;
@@ -228,21 +232,26 @@ static void *element(const attention_job *job, int64_t seq, int64_t index)
     return (float *)job->packed[seq] + index;
 }
 
-static void pack_tile(void *arg, int64_t tile, int32_t thread)
+static void pack_head(const attention_job *job, int64_t s, int64_t head)
 {
-    const attention_job *job = arg;
     const rlhf__attention *a = job->a;
-    int64_t s = tile / a->num_kv_heads, head = tile % a->num_kv_heads;
     int64_t count = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
     int64_t past = job->past ? job->past[s] : 0, capacity = job->capacity[s];
     void *out = element(job, s, head * rlhf__attention_head_size(capacity, a->head_dim));
 
-    (void)thread;
     if (job->bf16)
         pack_halves(a, a->cu_seqlens[s], count, head, past, capacity, out);
     else
         rlhf__attention_pack(job->table, a, a->cu_seqlens[s], count, head, past, capacity,
                              out);
+}
+
+static void pack_tile(void *arg, int64_t tile, int32_t thread)
+{
+    const attention_job *job = arg;
+
+    (void)thread;
+    pack_head(job, tile / job->a->num_kv_heads, tile % job->a->num_kv_heads);
 }
 
 static void attend_tile(void *arg, int64_t tile, int32_t thread)
@@ -255,6 +264,8 @@ static void attend_tile(void *arg, int64_t tile, int32_t thread)
     int64_t group = a->num_heads / a->num_kv_heads, d = a->head_dim;
     int64_t keys = kv * rlhf__attention_head_size(job->capacity[s], d);
 
+    if (job->pack_within)
+        pack_head(job, s, kv);
     for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
         attend_args g = {.table = job->table,
                          .bf16 = job->bf16,
@@ -279,7 +290,7 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
                                  attention_job *job)
 {
     const rlhf__attention *a = job->a;
-    int64_t *chunks = NULL, at = 0, pairs = 0;
+    int64_t *chunks = NULL, at = 0, pairs = 0, longest = 0;
 
     job->total = a->cu_seqlens[a->num_seqs];
     for (int64_t s = 0; s < a->num_seqs; s++)
@@ -296,10 +307,13 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
     for (int64_t s = 0; s < a->num_seqs; s++) {
         int64_t length = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
         pairs += length * ((job->past ? job->past[s] : 0) + length);
+        longest = rlhf__max_i64(longest, length);
     }
     job->chunks = chunks;
-    rlhf__run_tiles(ctx, job->total * a->num_kv_heads * a->head_dim,
-                    a->num_seqs * a->num_kv_heads, pack_tile, job);
+    job->pack_within = longest <= BLOCK;
+    if (!job->pack_within)
+        rlhf__run_tiles(ctx, job->total * a->num_kv_heads * a->head_dim,
+                        a->num_seqs * a->num_kv_heads, pack_tile, job);
     rlhf__run_tiles(ctx, 2 * pairs * a->num_heads * a->head_dim,
                     job->num_chunks * a->num_kv_heads, attend_tile, job);
     return RLHF_OK;

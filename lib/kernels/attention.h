@@ -32,6 +32,20 @@ static inline void rlhf__attention_range(int64_t position, int64_t window, int64
     *last = rlhf__min_i64(position + 1 - b * BLOCK, BLOCK);
 }
 
+/* Rows from r on, up to `rows`, that are multiplied at once: few where the last key that
+ * they see moves on with them (r sees keys up to `last`), so that what none of them sees
+ * is left out. A multiple of every level's tile_rows. */
+static inline int64_t rlhf__attention_strip(int64_t r, int64_t rows, int64_t last)
+{
+    return last == BLOCK ? rows : rlhf__min_i64(r + 12, rows);
+}
+
+/* Columns of a block that hold the first `seen` keys, in whole vectors. */
+static inline int64_t rlhf__attention_cols(const rlhf__kernels *table, int64_t seen)
+{
+    return rlhf__ceil_div(seen, table->lanes) * table->lanes;
+}
+
 /* Writes keys and values of tokens [first, first + count) of one kv head into a packed
  * head, as positions past, past + 1, …. */
 void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,

@@ -69,34 +69,56 @@ static void transpose_blocks(const rlhf__kernels *table, const float *src, int64
                            out + b * d);
 }
 
-/* Queries [q0, q0 + rows) against key block b. */
-static void grad_block(const grad_job *job, grad_space *w, int64_t length,
-                       const float *lse, int64_t q0, int64_t rows, int64_t b)
+/* p and ds of queries q0 + [r0, r1) against the first `seen` keys of block b. */
+static void grad_scores(const grad_job *job, grad_space *w, const float *lse, int64_t q0,
+                        int64_t r0, int64_t r1, int64_t b, int64_t seen)
 {
     const rlhf__kernels *t = job->table;
     const rlhf__attention *a = job->a;
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
-    int64_t keys = rlhf__min_i64(BLOCK, length - b * BLOCK);
+    int64_t cols = rlhf__attention_cols(t, seen);
 
-    t->product(rows, BLOCK, d, w->queries + q0 * dp, dp, 1, w->keys_t + b * BLOCK * d,
-               BLOCK, w->p, BLOCK, false);
-    t->product(rows, BLOCK, d, w->douts + q0 * dp, dp, 1, w->values_t + b * BLOCK * d,
-               BLOCK, w->ds, BLOCK, false);
-    for (int64_t r = 0; r < rows; r++) {
+    t->product(r1 - r0, cols, d, w->queries + (q0 + r0) * dp, dp, 1,
+               w->keys_t + b * BLOCK * d, BLOCK, w->p + r0 * BLOCK, BLOCK, false);
+    t->product(r1 - r0, cols, d, w->douts + (q0 + r0) * dp, dp, 1,
+               w->values_t + b * BLOCK * d, BLOCK, w->ds + r0 * BLOCK, BLOCK, false);
+    for (int64_t r = r0; r < r1; r++) {
         int64_t first, last;
         rlhf__attention_range(q0 + r, a->window, b, &first, &last);
         if (last < first)
             last = first = 0;
         t->softmax_again(w->p + r * BLOCK, first, last, a->scale, lse[q0 + r]);
         t->softmax_block_grad(w->p + r * BLOCK, w->ds + r * BLOCK, w->d[q0 + r], a->scale,
-                              w->ds + r * BLOCK);
+                              cols, w->ds + r * BLOCK);
     }
-    t->product(keys, dp, rows, w->p, 1, BLOCK, w->douts + q0 * dp, dp,
-               w->dvalues + b * BLOCK * dp, dp, true);
-    t->product(keys, dp, rows, w->ds, 1, BLOCK, w->queries + q0 * dp, dp,
-               w->dkeys + b * BLOCK * dp, dp, true);
-    t->product(rows, dp, keys, w->ds, BLOCK, 1, w->keys + b * BLOCK * dp, dp,
-               w->dqueries + q0 * dp, dp, true);
+}
+
+/* Queries [q0, q0 + rows) against key block b. */
+static void grad_block(const grad_job *job, grad_space *w, int64_t length,
+                       const float *lse, int64_t q0, int64_t rows, int64_t b)
+{
+    const rlhf__kernels *t = job->table;
+    const rlhf__attention *a = job->a;
+    int64_t dp = rlhf__attention_padded(a->head_dim);
+    bool diagonal = q0 == b * BLOCK; /* row r sees keys up to r, else all */
+    int64_t keys = rlhf__min_i64(BLOCK, length - b * BLOCK);
+
+    for (int64_t r = 0, end; r < rows; r = end) {
+        end = rlhf__attention_strip(r, rows, diagonal ? r + 1 : BLOCK);
+        grad_scores(job, w, lse, q0, r, end, b, diagonal ? end : BLOCK);
+        t->product(end - r, dp, diagonal ? end : keys, w->ds + r * BLOCK, BLOCK, 1,
+                   w->keys + b * BLOCK * dp, dp, w->dqueries + (q0 + r) * dp, dp, true);
+    }
+    for (int64_t j = 0, end; j < keys; j = end) {
+        int64_t r = diagonal ? j : 0; /* the first that sees key j */
+        end = rlhf__attention_strip(j, keys, diagonal ? j + 1 : BLOCK);
+        t->product(end - j, dp, rows - r, w->p + r * BLOCK + j, 1, BLOCK,
+                   w->douts + (q0 + r) * dp, dp, w->dvalues + (b * BLOCK + j) * dp, dp,
+                   true);
+        t->product(end - j, dp, rows - r, w->ds + r * BLOCK + j, 1, BLOCK,
+                   w->queries + (q0 + r) * dp, dp, w->dkeys + (b * BLOCK + j) * dp, dp,
+                   true);
+    }
 }
 
 static void grad_head(const grad_job *job, grad_space *w, int64_t token, int64_t length,

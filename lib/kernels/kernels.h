@@ -199,9 +199,11 @@ void rlhf__logprob_grad(rlhf_context *ctx, float *logits, int64_t ld, int64_t ro
                         int64_t vocab, const int32_t *targets, float inv_tau,
                         const float *lse, const float *entropy, const float *dlogprob,
                         const float *dentropy);
-/* probs = softmax(logits * inv_tau), one row, on the calling thread. */
-void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab,
-                       float inv_tau, float *probs);
+/* Softmax of one row but for its divisor, on the calling thread: weights =
+ * exp((z - max z) * inv_tau), 0 where z <= lowest; sums[ceil(vocab / 64)] of 64 each. */
+#define RLHF__WEIGHTS_BLOCK 64
+void rlhf__softmax_weights(rlhf_context *ctx, const float *logits, int64_t vocab,
+                           float inv_tau, float lowest, float *weights, double *sums);
 int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab); /* first
                                                                                     max */
 

@@ -166,22 +166,55 @@ static void swiglu_grad(const float *dy, const float *gate, const float *up,
     }
 }
 
+/* Pairs (a, b) turned by the angles whose cos and sin * sign are given. */
+static void rope(const float *cosines, const float *sines, float sign, int64_t half,
+                 float *a)
+{
+    float *b = a + half;
+    int64_t i = 0;
+
+    for (; i + LANES <= half; i += LANES) {
+        vf u = v_load(a + i), v = v_load(b + i);
+        vf c = v_load(cosines + i), s = v_load(sines + i) * sign;
+        v_store(a + i, u * c - v * s);
+        v_store(b + i, v * c + u * s);
+    }
+    for (; i < half; i++) {
+        float u = a[i], v = b[i], s = sines[i] * sign;
+        a[i] = u * cosines[i] - v * s;
+        b[i] = v * cosines[i] + u * s;
+    }
+}
+
 /* --- attention ---------------------------------------------------------------------- */
 
 #define BLOCK RLHF__ATTENTION_BLOCK
 
-static float softmax_block(float *s, int64_t first, int64_t last, float *m, float *l)
+/* The vectors that hold any of [first, last) are [*begin, *end). */
+INLINE void vectors_of(int64_t first, int64_t last, int64_t *begin, int64_t *end)
+{
+    *begin = first / LANES * LANES;
+    *end = (last + LANES - 1) / LANES * LANES;
+}
+
+static float softmax_block(float *s, float scale, int64_t first, int64_t last, float *m,
+                           float *l)
 {
     vf top = v_set(-INFINITY), sum = v_set(0.0f);
+    int64_t begin, end;
 
-    for (int64_t j = 0; j < first; j++)
+    vectors_of(first, last, &begin, &end);
+    for (int64_t j = begin; j < first; j++)
         s[j] = -INFINITY;
-    for (int64_t j = last; j < BLOCK; j++)
+    for (int64_t j = last; j < end; j++)
         s[j] = -INFINITY;
-    for (int64_t j = 0; j < BLOCK; j += LANES)
-        top = v_max(top, v_load(s + j));
+    for (int64_t j = begin; j < end; j += LANES) {
+        vf z = v_load(s + j) * scale;
+        v_store(s + j, z);
+        top = v_max(top, z);
+    }
     float high = v_max_lane(top), next = high > *m ? high : *m;
-    for (int64_t j = 0; j < BLOCK; j += LANES) {
+    for (int64_t j = begin; j < end; j += LANES) {
         vf p = v_exp(v_load(s + j) - next);
         v_store(s + j, p);
         sum += p;
@@ -195,7 +228,10 @@ static float softmax_block(float *s, int64_t first, int64_t last, float *m, floa
 
 static void softmax_again(float *s, int64_t first, int64_t last, float scale, float lse)
 {
-    for (int64_t j = 0; j < BLOCK; j += LANES)
+    int64_t begin, end;
+
+    vectors_of(first, last, &begin, &end);
+    for (int64_t j = begin; j < end; j += LANES)
         v_store(s + j, v_exp(v_fma(v_load(s + j), v_set(scale), v_set(-lse))));
     for (int64_t j = 0; j < first; j++)
         s[j] = 0.0f;
@@ -204,9 +240,9 @@ static void softmax_again(float *s, int64_t first, int64_t last, float scale, fl
 }
 
 static void softmax_block_grad(const float *p, const float *dp, float d, float scale,
-                               float *ds)
+                               int64_t cols, float *ds)
 {
-    for (int64_t j = 0; j < BLOCK; j += LANES)
+    for (int64_t j = 0; j < cols; j += LANES)
         v_store(ds + j, v_load(p + j) * (v_load(dp + j) - d) * scale);
 }
 
@@ -256,12 +292,12 @@ static void row_grad(float *z, int64_t count, float inv_tau, float lse, float en
     }
 }
 
-static void row_exp(const float *z, int64_t count, float inv_tau, float top, float factor,
-                    float *probs)
+static void row_exp(const float *z, int64_t count, float inv_tau, float top, float lowest,
+                    float *weights)
 {
     FOR_VECTORS (count) {
-        vf d = (load(z + i, n, -INFINITY) - top) * inv_tau;
-        store(probs + i, n, v_exp(d) * factor);
+        vf x = load(z + i, n, -INFINITY), e = v_exp((x - top) * inv_tau);
+        store(weights + i, n, (vf)((vi)(x > v_set(lowest)) & (vi)e));
     }
 }
 
@@ -285,7 +321,28 @@ static void scale_add(float factor, const float *x, int64_t count, float *y)
         store(y + i, n, v_fma(load(y + i, n, 0.0f), v_set(factor), load(x + i, n, 0.0f)));
 }
 
-/* In double, two chains of half the lanes each, then the tree. */
+/* In double, as many chains as lanes, then the tree. */
+static double tree(double sums[LANES])
+{
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++)
+            sums[j] += sums[j + width];
+    return sums[0];
+}
+
+static double sum(const float *x, int64_t count)
+{
+    double sums[LANES] = {0};
+    int64_t i = 0;
+
+    for (; i + LANES <= count; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            sums[j] += (double)x[i + j];
+    for (int j = 0; i + j < count; j++)
+        sums[j] += (double)x[i + j];
+    return tree(sums);
+}
+
 static double sum_squares(const float *x, int64_t count)
 {
     double sums[LANES] = {0};
@@ -296,10 +353,7 @@ static double sum_squares(const float *x, int64_t count)
             sums[j] += (double)x[i + j] * (double)x[i + j];
     for (int j = 0; i + j < count; j++)
         sums[j] += (double)x[i + j] * (double)x[i + j];
-    for (int width = LANES / 2; width > 0; width /= 2)
-        for (int j = 0; j < width; j++)
-            sums[j] += sums[j + width];
-    return sums[0];
+    return tree(sums);
 }
 
 /* Infinities and NaN have all bits of the exponent. */
@@ -352,11 +406,11 @@ static float exp_one(float x)
         .product_ragged = product_ragged, .skinny = skinny, .pack_turned = pack_turned,  \
         .pack_copied = pack_copied, .turn = turn, .layernorm = layernorm,                \
         .layernorm_dx = layernorm_dx, .norm_dw = norm_dw, .rmsnorm = rmsnorm,            \
-        .rmsnorm_dx = rmsnorm_dx, .gelu = gelu, .gelu_grad = gelu_grad,                  \
+        .rmsnorm_dx = rmsnorm_dx, .gelu = gelu, .gelu_grad = gelu_grad, .rope = rope,    \
         .swiglu = swiglu, .swiglu_grad = swiglu_grad, .softmax_block = softmax_block,    \
         .softmax_again = softmax_again, .softmax_block_grad = softmax_block_grad,        \
         .dot = dot, .row_max = row_max, .row_sums = row_sums, .row_grad = row_grad,      \
         .row_exp = row_exp, .add = add, .scale = scale, .scale_add = scale_add,          \
-        .sum_squares = sum_squares, .all_finite = all_finite, .adamw = adamw,            \
-        .exp_one = exp_one                                                               \
+        .sum = sum, .sum_squares = sum_squares, .all_finite = all_finite,                \
+        .adamw = adamw, .exp_one = exp_one                                               \
     }

@@ -19,6 +19,7 @@ void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta,
 }
 
 typedef struct rope_job {
+    const rlhf__kernels *table;
     float *x;
     int64_t ldx, heads, head_dim;
     const int32_t *positions;
@@ -34,14 +35,9 @@ static void turn_rows(void *arg, int64_t first, int64_t last)
     for (int64_t r = first; r < last; r++) {
         const float *c = job->cos_table + job->positions[r] * half;
         const float *s = job->sin_table + job->positions[r] * half;
-        for (int64_t h = 0; h < job->heads; h++) {
-            float *a = job->x + r * job->ldx + h * job->head_dim, *b = a + half;
-            for (int64_t i = 0; i < half; i++) {
-                float u = a[i], v = b[i], turn = job->sign * s[i];
-                a[i] = u * c[i] - v * turn;
-                b[i] = v * c[i] + u * turn;
-            }
-        }
+        for (int64_t h = 0; h < job->heads; h++)
+            job->table->rope(c, s, job->sign, half,
+                             job->x + r * job->ldx + h * job->head_dim);
     }
 }
 
@@ -49,8 +45,9 @@ void rlhf__rope(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows, int64_t 
                 int64_t head_dim, const int32_t *positions, const float *cos_table,
                 const float *sin_table, bool inverse)
 {
-    rope_job job = {x,         ldx,       heads,     head_dim,
-                    positions, cos_table, sin_table, inverse ? -1.0f : 1.0f};
+    rope_job job = {
+        rlhf__table(ctx),      x, ldx, heads, head_dim, positions, cos_table, sin_table,
+        inverse ? -1.0f : 1.0f};
 
     rlhf__for_rows(ctx, rows, 2 * heads * head_dim, turn_rows, &job);
 }

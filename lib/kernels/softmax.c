@@ -116,14 +116,15 @@ void rlhf__logprob_grad(rlhf_context *ctx, float *logits, int64_t ld, int64_t ro
     rlhf__for_rows(ctx, rows, 4 * vocab, grad_rows, &job);
 }
 
-void rlhf__softmax_row(rlhf_context *ctx, const float *logits, int64_t vocab,
-                       float inv_tau, float *probs)
+void rlhf__softmax_weights(rlhf_context *ctx, const float *logits, int64_t vocab,
+                           float inv_tau, float lowest, float *weights, double *sums)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
-    float top = table->row_max(logits, vocab), sum, weighted;
 
-    table->row_sums(logits, vocab, inv_tau, top, &sum, &weighted);
-    table->row_exp(logits, vocab, inv_tau, top, 1.0f / sum, probs);
+    table->row_exp(logits, vocab, inv_tau, table->row_max(logits, vocab), lowest,
+                   weights);
+    for (int64_t v = 0; v < vocab; v += RLHF__WEIGHTS_BLOCK)
+        *sums++ = table->sum(weights + v, rlhf__min_i64(RLHF__WEIGHTS_BLOCK, vocab - v));
 }
 
 int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab)

@@ -71,15 +71,21 @@ typedef struct rlhf__kernels {
     void (*swiglu_grad)(const float *dy, const float *gate, const float *up,
                         int64_t count, float *dgate, float *dup);
 
-    /* One block of the online softmax: s[first, last) of 64 scores (already scaled)
-     * become weights exp(s - m), 0 elsewhere; *m and *l move on; returns what to scale
-     * the sums by. */
-    float (*softmax_block)(float *s, int64_t first, int64_t last, float *m, float *l);
+    /* One head, a[2 * half], rotated by the angles, element i with i + half; sign -1
+     * turns back. */
+    void (*rope)(const float *cosines, const float *sines, float sign, int64_t half,
+                 float *a);
+
+    /* One block of the online softmax: s[first, last) of 64 scores become weights
+     * exp(s * scale - m); the others hold nothing; *m and *l move on; returns what to
+     * scale the sums by. */
+    float (*softmax_block)(float *s, float scale, int64_t first, int64_t last, float *m,
+                           float *l);
     /* p[j] = exp(s[j] * scale - lse) on [first, last), 0 elsewhere, 64 in all. */
     void (*softmax_again)(float *s, int64_t first, int64_t last, float scale, float lse);
-    /* ds[j] = p[j] * (dp[j] - d) * scale, 64 in all. */
+    /* ds[j] = p[j] * (dp[j] - d) * scale for j < cols, a multiple of lanes. */
     void (*softmax_block_grad)(const float *p, const float *dp, float d, float scale,
-                               float *ds);
+                               int64_t cols, float *ds);
     float (*dot)(const float *a, const float *b, int64_t count);
 
     /* Row reductions of softmax, z' = (z - top) * inv_tau with top the row's maximum,
@@ -92,14 +98,15 @@ typedef struct rlhf__kernels {
      * inv_tau. */
     void (*row_grad)(float *z, int64_t count, float inv_tau, float lse, float entropy,
                      float dlogprob, float dentropy);
-    /* probs = exp((z - top) * inv_tau) * factor */
-    void (*row_exp)(const float *z, int64_t count, float inv_tau, float top, float factor,
-                    float *probs);
+    /* weights = exp((z - top) * inv_tau), 0 where z <= lowest */
+    void (*row_exp)(const float *z, int64_t count, float inv_tau, float top, float lowest,
+                    float *weights);
 
     void (*add)(const float *a, const float *b, int64_t count, float *y);
     void (*scale)(float factor, int64_t count, float *y);
     void (*scale_add)(float factor, const float *x, int64_t count, float *y); /* y = y f +
                                                                                  x */
+    double (*sum)(const float *x, int64_t count);
     double (*sum_squares)(const float *x, int64_t count);
     bool (*all_finite)(const float *x, int64_t count);
     void (*adamw)(const rlhf__adamw_args *args, int64_t count, const float *grad,

@@ -260,17 +260,48 @@ static void test_softmax_and_argmax(void **state)
 
     FOR_LEVELS(context, 1)
     {
-        double sum = exp(-4) + 2 + exp(-2);
-        rlhf__softmax_row(context, z, 5, 2.0f, p);
-        assert_near(p[0], exp(-4) / sum, 1e-6);
-        assert_near(p[1], 1 / sum, 1e-6);
+        double sums[1];
+        rlhf__softmax_weights(context, z, 5, 2.0f, -INFINITY, p, sums);
+        assert_near(p[0], exp(-4), 1e-6);
+        assert_true(p[1] == 1.0f);
         assert_true(p[2] == 0.0f);
+        assert_near(sums[0], exp(-4) + 2 + exp(-2), 1e-6);
         assert_true(p[1] == p[3]);
         assert_int_equal(rlhf__argmax_row(context, z, 5), 1);
         assert_near(rlhf__expf(context, -1.5f), exp(-1.5), 1e-6);
         assert_true(rlhf__expf(context, 0.0f) == 1.0f);
         assert_true(rlhf__expf(context, -200.0f) == 0.0f);
         assert_true(isinf(rlhf__expf(context, 100.0f)));
+    }
+}
+
+/* Blocks of 64 and a rest, at every level and row length; what is at or below the floor
+ * weighs nothing. */
+static void test_softmax_weights_are_summed_by_blocks(void **state)
+{
+    float z[200], p[200];
+    double sums[4];
+
+    (void)state;
+    FOR_LEVELS(context, 1)
+    {
+        for (int64_t n = 1; n <= 200; n += 13) {
+            double top = -INFINITY;
+            for (int64_t v = 0; v < n; v++) {
+                z[v] = (float)((v * 37 % 101) / 17.0);
+                top = fmax(top, z[v]);
+            }
+            rlhf__softmax_weights(context, z, n, 0.5f, 1.0f, p, sums);
+            for (int64_t b = 0; b * 64 < n; b++) {
+                double sum = 0;
+                for (int64_t v = 64 * b; v < n && v < 64 * b + 64; v++) {
+                    double want = z[v] > 1.0f ? exp((z[v] - top) * 0.5) : 0.0;
+                    assert_near(p[v], want, 1e-6);
+                    sum += p[v];
+                }
+                assert_near(sums[b], sum, 1e-12);
+            }
+        }
     }
 }
 
@@ -281,6 +312,7 @@ static void test_softmax_holds_at_tiny_temperatures(void **state)
     const float z[3] = {100.0f, 99.5f, -90.0f};
     const int32_t targets[2] = {0, 1};
     float p[3], logprob[2], rows[6];
+    double sums[1];
 
     (void)state;
     memcpy(rows, z, sizeof z);
@@ -289,7 +321,7 @@ static void test_softmax_holds_at_tiny_temperatures(void **state)
     {
         for (int i = 0; i < 4; i++) {
             const float inv_tau = rlhf__inv_tau(taus[i]);
-            rlhf__softmax_row(context, z, 3, inv_tau, p);
+            rlhf__softmax_weights(context, z, 3, inv_tau, -INFINITY, p, sums);
             assert_true(p[0] == 1.0f && p[1] == 0.0f && p[2] == 0.0f);
             rlhf__logprob(context, rows, 3, 2, 3, targets, inv_tau, logprob, NULL, NULL);
             assert_true(logprob[0] == 0.0f);
@@ -505,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_logprob_has_the_exact_values),
         cmocka_unit_test(test_logprob_gradient_equals_finite_differences),
         cmocka_unit_test(test_softmax_and_argmax),
+        cmocka_unit_test(test_softmax_weights_are_summed_by_blocks),
         cmocka_unit_test(test_softmax_holds_at_tiny_temperatures),
         cmocka_unit_test(test_rope_turns_and_turns_back),
         cmocka_unit_test(test_embedding_gathers_and_scatters),
