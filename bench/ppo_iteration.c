@@ -26,8 +26,8 @@ static bench_work work_of(const rlhf_model_config *config, int64_t parameters,
 }
 
 static rlhf_ppo_trainer *make_trainer(rlhf_context *context, const char *path,
-                                      int64_t response, rlhf_model_config *config,
-                                      int64_t *parameters)
+                                      int64_t response, bool bf16,
+                                      rlhf_model_config *config, int64_t *parameters)
 {
     rlhf_model *policy;
     rlhf_reward_model *reward_model;
@@ -47,6 +47,8 @@ static rlhf_ppo_trainer *make_trainer(rlhf_context *context, const char *path,
     bench_check(
         rlhf_ppo_trainer_create(policy, NULL, reward_model, NULL, &options, &trainer),
         "trainer");
+    if (bf16) /* in bf16 alone: half the memory */
+        bench_check(rlhf_reward_model_freeze(reward_model), "freeze");
     rlhf_model_free(policy);
     rlhf_reward_model_free(reward_model);
     return trainer;
@@ -72,7 +74,7 @@ int main(int argc, char **argv)
     rlhf_context *context = bench_context(bf16);
     int64_t parameters = 0;
     rlhf_ppo_trainer *trainer =
-        make_trainer(context, argv[1], response, &config, &parameters);
+        make_trainer(context, argv[1], response, bf16, &config, &parameters);
     int32_t *ids = bench_ids(batch * prompt * iterations, config.vocab_size);
     int64_t *cu_seqlens = bench_offsets(batch, prompt);
     for (int64_t i = 0; i < iterations && times.count < BENCH_MAX_RUNS; i++) {

@@ -90,7 +90,8 @@ RLHF_API rlhf_status rlhf_lm_options_init(rlhf_lm_options *options, size_t struc
  * @param options      NULL: defaults.
  * @param out_trainer  The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; two
- *         contexts); RLHF_ERR_BUSY (another trainer trains the model).
+ *         contexts); RLHF_ERR_BUSY (another trainer trains the model);
+ *         RLHF_ERR_STATE (the model is frozen).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status

@@ -241,11 +241,29 @@ RLHF_API rlhf_status rlhf_model_parameter_read(rlhf_model *model, const char *na
  * @param values  float32[rows][cols], row-major, each finite.
  * @param count   rows * cols exactly.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG; RLHF_ERR_NUMERIC (a value
- *         that is not finite, named).
+ *         that is not finite, named); RLHF_ERR_STATE (the model is frozen).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_model_parameter_write(rlhf_model *model, const char *name,
                                                 const float *values, int64_t count);
+
+/**
+ * Makes a model read-only for good, and lets its memory shrink to what forward passes
+ * read: in a context of RLHF_DTYPE_BF16 matrices are kept in bf16 alone, which halves the
+ * model; in one of RLHF_DTYPE_FP32 the packed copies that decoding makes take the place
+ * of the matrices. Whatever it computes stays the same, to the bit.
+ *
+ * A frozen model generates, scores and serves as PPO's reference. It can be read, saved
+ * and cloned: in bf16 the matrices that come out are the rounded ones, and saving takes
+ * a copy in fp32 for the time of the call. A clone is not frozen. Neither can it be
+ * written nor trained: RLHF_ERR_STATE. While it freezes, both forms are there.
+ *
+ * @param model  The model. Frozen already: nothing happens.
+ * @return RLHF_OK; RLHF_ERR_BUSY (a trainer trains it); RLHF_ERR_NO_MEMORY (it is as
+ *         before).
+ * @since 0.1
+ */
+RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_freeze(rlhf_model *model);
 
 /**
  * Logits of the next token after every token of a ragged batch. A sequence's are the same

@@ -289,8 +289,11 @@ RLHF_API rlhf_status rlhf_ppo_options_preset(rlhf_ppo_options *options,
  * trainer.
  *
  * @param policy        Trained in place; kept alive, as all of them.
- * @param reference     Frozen; not the policy. NULL: a copy of the policy as it is now.
- * @param reward_model  Frozen; NULL: the host sets scores.
+ * @param reference     Only read; not the policy. rlhf_model_freeze makes it smaller, at
+ *                      any time. NULL: a copy of the policy as it is now, frozen so in a
+ *                      context of RLHF_DTYPE_BF16.
+ * @param reward_model  Only read; rlhf_reward_model_freeze makes it smaller. NULL: the
+ *                      host sets scores.
  * @param critic        Trained in place, its scale and offset folded into its head at
  *                      once; not the reward model. NULL: a copy of the reward model,
  *                      folded so; without one, the policy's trunk with head 0.
@@ -298,7 +301,7 @@ RLHF_API rlhf_status rlhf_ppo_options_preset(rlhf_ppo_options *options,
  * @param out_trainer   The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option; vocabularies or contexts that
  *         differ; one object in two roles); RLHF_ERR_BUSY (policy or critic has a
- *         trainer).
+ *         trainer); RLHF_ERR_STATE (policy or critic is frozen).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status
@@ -531,8 +534,9 @@ rlhf_ppo_trainer_clone_critic(rlhf_ppo_trainer *trainer, rlhf_reward_model **out
 
 /**
  * As rlhf_lm_trainer_save: both networks, their moments, beta, rates, running score
- * figures, a reference that the trainer made itself, and the rollout under way with its
- * place in the iteration. A given reference and the reward model are the host's to keep.
+ * figures, a reference that the trainer made itself (in a context of RLHF_DTYPE_BF16 its
+ * rounded weights), and the rollout under way with its place in the iteration. A given
+ * reference and the reward model are the host's to keep.
  *
  * @param trainer  At any place, as in rlhf_lm_trainer_save.
  * @param path     As in rlhf_lm_trainer_save.

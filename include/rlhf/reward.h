@@ -248,6 +248,18 @@ RLHF_API rlhf_status rlhf_reward_model_parameter_write(rlhf_reward_model *reward
                                                        const float *values,
                                                        int64_t count);
 
+/**
+ * As rlhf_model_freeze. Scale and offset can still be set. A critic that is made from a
+ * frozen reward model starts from the rounded weights, so that in a bf16 context freeze
+ * it when the PPO trainer is there.
+ *
+ * @param reward_model  The model.
+ * @return As rlhf_model_freeze.
+ * @since 0.1
+ */
+RLHF_API RLHF_MUST_CHECK rlhf_status
+rlhf_reward_model_freeze(rlhf_reward_model *reward_model);
+
 /** Optimizer, batch and loss. Fields down to micro_batch_tokens as in rlhf_lm_options. */
 typedef struct rlhf_reward_options {
     size_t struct_size;         /**< Set by rlhf_reward_options_init. */

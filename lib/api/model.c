@@ -3,6 +3,7 @@
 #include "api/handle.h"
 #include "api/model_handle.h"
 #include "api/parameters.h"
+#include "api/training.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -110,6 +111,13 @@ rlhf_status rlhf_model_parameter_write(rlhf_model *model, const char *name,
     RLHF__REQUIRE(values);
     RLHF__ENTER_AND_RETURN(model->handle.context,
                            rlhf__parameter_write(model->net, name, values, count));
+}
+
+rlhf_status rlhf_model_freeze(rlhf_model *model)
+{
+    RLHF__REQUIRE(model);
+    RLHF__ENTER_AND_RETURN(model->handle.context,
+                           rlhf__freeze(&model->in_training, "model", model->net));
 }
 
 /* --- logits and log-probabilities --------------------------------------------------- */

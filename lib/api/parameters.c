@@ -49,26 +49,28 @@ rlhf_status rlhf__parameter_read(const rlhf__transformer *net, const char *name,
     const rlhf__named *named = NULL;
 
     RLHF__TRY(find(&net->params, name, count, &named));
-    memcpy(out_values, rlhf__named_values(&net->params, named),
-           (size_t)count * sizeof *out_values);
+    rlhf__params_read(&net->params, named->slab, named->first_row, named->rows,
+                      out_values);
     return RLHF_OK;
 }
 
 rlhf_status rlhf__parameter_write(rlhf__transformer *net, const char *name,
                                   const float *values, int64_t count)
 {
+    rlhf__params *params = &net->params;
     const rlhf__named *named = NULL;
 
-    RLHF__TRY(find(&net->params, name, count, &named));
+    RLHF__TRY(find(params, name, count, &named));
+    if (params->is_frozen)
+        return rlhf__fail(RLHF_ERR_STATE, "\"%.96s\" is of a frozen model", name);
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(values[i]))
             return rlhf__fail(RLHF_ERR_NUMERIC, "value %" PRId64 " of \"%.96s\" is %g", i,
                               name, (double)values[i]);
-    RLHF__TRY(rlhf__params_own(&net->params));
-    rlhf__params_begin_write(&net->params);
-    memcpy(rlhf__named_values(&net->params, named), values,
-           (size_t)count * sizeof *values);
-    rlhf__params_end_write(&net->params);
+    RLHF__TRY(rlhf__params_own(params));
+    rlhf__params_begin_write(params);
+    memcpy(rlhf__named_values(params, named), values, (size_t)count * sizeof *values);
+    rlhf__params_end_write(params);
     return RLHF_OK;
 }
 

@@ -61,6 +61,14 @@ static rlhf_status take_reference(rlhf_ppo_trainer *trainer, rlhf_model *referen
         return RLHF_OK;
     }
     RLHF__TRY(rlhf__transformer_clone(trainer->policy->net, &net));
+    /* Nobody else sees it: rounded it takes half the room, to the same bits. */
+    if (trainer->handle.context->bf16) {
+        const rlhf_status status = rlhf__params_freeze(&net->params);
+        if (status != RLHF_OK) {
+            rlhf__transformer_free(net);
+            return status;
+        }
+    }
     return rlhf__model_handle_create(trainer->handle.context, net, NULL,
                                      &trainer->reference);
 }

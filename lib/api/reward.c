@@ -3,6 +3,7 @@
 #include "api/handle.h"
 #include "api/model_handle.h"
 #include "api/parameters.h"
+#include "api/training.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -254,4 +255,12 @@ rlhf_status rlhf_reward_model_parameter_write(rlhf_reward_model *reward_model,
     RLHF__ENTER_AND_RETURN(
         reward_model->handle.context,
         rlhf__parameter_write(reward_model->core->net, name, values, count));
+}
+
+rlhf_status rlhf_reward_model_freeze(rlhf_reward_model *reward_model)
+{
+    RLHF__REQUIRE(reward_model);
+    RLHF__ENTER_AND_RETURN(reward_model->handle.context,
+                           rlhf__freeze(&reward_model->in_training, "reward model",
+                                        reward_model->core->net));
 }

@@ -18,3 +18,14 @@ void rlhf__training_end(atomic_int *in_training, bool *held)
         atomic_store(in_training, 0);
     *held = false;
 }
+
+rlhf_status rlhf__freeze(atomic_int *in_training, const char *what,
+                         rlhf__transformer *net)
+{
+    bool held = false;
+
+    RLHF__TRY(rlhf__training_begin(in_training, what, &held));
+    const rlhf_status status = rlhf__params_freeze(&net->params);
+    rlhf__training_end(in_training, &held);
+    return status;
+}

@@ -38,14 +38,21 @@ rlhf_status rlhf__op_embedding(rlhf__tape *tape, rlhf__params *params, int32_t t
 {
     const int64_t width = params->slabs[table].cols;
     const bool grad = wants_grad(tape, NULL);
+    const void *panels = NULL;
     embedding_node *node = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(rlhf__var_wrap(tape, count, width, NULL, grad, out));
-    rlhf__embed(tape->context, tokens, positions, count, width,
-                rlhf__slab_values(params, table),
-                position_table >= 0 ? rlhf__slab_values(params, position_table) : NULL,
-                (*out)->data);
+    const float *where =
+        position_table >= 0 ? rlhf__slab_values(params, position_table) : NULL;
+    if (params->slabs[table].is_packed) {
+        RLHF__TRY(rlhf__params_forward_panels(params, table, &panels));
+        rlhf__embed_panels(tape->context, tokens, positions, count, width, panels, where,
+                           (*out)->data);
+    } else {
+        rlhf__embed(tape->context, tokens, positions, count, width,
+                    rlhf__slab_values(params, table), where, (*out)->data);
+    }
     if (!grad)
         return RLHF_OK;
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, embedding_backward, &node));

@@ -176,8 +176,9 @@ static rlhf_status write_config(const saver *save, const rlhf__hub_origin *origi
     return status;
 }
 
-rlhf_status rlhf__hub_save(const char *path, const rlhf__transformer *net,
-                           const rlhf__hub_score *score, const rlhf__hub_origin *origin)
+static rlhf_status save_plain(const char *path, const rlhf__transformer *net,
+                              const rlhf__hub_score *score,
+                              const rlhf__hub_origin *origin)
 {
     saver save = {.context = net->context,
                   .net = net,
@@ -198,5 +199,19 @@ rlhf_status rlhf__hub_save(const char *path, const rlhf__transformer *net,
     rlhf__free(save.specs);
     rlhf__free(save.named);
     rlhf__free(save.scratch);
+    return status;
+}
+
+/* A frozen model is written from a copy in fp32, of its rounded values. */
+rlhf_status rlhf__hub_save(const char *path, const rlhf__transformer *net,
+                           const rlhf__hub_score *score, const rlhf__hub_origin *origin)
+{
+    rlhf__transformer *copy = NULL;
+
+    if (!net->params.is_frozen)
+        return save_plain(path, net, score, origin);
+    RLHF__TRY(rlhf__transformer_clone(net, &copy));
+    const rlhf_status status = save_plain(path, copy, score, origin);
+    rlhf__transformer_free(copy);
     return status;
 }

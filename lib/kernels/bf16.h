@@ -65,10 +65,17 @@ static inline const rlhf__bf16_kernels *rlhf__bf16(const rlhf_context *ctx)
 int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n);
 void rlhf__bf16_pack_panels(rlhf_context *ctx, const float *src, int64_t ld,
                             bool transposed, int64_t k, int64_t n, uint32_t *out_panels);
+void rlhf__bf16_panels_column(const rlhf_context *ctx, const uint32_t *panels, int64_t k,
+                              int64_t j, float *out);
 rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
                               int64_t ldx, int64_t m, int64_t k, int64_t n,
                               const uint32_t *panels, const float *bias, bool accumulate,
                               float *y, int64_t ldy);
+rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
+                                       const float *x, int64_t ldx, int64_t m, int64_t k,
+                                       int64_t n, const float *matrix, int64_t ldb,
+                                       bool transposed, const float *bias,
+                                       bool accumulate, float *y, int64_t ldy);
 rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                    const float *dy, int64_t lddy, const float *x,
                                    int64_t ldx, int64_t m, int64_t n, int64_t k,

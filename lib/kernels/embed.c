@@ -5,11 +5,14 @@
 #include "kernels/rows.h"
 
 typedef struct embed_job {
+    rlhf_context *ctx;
     const rlhf__kernels *table;
     const rlhf__bf16_kernels *bf16; /* NULL: rows as they are */
     const int32_t *tokens, *positions;
     int64_t count, width;
-    const float *tokens_table, *positions_table, *dy;
+    const float *tokens_table; /* NULL: panels */
+    const void *panels;
+    const float *positions_table, *dy;
     float *y, *dtokens, *dpositions;
 } embed_job;
 
@@ -19,12 +22,13 @@ static void gather_rows(void *arg, int64_t first, int64_t last)
     int64_t w = job->width;
 
     for (int64_t i = first; i < last; i++) {
-        const float *row = job->tokens_table + job->tokens[i] * w;
         float *y = job->y + i * w;
-        if (job->bf16)
-            job->bf16->round(row, w, y);
+        if (!job->tokens_table)
+            rlhf__panels_column(job->ctx, job->panels, w, job->tokens[i], y);
+        else if (job->bf16)
+            job->bf16->round(job->tokens_table + job->tokens[i] * w, w, y);
         else
-            memcpy(y, row, (size_t)w * sizeof *row);
+            memcpy(y, job->tokens_table + job->tokens[i] * w, (size_t)w * sizeof *y);
         if (job->positions_table)
             job->table->add(y, job->positions_table + job->positions[i] * w, w, y);
     }
@@ -40,6 +44,22 @@ void rlhf__embed(rlhf_context *ctx, const int32_t *tokens, const int32_t *positi
                      .positions = positions,
                      .width = width,
                      .tokens_table = table,
+                     .positions_table = positions_table,
+                     .y = y};
+
+    rlhf__for_rows(ctx, count, width, gather_rows, &job);
+}
+
+void rlhf__embed_panels(rlhf_context *ctx, const int32_t *tokens,
+                        const int32_t *positions, int64_t count, int64_t width,
+                        const void *panels, const float *positions_table, float *y)
+{
+    embed_job job = {.ctx = ctx,
+                     .table = rlhf__table(ctx),
+                     .tokens = tokens,
+                     .positions = positions,
+                     .width = width,
+                     .panels = panels,
                      .positions_table = positions_table,
                      .y = y};
 

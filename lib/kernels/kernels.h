@@ -52,6 +52,9 @@ int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n);
  * [n][k] for y = x W^T) or src[p * ld + j]. */
 void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
                        int64_t k, int64_t n, void *out_panels);
+/* Column j of B (k x n), as panels hold it: out[k]. */
+void rlhf__panels_column(rlhf_context *ctx, const void *panels, int64_t k, int64_t j,
+                         float *out);
 /* y[m][n] = (accumulate ? y : 0) + x[m][k] * B (+ bias[n], may be NULL). With
  * `accumulate` the blocks are added to y in order. Any m, 1 included: skinny m
  * takes a kernel that streams the panels, with the same bits. */
@@ -59,15 +62,14 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
                          int64_t ldx, int64_t m, int64_t k, int64_t n, const void *panels,
                          const float *bias, bool accumulate, float *y, int64_t ldy);
 /* The same, with the same bits, from B itself, laid out as for rlhf__pack_panels; it is
- * packed on the way, a part at a time. Not in a bf16 context. */
+ * packed on the way, a part at a time. */
 rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
                                   int64_t ldx, int64_t m, int64_t k, int64_t n,
                                   const float *matrix, int64_t ldb, bool transposed,
                                   const float *bias, bool accumulate, float *y,
                                   int64_t ldy);
-/* Whether m rows are so few that panels pay, which are kept for later products; always in
- * a bf16 context. */
-bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m);
+/* Whether m rows are so few that panels pay, which are kept for later products. */
+bool rlhf__matmul_wants_panels(int64_t m);
 /* dw[n][k] = (accumulate ? dw : 0) + dy[m][n]^T * x[m][k]: the weight gradient; a chain
  * over ascending m, its blocks added to dw in order. */
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
@@ -89,6 +91,10 @@ void rlhf__round_activations(rlhf_context *ctx, float *x, int64_t ldx, int64_t r
 void rlhf__embed(rlhf_context *ctx, const int32_t *tokens, const int32_t *positions,
                  int64_t count, int64_t width, const float *table,
                  const float *positions_table, float *y);
+/* The same from panels of the transposed table: column j is token j's row. */
+void rlhf__embed_panels(rlhf_context *ctx, const int32_t *tokens,
+                        const int32_t *positions, int64_t count, int64_t width,
+                        const void *panels, const float *positions_table, float *y);
 /* dtable[tokens[i]] += dy[i], rows in ascending i; likewise positions. */
 void rlhf__embed_grad(rlhf_context *ctx, const int32_t *tokens, const int32_t *positions,
                       int64_t count, int64_t width, const float *dy, float *dtable,

@@ -1,5 +1,4 @@
 /* Matrix products: what is packed when, and products of few rows. See docs/kernels.md. */
-#include <assert.h>
 #include <string.h>
 
 #include "kernels/bf16.h"
@@ -23,6 +22,20 @@ void rlhf__pack_panels(rlhf_context *ctx, const float *src, int64_t ld, bool tra
         rlhf__bf16_pack_panels(ctx, src, ld, transposed, k, n, out_panels);
     else
         rlhf__pack_right(ctx, src, ld, transposed, k, n, out_panels);
+}
+
+void rlhf__panels_column(rlhf_context *ctx, const void *panels, int64_t k, int64_t j,
+                         float *out)
+{
+    const int64_t panel = rlhf__table(ctx)->panel;
+    const float *from = (const float *)panels + j / panel * panel * k + j % panel;
+
+    if (rlhf__bf16(ctx)) {
+        rlhf__bf16_panels_column(ctx, panels, k, j, out);
+        return;
+    }
+    for (int64_t p = 0; p < k; p++)
+        out[p] = from[p * panel];
 }
 
 /* One group of panels for up to a micro-tile's rows. */
@@ -175,9 +188,9 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
     return RLHF_OK;
 }
 
-bool rlhf__matmul_wants_panels(rlhf_context *ctx, int64_t m)
+bool rlhf__matmul_wants_panels(int64_t m)
 {
-    return rlhf__bf16(ctx) || m < MATRIX_ROWS;
+    return m < MATRIX_ROWS;
 }
 
 rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
@@ -201,7 +214,9 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
                          .y = y,
                          .ldy = ldy};
 
-    assert(!rlhf__bf16(ctx));
+    if (rlhf__bf16(ctx))
+        return rlhf__bf16_matmul_unpacked(ctx, scratch, x, ldx, m, k, n, matrix, ldb,
+                                          transposed, bias, accumulate, y, ldy);
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     RLHF__TRY(packed_product(ctx, scratch, job));

@@ -12,6 +12,7 @@
 
 #define BLOCK       RLHF__BF16_BLOCK
 #define SKINNY_ROWS 3 /* rows at most for the kernel that streams panels */
+#define PACK_WORDS  ((int64_t)1 << 20) /* of a weight that is packed on the way */
 #define MAX_PANEL   32
 #define MAX_ROWS    12
 
@@ -112,6 +113,19 @@ void rlhf__bf16_pack_panels(rlhf_context *ctx, const float *src, int64_t ld,
                             bool transposed, int64_t k, int64_t n, uint32_t *out_panels)
 {
     pack(ctx, src, ld, transposed, k, n, rlhf__bf16(ctx)->panel, out_panels);
+}
+
+void rlhf__bf16_panels_column(const rlhf_context *ctx, const uint32_t *panels, int64_t k,
+                              int64_t j, float *out)
+{
+    const int64_t panel = rlhf__bf16(ctx)->panel;
+    const uint32_t *from = panels + j / panel * panel * pairs_of(k) + j % panel;
+
+    for (int64_t p = 0; p < k; p++) {
+        const uint32_t word = from[p / 2 * panel];
+        const uint32_t bits = p % 2 ? word & 0xffff0000u : word << 16;
+        memcpy(out + p, &bits, sizeof bits);
+    }
 }
 
 /* --- tiles -------------------------------------------------------------------------- */
@@ -270,6 +284,42 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
         rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
                         &job);
     } else {
+        run_product(ctx, &job);
+    }
+    rlhf__arena_release(scratch, mark);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
+                                       const float *x, int64_t ldx, int64_t m, int64_t k,
+                                       int64_t n, const float *matrix, int64_t ldb,
+                                       bool transposed, const float *bias,
+                                       bool accumulate, float *y, int64_t ldy)
+{
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
+    const int64_t pairs = pairs_of(k), width = 8 * rlhf__bf16(ctx)->panel;
+    const int64_t cols =
+        rlhf__max_i64(PACK_WORDS / rlhf__max_i64(pairs, 1) / width, 1) * width;
+    uint32_t *panels = NULL;
+    product_job job = {.table = rlhf__bf16(ctx),
+                       .m = m,
+                       .pairs = pairs,
+                       .accumulate = accumulate,
+                       .ldy = ldy};
+
+    if (m <= 0 || n <= 0)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__arena_alloc(scratch,
+                                rlhf__bf16_panels_size(ctx, k, rlhf__min_i64(cols, n)),
+                                sizeof *panels, &panels));
+    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, &job));
+    job.panels = panels;
+    for (int64_t j0 = 0; j0 < n; j0 += cols) {
+        job.n = rlhf__min_i64(cols, n - j0);
+        job.bias = bias ? bias + j0 : NULL;
+        job.y = y + j0;
+        rlhf__bf16_pack_panels(ctx, matrix + (transposed ? j0 * ldb : j0), ldb,
+                               transposed, k, job.n, panels);
         run_product(ctx, &job);
     }
     rlhf__arena_release(scratch, mark);

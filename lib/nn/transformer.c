@@ -68,15 +68,21 @@ static rlhf_status add_slabs(rlhf__transformer *model, rlhf__head head)
     model->position_table = model->final_norm_bias = -1;
     model->head_weight = model->score_weight = model->score_bias = -1;
     RLHF__TRY(rlhf__params_add_slab(params, c->vocab_size, d, true, &model->token_table));
-    if (c->position == RLHF_POSITION_LEARNED)
+    if (c->position == RLHF_POSITION_LEARNED) {
         RLHF__TRY(rlhf__params_add_slab(params, c->context_length, d, true,
                                         &model->position_table));
+        params->slabs[model->position_table].exact = true; /* added as it is */
+    }
     for (int32_t layer = 0; layer < c->num_layers; layer++)
         RLHF__TRY(add_block(model, layer));
     RLHF__TRY(
         add_norm(model, c->norm, &model->final_norm_weight, &model->final_norm_bias));
-    if (head == RLHF__HEAD_SCORE)
-        return add_linear(model, 1, d, true, &model->score_weight, &model->score_bias);
+    if (head == RLHF__HEAD_SCORE) {
+        RLHF__TRY(
+            add_linear(model, 1, d, true, &model->score_weight, &model->score_bias));
+        params->slabs[model->score_weight].exact = true; /* one row: panels are larger */
+        return RLHF_OK;
+    }
     model->head_weight = model->token_table;
     if (!c->tie_embeddings)
         RLHF__TRY(
@@ -204,12 +210,13 @@ static int32_t trunk_slabs(const rlhf__transformer *model)
                                             : model->final_norm_weight);
 }
 
-static rlhf_status copy_trunk(const rlhf__transformer *model, rlhf__head head,
-                              rlhf__transformer **out)
+/* A model with another's first `num_slabs` slabs, the rest zeros. */
+static rlhf_status copy_slabs(const rlhf__transformer *model, rlhf__head head,
+                              int32_t num_slabs, rlhf__transformer **out)
 {
     RLHF__TRY(rlhf__transformer_create(model->context, &model->config, head, out));
     rlhf__params_begin_write(&(*out)->params);
-    rlhf__params_copy(&model->params, 0, trunk_slabs(model), &(*out)->params);
+    rlhf__params_copy(&model->params, 0, num_slabs, &(*out)->params);
     rlhf__params_end_write(&(*out)->params);
     return RLHF_OK;
 }
@@ -219,12 +226,7 @@ rlhf_status rlhf__transformer_clone(const rlhf__transformer *model,
 {
     const rlhf__head head = model->score_weight >= 0 ? RLHF__HEAD_SCORE : RLHF__HEAD_LM;
 
-    RLHF__TRY(copy_trunk(model, head, out));
-    rlhf__params_begin_write(&(*out)->params);
-    rlhf__params_copy(&model->params, trunk_slabs(model), model->params.num_slabs,
-                      &(*out)->params);
-    rlhf__params_end_write(&(*out)->params);
-    return RLHF_OK;
+    return copy_slabs(model, head, model->params.num_slabs, out);
 }
 
 /* --- initialisation ----------------------------------------------------------------- */
@@ -303,7 +305,7 @@ void rlhf__transformer_init(rlhf__transformer *model, uint64_t seed)
 rlhf_status rlhf__transformer_to_scalar(const rlhf__transformer *model, uint64_t seed,
                                         bool zero_head, rlhf__transformer **out)
 {
-    RLHF__TRY(copy_trunk(model, RLHF__HEAD_SCORE, out));
+    RLHF__TRY(copy_slabs(model, RLHF__HEAD_SCORE, trunk_slabs(model), out));
     rlhf__params_begin_write(&(*out)->params);
     if (!zero_head)
         init_score(*out, seed);

@@ -52,6 +52,7 @@ rlhf_status rlhf__transformer_create_bare(rlhf_context *context,
                                           const rlhf_model_config *config,
                                           rlhf__head head, rlhf__transformer **out);
 void rlhf__transformer_free(rlhf__transformer *model);
+/* Never frozen: a clone of a frozen model has the values that its products see. */
 rlhf_status rlhf__transformer_clone(const rlhf__transformer *model,
                                     rlhf__transformer **out);
 /* The same trunk with a scalar head instead of the LM head; head weights N(0,

@@ -45,8 +45,11 @@ rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t co
     RLHF__TRY(make_room(params->context, &params->slabs, params->num_slabs,
                         sizeof *params->slabs));
     *out_slab = params->num_slabs;
-    params->slabs[params->num_slabs++] =
-        (rlhf__slab){.offset = params->count, .rows = rows, .cols = cols, .decay = decay};
+    params->slabs[params->num_slabs++] = (rlhf__slab){.offset = params->count,
+                                                      .rows = rows,
+                                                      .cols = cols,
+                                                      .decay = decay,
+                                                      .exact = !decay};
     params->count += rlhf__ceil_div((int64_t)size, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
     return RLHF_OK;
 }
@@ -129,7 +132,7 @@ rlhf_status rlhf__params_map(rlhf__params *params, float *const *in_place,
     return RLHF_OK;
 }
 
-static void let_go(rlhf__params *params)
+void rlhf__params_let_go(rlhf__params *params)
 {
     for (int64_t i = 0; i < params->num_maps; i++)
         rlhf__file_map_close(&params->maps[i]);
@@ -153,21 +156,29 @@ rlhf_status rlhf__params_own(rlhf__params *params)
     }
     lay_out(params);
     rlhf__params_clear_padding(params, params->values);
-    let_go(params);
+    rlhf__params_let_go(params);
     return RLHF_OK;
+}
+
+void rlhf__params_drop_panels(rlhf__params *params)
+{
+    rlhf__params_take_back(params);
+    for (int32_t i = 0; i < params->num_slabs; i++) {
+        rlhf__slab *s = &params->slabs[i];
+        rlhf__free(s->forward_panels);
+        rlhf__free(s->backward_panels);
+        s->forward_panels = s->backward_panels = NULL;
+        s->forward_version = s->backward_version = 0;
+    }
 }
 
 void rlhf__params_free(rlhf__params *params)
 {
-    rlhf__params_take_back(params);
-    for (int32_t i = 0; i < params->num_slabs; i++) {
-        rlhf__free(params->slabs[i].forward_panels);
-        rlhf__free(params->slabs[i].backward_panels);
-    }
+    rlhf__params_drop_panels(params);
     rlhf__free(params->slabs);
     rlhf__free(params->named);
     rlhf__free(params->values);
-    let_go(params);
+    rlhf__params_let_go(params);
     *params = (rlhf__params){0};
 }
 
@@ -178,6 +189,7 @@ rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out)
         int32_t slab = -1;
         const rlhf__slab *from = &params->slabs[i];
         RLHF__TRY(rlhf__params_add_slab(out, from->rows, from->cols, from->decay, &slab));
+        out->slabs[slab].exact = from->exact;
     }
     for (int32_t i = 0; i < params->num_named; i++) {
         const rlhf__named *from = &params->named[i];
@@ -192,16 +204,13 @@ rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out)
 void rlhf__params_copy(const rlhf__params *params, int32_t first, int32_t end,
                        rlhf__params *out)
 {
-    for (int32_t i = first; i < end; i++) {
-        const rlhf__slab *slab = &params->slabs[i];
-        memcpy(out->slabs[i].values, slab->values,
-               (size_t)(slab->rows * slab->cols) * sizeof *slab->values);
-    }
+    for (int32_t i = first; i < end; i++)
+        rlhf__params_read(params, i, 0, params->slabs[i].rows, out->slabs[i].values);
 }
 
 float *rlhf__params_begin_write(rlhf__params *params)
 {
-    assert(params->values);
+    assert(params->values && !params->is_frozen);
     return params->values;
 }
 
@@ -271,6 +280,10 @@ rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
 {
     rlhf__slab *s = &params->slabs[slab];
 
+    if (s->is_packed) {
+        *out_panels = s->values;
+        return RLHF_OK;
+    }
     if (!s->forward_panels && params->lent)
         borrow(params, s);
     return current_panels(params, slab, true, &s->forward_panels, &s->forward_version,
@@ -296,7 +309,8 @@ rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward
     uint64_t version = forward ? s->forward_version : s->backward_version;
     const void *panels = NULL;
 
-    if (version != params->version && !rlhf__matmul_wants_panels(params->context, m))
+    assert(forward || !s->is_packed);
+    if (!s->is_packed && version != params->version && !rlhf__matmul_wants_panels(m))
         return rlhf__matmul_unpacked(params->context, scratch, x, ldx, m, k, n,
                                      rlhf__slab_values(params, slab), s->cols, forward,
                                      bias, accumulate, y, ldy);

@@ -1,9 +1,14 @@
 /* The parameters of a network: one flat array of fp32, cut into matrices (slabs), each of
- * which may hold several named parameters as row ranges (q, k and v of one fused matrix).
- * Flat, so that the optimizer, the gradient norm, cloning and saving are one loop. */
+ * which may hold several named parameters as row ranges (q, k and v of a fused matrix).
+ * Flat, so that the optimizer, the gradient norm, cloning and saving are one loop.
+ *
+ * Frozen parameters hold what products read in panels alone: rounded in a bf16
+ * context, and half as large. They serve every forward pass with the same bits, and can
+ * be read. */
 #ifndef RLHF_TENSOR_PARAMS_H
 #define RLHF_TENSOR_PARAMS_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,8 +22,10 @@
  * multiple of 16. Linear weights are [out][in]. */
 typedef struct rlhf__slab {
     int64_t offset, rows, cols;
-    float *values; /* in the flat array, or in a mapped file: then not to be written */
-    bool decay;    /* weight decay applies (matrices; not norms and biases) */
+    float *values;  /* in the flat array, or in a mapped file: then not to be written */
+    bool decay;     /* weight decay applies (matrices; not norms and biases) */
+    bool exact;     /* read as it is, or small: fp32 in frozen parameters too */
+    bool is_packed; /* frozen: `values` are the panels for y = x W^T, and nothing else */
     /* Packed copies, made when first asked for and remade when `version` moved on. */
     void *forward_panels;  /* for y = x W^T */
     void *backward_panels; /* for dx = dy W */
@@ -35,8 +42,10 @@ typedef struct rlhf__named {
 
 typedef struct rlhf__params {
     rlhf_context *context;
-    float *values; /* [count], padding between slabs is 0; NULL while files are mapped */
-    int64_t count;
+    float *values; /* [count], padding between slabs is 0; NULL while files are mapped;
+                      frozen: what the slabs say */
+    int64_t count; /* of the flat array, and of a gradient */
+    bool is_frozen;
     rlhf__file_map *maps; /* [num_maps] files that slabs stand in */
     int64_t num_maps;
     float *beside; /* the other slabs, end to end, while files are mapped */
@@ -67,30 +76,43 @@ rlhf_status rlhf__params_map(rlhf__params *params, float *const *in_place,
 /* Copies what stands in mapped files into a flat array and lets the files go: once,
  * before values are written. The values are the same, and so is the version. */
 rlhf_status rlhf__params_own(rlhf__params *params);
+void rlhf__params_let_go(rlhf__params *params); /* of the files */
 void rlhf__params_free(rlhf__params *params);
-/* Same layout, values copied, no packed copies, no mapped files. */
+/* Same layout, values copied, no packed copies, no mapped files; never frozen. */
 rlhf_status rlhf__params_clone(const rlhf__params *params, rlhf__params *out);
 /* Values of slabs [first, end) into those of parameters that lay them out alike. */
 void rlhf__params_copy(const rlhf__params *params, int32_t first, int32_t end,
                        rlhf__params *out);
 
+/* Not of a packed slab. */
 static inline float *rlhf__slab_values(const rlhf__params *params, int32_t slab)
 {
+    assert(!params->slabs[slab].is_packed);
     return params->slabs[slab].values;
 }
 static inline float *rlhf__named_values(const rlhf__params *params,
                                         const rlhf__named *named)
 {
-    const rlhf__slab *slab = &params->slabs[named->slab];
-
-    return slab->values + named->first_row * slab->cols;
+    return rlhf__slab_values(params, named->slab) +
+           named->first_row * params->slabs[named->slab].cols;
 }
+/* Rows [first, first + count) of a slab, [count][cols], whatever it is held in. */
+void rlhf__params_read(const rlhf__params *params, int32_t slab, int64_t first,
+                       int64_t count, float *out);
+/* All slabs into a flat array. */
+void rlhf__params_read_flat(const rlhf__params *params, float *out);
+/* Freezes; the values that products see, and so the version, stay. Failing, it changes
+ * nothing. Already frozen: nothing to do. */
+rlhf_status rlhf__params_freeze(rlhf__params *params);
+/* Frozen parameters take the values of a flat array. */
+void rlhf__params_refreeze(rlhf__params *params, const float *flat);
 /* Every write to values goes between these: begin hands out the array, which must be the
- * parameters' own, end bumps the version. */
+ * parameters' own and not frozen, end bumps the version. */
 float *rlhf__params_begin_write(rlhf__params *params);
 void rlhf__params_end_write(rlhf__params *params);
 
 /* Packed copies, current with `version`. */
+void rlhf__params_drop_panels(rlhf__params *params);
 rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
                                         const void **out_panels);
 rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,

@@ -18,6 +18,8 @@ rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
                                         settings->adam_form};
 
     memset(l, 0, sizeof *l);
+    if (net->params.is_frozen)
+        return rlhf__fail(RLHF_ERR_STATE, "a frozen model cannot be trained");
     l->context = net->context;
     l->net = net;
     l->max_grad_norm = settings->max_grad_norm;

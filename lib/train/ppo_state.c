@@ -39,6 +39,7 @@ static double real_of(int64_t bits)
 typedef struct packed {
     int64_t *ints, *reals;
     float *after;
+    float *reference; /* the weights of a frozen one */
     int64_t tally[sizeof(rlhf__ppo_tally) / sizeof(double)];
 } packed;
 
@@ -47,6 +48,7 @@ static void packed_free(packed *p)
     rlhf__free(p->ints);
     rlhf__free(p->reals);
     rlhf__free(p->after);
+    rlhf__free(p->reference);
 }
 
 static rlhf_status pack(const rlhf__rollout *r, packed *out)
@@ -134,6 +136,27 @@ static rlhf_status put_counters(const rlhf__ppo_trainer *t, packed *p,
     return rlhf__state_put_array(w, "tally", RLHF__STATE_I64, p->tally, TALLY_COUNT);
 }
 
+/* Room for a frozen reference's weights in fp32; none where they stand so already. */
+static rlhf_status make_flat(const rlhf__ppo_trainer *t, float **out)
+{
+    if (!t->owns_reference || !t->reference->params.is_frozen)
+        return RLHF_OK;
+    return rlhf__alloc(t->context, t->reference->params.count, sizeof **out,
+                       RLHF_MEMORY_GENERAL, out);
+}
+
+static rlhf_status put_reference(const rlhf__ppo_trainer *t, packed *p,
+                                 rlhf__state_writer *w)
+{
+    const rlhf__params *params = &t->reference->params;
+
+    RLHF__TRY(make_flat(t, &p->reference));
+    if (p->reference)
+        rlhf__params_read_flat(params, p->reference);
+    return rlhf__state_put_params(w, "reference.weights", params,
+                                  p->reference ? p->reference : params->values);
+}
+
 static rlhf_status put_all(const rlhf__ppo_trainer *t, const rlhf__rollout *rollout,
                            packed *p, rlhf__state_writer *w)
 {
@@ -141,8 +164,7 @@ static rlhf_status put_all(const rlhf__ppo_trainer *t, const rlhf__rollout *roll
     RLHF__TRY(rlhf__learner_put(&t->policy_learner, "policy", w));
     RLHF__TRY(rlhf__learner_put(&t->critic_learner, "critic", w));
     if (t->owns_reference)
-        RLHF__TRY(rlhf__state_put_params(w, "reference.weights", &t->reference->params,
-                                         t->reference->params.values));
+        RLHF__TRY(put_reference(t, p, w));
     return rollout ? put_rollout(rollout, p, w) : RLHF_OK;
 }
 
@@ -341,19 +363,32 @@ static rlhf_status check(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
                       sizeof *t->order);
 }
 
+/* `flat` is of make_flat. */
+static rlhf_status get_reference(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
+                                 float *flat)
+{
+    rlhf__params *params = &t->reference->params;
+
+    if (flat) {
+        RLHF__TRY(
+            rlhf__state_get_params(reader, "reference.weights", params, true, flat));
+        rlhf__params_refreeze(params, flat);
+        return RLHF_OK;
+    }
+    const rlhf_status status = rlhf__state_get_params(
+        reader, "reference.weights", params, true, rlhf__params_begin_write(params));
+    rlhf__params_end_write(params);
+    return status;
+}
+
 /* Cannot fail: all of it was checked. */
 static rlhf_status take_over(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
-                             const counters *c, rlhf__rollout *rollout)
+                             const counters *c, rlhf__rollout *rollout, float *flat)
 {
     RLHF__TRY(rlhf__learner_get(&t->policy_learner, "policy", reader));
     RLHF__TRY(rlhf__learner_get(&t->critic_learner, "critic", reader));
-    if (t->owns_reference) {
-        rlhf__params *params = &t->reference->params;
-        const rlhf_status status = rlhf__state_get_params(
-            reader, "reference.weights", params, true, rlhf__params_begin_write(params));
-        rlhf__params_end_write(params);
-        RLHF__TRY(status);
-    }
+    if (t->owns_reference)
+        RLHF__TRY(get_reference(t, reader, flat));
     t->iteration = c->iteration;
     t->num_episodes = c->num_episodes;
     t->next_sequence_id = c->next_sequence_id;
@@ -384,12 +419,16 @@ rlhf_status rlhf__ppo_resume(rlhf__ppo_trainer *t, const char *path,
 {
     rlhf__state_reader *reader = NULL;
     counters c = {0};
+    float *flat = NULL;
     rlhf_status status;
 
     RLHF__TRY(rlhf__state_reader_open(t->context, path, "ppo", &reader));
     status = check(t, reader, rollout, &c, out_found);
     if (status == RLHF_OK)
-        status = take_over(t, reader, &c, rollout);
+        status = make_flat(t, &flat);
+    if (status == RLHF_OK)
+        status = take_over(t, reader, &c, rollout, flat);
     rlhf__state_reader_free(reader);
+    rlhf__free(flat);
     return status;
 }

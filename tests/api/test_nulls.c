@@ -226,6 +226,7 @@ static void test_null_to_models(void **state)
     REFUSES(rlhf_model_parameter_write(NULL, name, values, 16));
     REFUSES(rlhf_model_parameter_write(o->model, NULL, values, 16));
     REFUSES(rlhf_model_parameter_write(o->model, name, NULL, 16));
+    REFUSES(rlhf_model_freeze(NULL));
     REFUSES(rlhf_model_logits(NULL, tokens, cu, 1, values));
     REFUSES(rlhf_model_logits(o->model, NULL, cu, 1, values));
     REFUSES(rlhf_model_logits(o->model, tokens, NULL, 1, values));
@@ -279,6 +280,7 @@ static void test_null_to_reward_models(void **state)
     REFUSES(rlhf_reward_model_parameter_write(NULL, "x", values, 16));
     REFUSES(rlhf_reward_model_parameter_write(reward, NULL, values, 16));
     REFUSES(rlhf_reward_model_parameter_write(reward, "x", NULL, 16));
+    REFUSES(rlhf_reward_model_freeze(NULL));
 }
 
 static void test_null_to_tokenizers(void **state)

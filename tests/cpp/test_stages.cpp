@@ -100,6 +100,10 @@ void test_model_gives_logits_and_parameters()
     values[0] += 1;
     copy.write_parameter(name, values);
     CHECK(copy.read_parameter(name) == values && loaded.read_parameter(name) != values);
+    copy.freeze();
+    CHECK(copy.read_parameter(name) == values);
+    CHECK(THROWN(rlhf::error, copy.write_parameter(name, values)).status() ==
+          RLHF_ERR_STATE);
     std::vector<float> out(5);
     CHECK(contains(THROWN(rlhf::error, model.logits(batch, out)).what(), "72"));
     CHECK(contains(THROWN(rlhf::error, model.logprobs(batch, out)).what(), "6 values"));
@@ -139,6 +143,9 @@ void test_reward_model_scores()
     values[1] = 0.5F;
     copy.write_parameter(name, values);
     CHECK(copy.read_parameter(name) == values);
+    copy.freeze();
+    CHECK(THROWN(rlhf::error, copy.write_parameter(name, values)).status() ==
+          RLHF_ERR_STATE);
 }
 
 void test_generator_is_greedy_when_told_so()

@@ -32,6 +32,31 @@ static inline float *run_packed_product(rlhf_context *context, const float *x,
     return y;
 }
 
+/* run_packed_product, and the same from the weight itself. */
+static inline float *run_product(rlhf_context *context, const float *x, const float *w,
+                                 bool transposed, const float *bias, const float *start,
+                                 shape s)
+{
+    rlhf__arena *arena = NULL;
+    float *y = run_packed_product(context, x, w, transposed, bias, start, s);
+    float *z = fenced(s.m * s.n);
+    const size_t size = (size_t)(s.m * s.n) * sizeof *y;
+
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
+    if (start)
+        memcpy(z, start, size);
+    assert_int_equal(rlhf__matmul_unpacked(context, arena, x, s.k, s.m, s.k, s.n, w,
+                                           transposed ? s.k : s.n, transposed, bias,
+                                           start != NULL, z, s.n),
+                     RLHF_OK);
+    assert_fence(z, s.m * s.n);
+    assert_memory_equal(y, z, size);
+    free(z);
+    rlhf__arena_free(arena);
+    return y;
+}
+
 /* dw[n][k]; start NULL: overwrites what is there. */
 static inline float *run_weight_grad(rlhf_context *context, const float *dy,
                                      const float *x, shape s, const float *start)

@@ -123,8 +123,8 @@ static void check_products(shape s, numbers kind)
         }
     FOR_LEVELS_OF(context, 2, RLHF_DTYPE_BF16)
     {
-        float *forward = run_packed_product(context, x, w, true, bias, NULL, s);
-        float *backward = run_packed_product(context, x, w, false, NULL, start, s);
+        float *forward = run_product(context, x, w, true, bias, NULL, s);
+        float *backward = run_product(context, x, w, false, NULL, start, s);
         assert_memory_equal(forward, y, (size_t)(s.m * s.n) * sizeof *y);
         assert_memory_equal(backward, z, (size_t)(s.m * s.n) * sizeof *z);
         free(forward), free(backward);
@@ -167,6 +167,43 @@ static void test_bf16_weight_gradients_are_the_chain_of_vdpbf16ps(void **state)
             check_weight_grad(shapes[i], kind);
 }
 
+/* A weight so wide that it is packed on the way in parts; run_product compares. */
+static void test_bf16_parts_of_a_wide_weight_are_its_product(void **state)
+{
+    (void)state;
+    const shape s = {1, 602, 3600}; /* 301 pairs: more than 2^20 words at any panel */
+    float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);
+    float *bias = random_floats(s.n, 3), *start = random_floats(s.m * s.n, 4);
+
+    FOR_LEVELS_OF(context, 2, RLHF_DTYPE_BF16)
+    {
+        free(run_product(context, x, w, true, bias, NULL, s));
+        free(run_product(context, x, w, false, NULL, start, s));
+    }
+    free(x), free(w), free(bias), free(start);
+}
+
+/* Panels give back the rounded columns that they were made of. */
+static void test_bf16_panels_give_columns_back(void **state)
+{
+    (void)state;
+    const int64_t k = 37, n = 50;
+    float *w = random_floats(n * k, 2), column[37];
+
+    FOR_LEVELS_OF(context, 1, RLHF_DTYPE_BF16)
+    {
+        float *panels = aligned_floats(rlhf__panels_size(context, k, n));
+        rlhf__pack_panels(context, w, k, true, k, n, panels);
+        for (int64_t j = 0; j < n; j++) {
+            rlhf__panels_column(context, panels, k, j, column);
+            for (int64_t p = 0; p < k; p++)
+                assert_true(column[p] == reference_bf16(w[j * k + p]));
+        }
+        free(panels);
+    }
+    free(w);
+}
+
 /* Each row alone has the bits that it has among others, for all row counts. */
 static void test_bf16_rows_do_not_depend_on_each_other(void **state)
 {
@@ -175,11 +212,11 @@ static void test_bf16_rows_do_not_depend_on_each_other(void **state)
     {
         shape all = {27, 261, 70};
         float *x = random_floats(all.m * all.k, 1), *w = random_floats(all.n * all.k, 2);
-        float *whole = run_packed_product(context, x, w, true, NULL, NULL, all);
+        float *whole = run_product(context, x, w, true, NULL, NULL, all);
         for (int64_t m = 1; m < all.m; m++) {
             shape s = {m, all.k, all.n};
-            float *part = run_packed_product(context, x + (all.m - m) * all.k, w, true,
-                                             NULL, NULL, s);
+            float *part =
+                run_product(context, x + (all.m - m) * all.k, w, true, NULL, NULL, s);
             assert_memory_equal(part, whole + (all.m - m) * all.n,
                                 (size_t)(m * all.n) * sizeof *part);
             free(part);
@@ -201,7 +238,7 @@ static void test_bf16_bits_do_not_depend_on_threads(void **state)
             rlhf_context *context = context_of_dtype(level, threads, RLHF_DTYPE_BF16);
             if (!context)
                 continue;
-            float *y = run_packed_product(context, x, w, true, NULL, NULL, s);
+            float *y = run_product(context, x, w, true, NULL, NULL, s);
             float *dw = run_weight_grad(context, dy, x, s, w);
             if (first) {
                 assert_memory_equal(y, first, (size_t)(s.m * s.n) * sizeof *y);
@@ -227,7 +264,7 @@ static void test_bf16_products_leave_denormals_to_others(void **state)
         for (int64_t m = 1; m <= 9; m += 4) {
             shape s = {m, 8, 8};
             float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);
-            free(run_packed_product(context, x, w, true, NULL, NULL, s));
+            free(run_product(context, x, w, true, NULL, NULL, s));
             volatile float small = 0x1p-126f;
             assert_true(small * 0.5f != 0.0f);
             free(x), free(w);
@@ -265,6 +302,8 @@ int main(void)
         cmocka_unit_test(test_bf16_rounds_activations_in_their_columns),
         cmocka_unit_test(test_bf16_products_are_the_chain_of_vdpbf16ps),
         cmocka_unit_test(test_bf16_weight_gradients_are_the_chain_of_vdpbf16ps),
+        cmocka_unit_test(test_bf16_parts_of_a_wide_weight_are_its_product),
+        cmocka_unit_test(test_bf16_panels_give_columns_back),
         cmocka_unit_test(test_bf16_rows_do_not_depend_on_each_other),
         cmocka_unit_test(test_bf16_bits_do_not_depend_on_threads),
         cmocka_unit_test(test_bf16_products_leave_denormals_to_others),

@@ -12,31 +12,6 @@ static const shape shapes[] = {
     {5, 384, 20},  {9, 385, 20},   {600, 640, 33}, {265, 641, 70}, {270, 4100, 20}};
 #define NUM_SHAPES (sizeof shapes / sizeof shapes[0])
 
-/* y[m][n] by the library, from a weight [n][k] or [k][n]: from panels, and the same from
- * the weight itself. */
-static float *run_product(rlhf_context *context, const float *x, const float *w,
-                          bool transposed, const float *bias, const float *start, shape s)
-{
-    rlhf__arena *arena = NULL;
-    float *y = run_packed_product(context, x, w, transposed, bias, start, s);
-    float *z = fenced(s.m * s.n);
-    const size_t size = (size_t)(s.m * s.n) * sizeof *y;
-
-    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
-                     RLHF_OK);
-    if (start)
-        memcpy(z, start, size);
-    assert_int_equal(rlhf__matmul_unpacked(context, arena, x, s.k, s.m, s.k, s.n, w,
-                                           transposed ? s.k : s.n, transposed, bias,
-                                           start != NULL, z, s.n),
-                     RLHF_OK);
-    assert_fence(z, s.m * s.n);
-    assert_memory_equal(y, z, size);
-    free(z);
-    rlhf__arena_free(arena);
-    return y;
-}
-
 static void test_matmul_equals_double_reference(void **state)
 {
     (void)state;

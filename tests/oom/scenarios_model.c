@@ -92,6 +92,33 @@ static rlhf_status model_parameters(oom_world *w)
     return rlhf_model_parameter_write(w->model, weight, values, 16);
 }
 
+/* The values of a frozen model stay: what tells is that it cannot be written. */
+static void put_refusal(oom_world *w, rlhf_status frozen, rlhf_status written)
+{
+    if (frozen != RLHF_OK)
+        return;
+    assert_int_equal(written, RLHF_ERR_STATE);
+    oom_put(w, &written, sizeof written);
+}
+
+static const float ones[16] = {1};
+
+static rlhf_status model_freeze(oom_world *w)
+{
+    const rlhf_status status = rlhf_model_freeze(w->model);
+
+    put_refusal(w, status,
+                status == RLHF_OK ? rlhf_model_parameter_write(w->model, weight, ones, 16)
+                                  : RLHF_OK);
+    return status;
+}
+
+static void need_frozen(oom_world *w)
+{
+    oom_need_model(w);
+    assert_ok(rlhf_model_freeze(w->model));
+}
+
 /* --- reward models ------------------------------------------------------------------ */
 
 static rlhf_status reward_create(oom_world *w)
@@ -158,6 +185,17 @@ static rlhf_status reward_parameters(oom_world *w)
     assert_ok(rlhf_reward_model_set_affine(w->reward, scale, offset));
     assert_ok(rlhf_reward_model_parameter_read(w->reward, weight, values, 16));
     return rlhf_reward_model_parameter_write(w->reward, weight, values, 16);
+}
+
+static rlhf_status reward_freeze(oom_world *w)
+{
+    const rlhf_status status = rlhf_reward_model_freeze(w->reward);
+
+    put_refusal(w, status,
+                status == RLHF_OK
+                    ? rlhf_reward_model_parameter_write(w->reward, weight, ones, 16)
+                    : RLHF_OK);
+    return status;
 }
 
 /* --- samplers and the generator ----------------------------------------------------- */
@@ -280,12 +318,16 @@ const oom_scenario oom_model_scenarios[] = {
     {"rlhf_model_parameter_info", oom_need_model, model_parameters, OOM_NONE},
     {"rlhf_model_parameter_read", oom_need_model, model_parameters, OOM_NONE},
     {"rlhf_model_parameter_write", oom_need_model, model_parameters, OOM_NONE},
+    {"rlhf_model_freeze", oom_need_model, model_freeze, 0},
+    {"rlhf_model_save frozen", need_frozen, model_save, 0},
+    {"rlhf_model_clone frozen", need_frozen, model_clone, 0},
     {"rlhf_reward_model_create", need_loaded, reward_create, 0},
     {"rlhf_reward_model_load", oom_need_context, reward_load, OOM_JSON},
     {"rlhf_reward_model_save", need_scaled, reward_save, 0},
     {"rlhf_reward_model_clone", need_scaled, reward_clone, 0},
     {"rlhf_reward_model_score", oom_need_reward, reward_score, OOM_KEEPS},
     {"rlhf_reward_model_normalize", oom_need_reward, reward_normalize, OOM_KEEPS},
+    {"rlhf_reward_model_freeze", oom_need_reward, reward_freeze, 0},
     {"rlhf_reward_model_get_affine", oom_need_reward, reward_parameters, OOM_NONE},
     {"rlhf_reward_model_get_config", oom_need_reward, reward_parameters, OOM_NONE},
     {"rlhf_reward_model_set_affine", oom_need_reward, reward_parameters, OOM_NONE},

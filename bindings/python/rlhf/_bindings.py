@@ -2130,6 +2130,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
         (c_int32, [POINTER(rlhf_model), c_char_p, POINTER(c_float), c_int64]),
     "rlhf_model_parameter_write":
         (c_int32, [POINTER(rlhf_model), c_char_p, POINTER(c_float), c_int64]),
+    "rlhf_model_freeze": (c_int32, [POINTER(rlhf_model)]),
     "rlhf_model_logits":
         (c_int32, [POINTER(rlhf_model), POINTER(c_int32), POINTER(c_int64), c_int64,
           POINTER(c_float)]),
@@ -2200,6 +2201,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
         (c_int32, [POINTER(rlhf_reward_model), c_char_p, POINTER(c_float), c_int64]),
     "rlhf_reward_model_parameter_write":
         (c_int32, [POINTER(rlhf_reward_model), c_char_p, POINTER(c_float), c_int64]),
+    "rlhf_reward_model_freeze": (c_int32, [POINTER(rlhf_reward_model)]),
     "rlhf_reward_options_init": (c_int32, [POINTER(rlhf_reward_options), c_size_t]),
     "rlhf_reward_trainer_create":
         (c_int32, [POINTER(rlhf_reward_model), POINTER(rlhf_dataset),
@@ -3092,7 +3094,25 @@ Copies a parameter in. Allowed between the steps of a trainer, which goes on fro
 @param values  float32[rows][cols], row-major, each finite.
 @param count   rows * cols exactly.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG; RLHF_ERR_NUMERIC (a value
-        that is not finite, named).
+        that is not finite, named); RLHF_ERR_STATE (the model is frozen).
+@since 0.1
+""",
+    "rlhf_model_freeze":
+    """rlhf_model_freeze(model)
+
+Makes a model read-only for good, and lets its memory shrink to what forward passes
+read: in a context of RLHF_DTYPE_BF16 matrices are kept in bf16 alone, which halves the
+model; in one of RLHF_DTYPE_FP32 the packed copies that decoding makes take the place
+of the matrices. Whatever it computes stays the same, to the bit.
+
+A frozen model generates, scores and serves as PPO's reference. It can be read, saved
+and cloned: in bf16 the matrices that come out are the rounded ones, and saving takes
+a copy in fp32 for the time of the call. A clone is not frozen. Neither can it be
+written nor trained: RLHF_ERR_STATE. While it freezes, both forms are there.
+
+@param model  The model. Frozen already: nothing happens.
+@return RLHF_OK; RLHF_ERR_BUSY (a trainer trains it); RLHF_ERR_NO_MEMORY (it is as
+        before).
 @since 0.1
 """,
     "rlhf_model_logits":
@@ -3286,7 +3306,8 @@ Makes a trainer. A model has at most one.
 @param options      NULL: defaults.
 @param out_trainer  The caller's.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; two
-        contexts); RLHF_ERR_BUSY (another trainer trains the model).
+        contexts); RLHF_ERR_BUSY (another trainer trains the model);
+        RLHF_ERR_STATE (the model is frozen).
 @since 0.1
 """,
     "rlhf_lm_trainer_free":
@@ -3603,6 +3624,17 @@ As rlhf_model_parameter_write.
 @return As rlhf_model_parameter_write.
 @since 0.1
 """,
+    "rlhf_reward_model_freeze":
+    """rlhf_reward_model_freeze(reward_model)
+
+As rlhf_model_freeze. Scale and offset can still be set. A critic that is made from a
+frozen reward model starts from the rounded weights, so that in a bf16 context freeze
+it when the PPO trainer is there.
+
+@param reward_model  The model.
+@return As rlhf_model_freeze.
+@since 0.1
+""",
     "rlhf_reward_options_init":
     """rlhf_reward_options_init(options, struct_size)
 
@@ -3762,8 +3794,11 @@ contexts are at least as long as the policy's. A policy or critic has at most on
 trainer.
 
 @param policy        Trained in place; kept alive, as all of them.
-@param reference     Frozen; not the policy. NULL: a copy of the policy as it is now.
-@param reward_model  Frozen; NULL: the host sets scores.
+@param reference     Only read; not the policy. rlhf_model_freeze makes it smaller, at
+                     any time. NULL: a copy of the policy as it is now, frozen so in a
+                     context of RLHF_DTYPE_BF16.
+@param reward_model  Only read; rlhf_reward_model_freeze makes it smaller. NULL: the
+                     host sets scores.
 @param critic        Trained in place, its scale and offset folded into its head at
                      once; not the reward model. NULL: a copy of the reward model,
                      folded so; without one, the policy's trunk with head 0.
@@ -3771,7 +3806,7 @@ trainer.
 @param out_trainer   The caller's.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option; vocabularies or contexts that
         differ; one object in two roles); RLHF_ERR_BUSY (policy or critic has a
-        trainer).
+        trainer); RLHF_ERR_STATE (policy or critic is frozen).
 @since 0.1
 """,
     "rlhf_ppo_trainer_free":
@@ -3977,8 +4012,9 @@ A copy of the critic as it is now; scale 1, offset 0.
     """rlhf_ppo_trainer_save(trainer, path)
 
 As rlhf_lm_trainer_save: both networks, their moments, beta, rates, running score
-figures, a reference that the trainer made itself, and the rollout under way with its
-place in the iteration. A given reference and the reward model are the host's to keep.
+figures, a reference that the trainer made itself (in a context of RLHF_DTYPE_BF16 its
+rounded weights), and the rollout under way with its place in the iteration. A given
+reference and the reward model are the host's to keep.
 
 @param trainer  At any place, as in rlhf_lm_trainer_save.
 @param path     As in rlhf_lm_trainer_save.
@@ -4162,6 +4198,7 @@ class Library:
     rlhf_model_parameter_info: Callable[..., Any]
     rlhf_model_parameter_read: Callable[..., Any]
     rlhf_model_parameter_write: Callable[..., Any]
+    rlhf_model_freeze: Callable[..., Any]
     rlhf_model_logits: Callable[..., Any]
     rlhf_model_logprobs: Callable[..., Any]
     rlhf_sampler_options_init: Callable[..., Any]
@@ -4204,6 +4241,7 @@ class Library:
     rlhf_reward_model_parameter_info: Callable[..., Any]
     rlhf_reward_model_parameter_read: Callable[..., Any]
     rlhf_reward_model_parameter_write: Callable[..., Any]
+    rlhf_reward_model_freeze: Callable[..., Any]
     rlhf_reward_options_init: Callable[..., Any]
     rlhf_reward_trainer_create: Callable[..., Any]
     rlhf_reward_trainer_free: Callable[..., Any]

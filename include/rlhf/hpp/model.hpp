@@ -130,7 +130,8 @@ template <class T, void (*Free)(T *),
           std::int64_t (*Count)(const T *), std::int64_t (*Names)(const T *),
           rlhf_status (*Info)(const T *, std::int64_t, ::rlhf_parameter_info *),
           rlhf_status (*Read)(T *, const char *, float *, std::int64_t),
-          rlhf_status (*Write)(T *, const char *, const float *, std::int64_t)>
+          rlhf_status (*Write)(T *, const char *, const float *, std::int64_t),
+          rlhf_status (*Freeze)(T *)>
 class network : public handle<T, Free>
 {
   public:
@@ -173,17 +174,22 @@ class network : public handle<T, Free>
         const c_string text(name);
         must([&] { return Write(get(), text, values.data(), count(values)); });
     }
+    /* Read-only for good, and smaller: rlhf_model_freeze. */
+    void freeze()
+    {
+        must([&] { return Freeze(get()); });
+    }
 };
 
 using model_base = network<::rlhf_model, ::rlhf_model_free, ::rlhf_model_get_config,
                            ::rlhf_model_num_parameters, ::rlhf_model_num_parameter_names,
                            ::rlhf_model_parameter_info, ::rlhf_model_parameter_read,
-                           ::rlhf_model_parameter_write>;
+                           ::rlhf_model_parameter_write, ::rlhf_model_freeze>;
 using reward_model_base =
     network<::rlhf_reward_model, ::rlhf_reward_model_free, ::rlhf_reward_model_get_config,
             ::rlhf_reward_model_num_parameters, ::rlhf_reward_model_num_parameter_names,
             ::rlhf_reward_model_parameter_info, ::rlhf_reward_model_parameter_read,
-            ::rlhf_reward_model_parameter_write>;
+            ::rlhf_reward_model_parameter_write, ::rlhf_reward_model_freeze>;
 
 } // namespace detail
 
