@@ -160,6 +160,12 @@ static void prefetch(const float *next, int64_t first, int64_t last)
         __builtin_prefetch(next + i, 0, 2);
 }
 
+/* Column j of B itself, from k0 on. */
+static const float *matrix_at(const rlhf__product *job, int64_t j, int64_t k0)
+{
+    return job->matrix + (job->transposed ? j * job->ldb + k0 : k0 * job->ldb + j);
+}
+
 /* The same of a block of B itself, its rows' share `part` of `parts`. */
 static void prefetch_matrix(const rlhf__product *job, int64_t j, int64_t k0, int64_t k1,
                             int64_t part, int64_t parts)
@@ -167,8 +173,7 @@ static void prefetch_matrix(const rlhf__product *job, int64_t j, int64_t k0, int
     int64_t cols = rlhf__min_i64(job->table->panel, job->n - j);
     int64_t rows = job->transposed ? cols : k1 - k0;
     int64_t width = job->transposed ? k1 - k0 : cols;
-    const float *from = job->transposed ? job->matrix + j * job->ldb + k0
-                                        : job->matrix + k0 * job->ldb + j;
+    const float *from = matrix_at(job, j, k0);
 
     for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
         prefetch(from + r * job->ldb, 0, width);
@@ -230,15 +235,15 @@ static void pack_a(const rlhf__product *job, block *at, float *out)
 /* The block's panel. */
 static void pack_b(const rlhf__product *job, block *at, float *out)
 {
-    const rlhf__kernels *t = job->table;
-    int64_t cols = rlhf__min_i64(t->panel, job->n - at->j), kb = at->k1 - at->k0;
+    const pack_job right = {.table = job->table,
+                            .src = matrix_at(job, at->j, at->k0),
+                            .ld = job->ldb,
+                            .k = at->k1 - at->k0,
+                            .n = rlhf__min_i64(job->table->panel, job->n - at->j),
+                            .width = job->table->panel,
+                            .transposed = job->transposed};
 
-    if (job->transposed)
-        t->pack_turned(job->matrix + at->j * job->ldb + at->k0, job->ldb, kb, cols,
-                       t->panel, out);
-    else
-        t->pack_copied(job->matrix + at->k0 * job->ldb + at->j, job->ldb, kb, cols,
-                       t->panel, out);
+    pack_some(&right, 0, 1, out);
     at->b = out;
 }
 
