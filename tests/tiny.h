@@ -25,6 +25,15 @@ static inline rlhf_model_config tiny_config(int32_t vocab, int32_t context)
     return c;
 }
 
+/* Of GPT-2's kind instead of Llama's. */
+static inline void make_gpt2_like(rlhf_model_config *config)
+{
+    config->position = RLHF_POSITION_LEARNED;
+    config->norm = RLHF_NORM_LAYERNORM;
+    config->activation = RLHF_ACTIVATION_GELU_TANH;
+    config->attention_bias = config->mlp_bias = 1;
+}
+
 static inline rlhf_model *tiny_model(rlhf_context *context, int32_t vocab, int32_t length,
                                      uint64_t seed)
 {

@@ -18,10 +18,7 @@ static rlhf_model *make_model(rlhf_context *context, bool llama, uint64_t seed)
     c.num_heads = 4;
     c.num_kv_heads = 2;
     if (!llama) {
-        c.position = RLHF_POSITION_LEARNED;
-        c.norm = RLHF_NORM_LAYERNORM;
-        c.activation = RLHF_ACTIVATION_GELU_TANH;
-        c.attention_bias = c.mlp_bias = 1;
+        make_gpt2_like(&c);
         c.num_kv_heads = 4;
     }
     assert_ok(rlhf_model_create(context, &c, seed, &model));

@@ -47,12 +47,8 @@ static rlhf_model *make_model(rlhf_context *context, bool llama)
     rlhf_model *model;
 
     c.tie_embeddings = !llama;
-    if (!llama) {
-        c.position = RLHF_POSITION_LEARNED;
-        c.norm = RLHF_NORM_LAYERNORM;
-        c.activation = RLHF_ACTIVATION_GELU_TANH;
-        c.attention_bias = c.mlp_bias = 1;
-    }
+    if (!llama)
+        make_gpt2_like(&c);
     assert_ok(rlhf_model_create(context, &c, 5, &model));
     return model;
 }

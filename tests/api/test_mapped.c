@@ -47,10 +47,7 @@ static int setup(void **state)
     assert_ok(rlhf_reward_model_save(reward, f->model[REWARD]));
     rlhf_reward_model_free(reward);
     rlhf_model_free(model);
-    gpt2.position = RLHF_POSITION_LEARNED;
-    gpt2.norm = RLHF_NORM_LAYERNORM;
-    gpt2.activation = RLHF_ACTIVATION_GELU_TANH;
-    gpt2.attention_bias = gpt2.mlp_bias = 1;
+    make_gpt2_like(&gpt2);
     assert_ok(rlhf_model_create(context, &gpt2, 8, &model));
     assert_ok(rlhf_model_save(model, f->model[GPT2]));
     rlhf_model_free(model);

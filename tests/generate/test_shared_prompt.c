@@ -17,10 +17,7 @@ static rlhf__transformer *make_net(rlhf_context *context, bool llama)
     c.num_heads = 4;
     c.num_kv_heads = 2;
     if (!llama) {
-        c.position = RLHF_POSITION_LEARNED;
-        c.norm = RLHF_NORM_LAYERNORM;
-        c.activation = RLHF_ACTIVATION_GELU_TANH;
-        c.attention_bias = c.mlp_bias = 1;
+        make_gpt2_like(&c);
         c.num_kv_heads = 4;
     }
     c.initializer_range = 0.3; /* so that every token read matters */

@@ -12,12 +12,8 @@ static rlhf_status create_with(oom_world *w, bool gpt2)
     rlhf_model_config c = tiny_config(OOM_VOCAB, OOM_LENGTH);
     rlhf_model *model = (void *)w;
 
-    if (gpt2) {
-        c.position = RLHF_POSITION_LEARNED;
-        c.norm = RLHF_NORM_LAYERNORM;
-        c.activation = RLHF_ACTIVATION_GELU_TANH;
-        c.attention_bias = c.mlp_bias = 1;
-    }
+    if (gpt2)
+        make_gpt2_like(&c);
     return oom_take(rlhf_model_create(w->context, &c, 3, &model), &model, &w->model_out);
 }
 

@@ -60,10 +60,7 @@ static rlhf_model *make_policy(rlhf_context *context, int gpt2, uint64_t seed)
     rlhf_model *model;
 
     if (gpt2) {
-        config.position = RLHF_POSITION_LEARNED;
-        config.norm = RLHF_NORM_LAYERNORM;
-        config.activation = RLHF_ACTIVATION_GELU_TANH;
-        config.attention_bias = config.mlp_bias = 1;
+        make_gpt2_like(&config);
     } else {
         config.num_heads = 4;
         config.num_kv_heads = 2;
