@@ -51,10 +51,11 @@ static inline int64_t bench_count(const char *text, const char *name)
 
 static inline const char *bench_level_name(int32_t level)
 {
-    static const char *const names[] = {"auto", "portable", "avx2", "avx512",
-                                        "avx512_bf16"};
+    static const char *const names[] = {"auto",   "portable",    "avx2",
+                                        "avx512", "avx512_bf16", "amx"};
 
-    return level >= 0 && level < 5 ? names[level] : "unknown";
+    return level >= 0 && level < (int32_t)(sizeof names / sizeof *names) ? names[level]
+                                                                         : "unknown";
 }
 
 /* Whether the last of `argc` arguments is "bf16", which then counts no more. */
@@ -162,8 +163,9 @@ static inline double bench_limit(const rlhf_context *context, bool bf16,
 
     bench_peak_rss_mib();
     if (limits.flops == 0)
-        limits = bench_measure_limits(rlhf_context_cpu_level(context),
-                                      rlhf_context_num_threads(context), bf16);
+        limits =
+            bench_measure_limits(rlhf_context_cpu_level(context),
+                                 rlhf_context_num_threads(context), bf16, work->read_set);
     return bench_limit_seconds(work, &limits);
 }
 

@@ -7,6 +7,7 @@
  *
  * One JSON line a kernel. BENCH_SECONDS is how long to run each (default 0.3). */
 #include "kernels.h"
+#include "base/alloc.h"
 #include "bench.h"
 #include "limits.h"
 
@@ -57,7 +58,8 @@ void bench_kernel(bench_state *state, const char *name, const char *job,
 
 static void print_results(const bench_state *state)
 {
-    static const char *const units[] = {"gflops", "read_gb_per_s", "copy_gb_per_s"};
+    static const char *const units[] = {"gflops", "gflops", "read_gb_per_s",
+                                        "copy_gb_per_s"};
 
     for (const result *r = results; r < results + num_results; r++)
         printf("{\"bench\": \"kernels\", \"kernel\": \"%s\",%*s \"job\": \"%s\",%*s "
@@ -76,29 +78,59 @@ static void measure_limits(bench_state *state)
 {
     const int level = rlhf_context_cpu_level(state->context);
     const int threads = rlhf_context_num_threads(state->context);
-    double rates[3] = {bench_fp32_gflops(level, threads, state->seconds / 3),
-                       bench_read_gb_per_s(threads, state->seconds),
-                       bench_copy_gb_per_s(threads, state->seconds)};
+    const double rates[BOUND_COUNT] = {
+        bench_fp32_gflops(level, threads, state->seconds / 3),
+        bench_bf16_gflops(threads, state->seconds / 3),
+        bench_read_gb_per_s(threads, state->seconds, 0),
+        bench_copy_gb_per_s(threads, state->seconds)};
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < BOUND_COUNT; i++)
         if (rates[i] * 1e9 > state->peak[i])
             state->peak[i] = rates[i] * 1e9;
 }
 
-static float *random_floats(int64_t count)
+/* Random floats in [-0.5, 0.5); both halves of each are such a number in bf16. */
+static void fill(float *x, int64_t count)
 {
-    float *x = aligned_alloc(64, (size_t)count * sizeof *x);
     uint32_t bits = 1;
 
-    if (!x) {
-        fprintf(stderr, "no memory for %" PRId64 " floats\n", count);
-        exit(1);
-    }
     for (int64_t i = 0; i < count; i++) {
         bits = bits * 1664525u + 1013904223u;
-        x[i] = (float)(bits >> 8) * 0x1p-24f - 0.5f;
+        float value = (float)(bits >> 8) * 0x1p-24f - 0.5f;
+        uint32_t word;
+        memcpy(&word, &value, sizeof word);
+        word = (word & 0xffff0000u) | word >> 16;
+        memcpy(&x[i], &word, sizeof word);
     }
-    return x;
+}
+
+static void make_operands(bench_state *state)
+{
+    state->cold_floats = (int64_t)(bench_cold_bytes() / sizeof(float));
+    bench_check(rlhf__alloc_raw(state->context, state->cold_floats, sizeof(float),
+                                RLHF_MEMORY_GENERAL, &state->source),
+                "operands");
+    bench_check(rlhf__alloc_raw(state->context, state->cold_floats, sizeof(float),
+                                RLHF_MEMORY_GENERAL, &state->target),
+                "operands");
+    fill(state->source, state->cold_floats);
+    fill(state->target, state->cold_floats);
+}
+
+/* Products in a context of bf16, where the CPU has instructions for them. */
+static void bench_bf16(bench_state *state)
+{
+    bench_state own = *state;
+
+    if (state->peak[BOUND_BF16] == 0)
+        return;
+    own.context = bench_context(true);
+    bench_check(rlhf__arena_create(own.context, RLHF_MEMORY_ACTIVATIONS, &own.arena),
+                "arena");
+    bench_training(&own, true);
+    bench_decoding(&own, true);
+    rlhf__arena_free(own.arena);
+    rlhf_context_free(own.context);
 }
 
 int main(int argc, char **argv)
@@ -115,19 +147,19 @@ int main(int argc, char **argv)
     measure_limits(&state);
     bench_check(rlhf__arena_create(state.context, RLHF_MEMORY_ACTIVATIONS, &state.arena),
                 "arena");
-    state.source = random_floats(COLD_FLOATS);
-    state.target = random_floats(COLD_FLOATS);
-    bench_training(&state);
+    make_operands(&state);
+    bench_training(&state, false);
     measure_limits(&state);
-    bench_decoding(&state);
+    bench_decoding(&state, false);
     bench_attention(&state);
+    bench_bf16(&state);
     measure_limits(&state);
     bench_rows(&state);
     measure_limits(&state);
     print_results(&state);
+    rlhf__free(state.source);
+    rlhf__free(state.target);
     rlhf__arena_free(state.arena);
     rlhf_context_free(state.context);
-    free(state.source);
-    free(state.target);
     return 0;
 }

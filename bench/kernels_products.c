@@ -39,26 +39,38 @@ static void describe(const product *p, char *shape, size_t size)
              (long long)p->in);
 }
 
-/* y = x W^T. The weights of round after round lie apart, as layers' do. */
-static rlhf_status forward(bench_state *state, const void *arg, int64_t round)
+/* y = x W^T from panels, as decoding has them. The weights of round after round lie
+ * apart, as layers' do. */
+static rlhf_status decode(bench_state *state, const void *arg, int64_t round)
 {
     const product *p = arg;
     int64_t size = rlhf__panels_size(state->context, p->in, p->out);
 
     return rlhf__matmul(state->context, state->arena, state->source, p->in, p->rows,
-                        p->in, p->out, state->source + bench_cold(size, round), NULL,
-                        false, state->target, p->out);
+                        p->in, p->out, state->source + bench_cold(state, size, round),
+                        NULL, false, state->target, p->out);
+}
+
+/* The same from the weights themselves, as in training: packing them is part of it. */
+static rlhf_status forward(bench_state *state, const void *arg, int64_t round)
+{
+    const product *p = arg;
+    const float *weight = state->source + bench_cold(state, p->out * p->in, round);
+
+    return rlhf__matmul_unpacked(state->context, state->arena, state->source, p->in,
+                                 p->rows, p->in, p->out, weight, p->in, true, NULL, false,
+                                 state->target, p->out);
 }
 
 /* dx = dy W */
 static rlhf_status grad_input(bench_state *state, const void *arg, int64_t round)
 {
     const product *p = arg;
-    int64_t size = rlhf__panels_size(state->context, p->out, p->in);
+    const float *weight = state->source + bench_cold(state, p->out * p->in, round);
 
-    return rlhf__matmul(state->context, state->arena, state->source, p->out, p->rows,
-                        p->out, p->in, state->source + bench_cold(size, round), NULL,
-                        false, state->target, p->in);
+    return rlhf__matmul_unpacked(state->context, state->arena, state->source, p->out,
+                                 p->rows, p->out, p->in, weight, p->in, false, NULL,
+                                 false, state->target, p->in);
 }
 
 /* dW += dy^T x */
@@ -69,7 +81,7 @@ static rlhf_status grad_weight(bench_state *state, const void *arg, int64_t roun
 
     return rlhf__matmul_weight_grad(
         state->context, state->arena, dy, p->out, x, p->in, p->rows, p->out, p->in, true,
-        state->target + bench_cold(p->out * p->in, round), p->in);
+        state->target + bench_cold(state, p->out * p->in, round), p->in);
 }
 
 /* A weight packed for either direction: what an optimizer step costs besides AdamW. */
@@ -77,10 +89,10 @@ static rlhf_status pack(bench_state *state, const void *arg, int64_t round)
 {
     const product *p = arg;
     int64_t size = rlhf__panels_size(state->context, p->in, p->out);
-    const float *weight = state->source + bench_cold(p->out * p->in, round);
+    const float *weight = state->source + bench_cold(state, p->out * p->in, round);
 
     rlhf__pack_panels(state->context, weight, p->in, true, p->in, p->out,
-                      state->target + bench_cold(size, round));
+                      state->target + bench_cold(state, size, round));
     return RLHF_OK;
 }
 
@@ -88,54 +100,61 @@ static rlhf_status pack_backward(bench_state *state, const void *arg, int64_t ro
 {
     const product *p = arg;
     int64_t size = rlhf__panels_size(state->context, p->out, p->in);
-    const float *weight = state->source + bench_cold(p->out * p->in, round);
+    const float *weight = state->source + bench_cold(state, p->out * p->in, round);
 
     rlhf__pack_panels(state->context, weight, p->in, false, p->out, p->in,
-                      state->target + bench_cold(size, round));
+                      state->target + bench_cold(state, size, round));
     return RLHF_OK;
 }
 
-void bench_training(bench_state *state)
+static void train(bench_state *state, const char *name, kernel_fn fn, bound kind)
 {
-    static const struct {
-        const char *name;
-        kernel_fn fn;
-    } directions[] = {
-        {"gemm forward", forward}, {"gemm dx", grad_input}, {"gemm dW", grad_weight}};
     char shape[64];
 
-    for (int64_t d = 0; d < COUNT(directions); d++)
-        for (int64_t i = 0; i < COUNT(training); i++) {
-            const product *p = &training[i];
-            describe(p, shape, sizeof shape);
-            bench_kernel(state, directions[d].name, p->job, shape, directions[d].fn, p,
-                         BOUND_FLOPS,
-                         2.0 * (double)p->rows * (double)p->out * (double)p->in);
-        }
     for (int64_t i = 0; i < COUNT(training); i++) {
         const product *p = &training[i];
-        if (!strcmp(p->job, "gpt2-124m 4x512"))
-            continue; /* the weights of 4x64 */
         describe(p, shape, sizeof shape);
-        double bytes = 8.0 * (double)p->out * (double)p->in;
-        bench_kernel(state, "pack forward", p->job, shape, pack, p, BOUND_COPY, bytes);
-        bench_kernel(state, "pack backward", p->job, shape, pack_backward, p, BOUND_COPY,
-                     bytes);
+        bench_kernel(state, name, p->job, shape, fn, p, kind,
+                     2.0 * (double)p->rows * (double)p->out * (double)p->in);
     }
 }
 
-void bench_decoding(bench_state *state)
+void bench_training(bench_state *state, bool bf16)
 {
+    const bound kind = bf16 ? BOUND_BF16 : BOUND_FLOPS;
+    const double bytes = bf16 ? 6 : 8; /* read and written of each weight */
+    char shape[64];
+
+    train(state, bf16 ? "bf16 gemm forward" : "gemm forward", forward, kind);
+    train(state, bf16 ? "bf16 gemm dx" : "gemm dx", grad_input, kind);
+    train(state, bf16 ? "bf16 gemm dW" : "gemm dW", grad_weight, kind);
+    for (int64_t i = 0; i < COUNT(training); i++) {
+        const product *p = &training[i];
+        double moved = bytes * (double)p->out * (double)p->in;
+        if (!strcmp(p->job, "gpt2-124m 4x512"))
+            continue; /* the weights of 4x64 */
+        describe(p, shape, sizeof shape);
+        bench_kernel(state, bf16 ? "bf16 pack forward" : "pack forward", p->job, shape,
+                     pack, p, BOUND_COPY, moved);
+        bench_kernel(state, bf16 ? "bf16 pack backward" : "pack backward", p->job, shape,
+                     pack_backward, p, BOUND_COPY, moved);
+    }
+}
+
+void bench_decoding(bench_state *state, bool bf16)
+{
+    const bound arithmetic = bf16 ? BOUND_BF16 : BOUND_FLOPS;
     char shape[64];
 
     for (int64_t i = 0; i < COUNT(decoding); i++) {
         const product *p = &decoding[i];
         double weights = (double)p->out * (double)p->in;
-        double flops = 2.0 * weights * (double)p->rows, bytes = 4.0 * weights;
+        double flops = 2.0 * weights * (double)p->rows;
+        double bytes = (bf16 ? 2.0 : 4.0) * weights;
         bool read_bound =
-            bytes / state->peak[BOUND_READ] > flops / state->peak[BOUND_FLOPS];
+            bytes / state->peak[BOUND_READ] > flops / state->peak[arithmetic];
         describe(p, shape, sizeof shape);
-        bench_kernel(state, "decode", p->job, shape, forward, p,
-                     read_bound ? BOUND_READ : BOUND_FLOPS, read_bound ? bytes : flops);
+        bench_kernel(state, bf16 ? "bf16 decode" : "decode", p->job, shape, decode, p,
+                     read_bound ? BOUND_READ : arithmetic, read_bound ? bytes : flops);
     }
 }

@@ -46,7 +46,7 @@ static rlhf_status attention_forward(bench_state *state, const void *arg, int64_
     const attending *a = arg;
     int64_t cu_seqlens[MAX_SEQS + 1], width = a->heads * a->head_dim;
     int64_t tokens = a->seqs * a->length;
-    const float *qkv = state->source + bench_cold(3 * tokens * width, round);
+    const float *qkv = state->source + bench_cold(state, 3 * tokens * width, round);
     rlhf__attention args = attention_of(a, qkv, a->length, cu_seqlens);
 
     return rlhf__attention_forward(state->context, state->arena, &args, state->target,
@@ -59,7 +59,7 @@ static rlhf_status attention_grad(bench_state *state, const void *arg, int64_t r
     const attending *a = arg;
     int64_t cu_seqlens[MAX_SEQS + 1], width = a->heads * a->head_dim;
     int64_t tokens = a->seqs * a->length;
-    const float *qkv = state->source + bench_cold(5 * tokens * width, round);
+    const float *qkv = state->source + bench_cold(state, 5 * tokens * width, round);
     const float *out = qkv + 3 * tokens * width, *dout = out + tokens * width;
     const float *lse = state->source;
     float *dqkv = state->target;
@@ -77,12 +77,12 @@ static rlhf_status attention_decode(bench_state *state, const void *arg, int64_t
     int64_t capacity = a->length + RLHF__ATTENTION_BLOCK;
     int64_t size = rlhf__kv_size(capacity, a->heads, a->head_dim);
     void *caches[MAX_SEQS];
-    float *target = state->target;
+    float *target = state->target, *cache = target + MAX_SEQS * width;
     rlhf__attention args = attention_of(a, state->source, 1, cu_seqlens);
 
-    (void)round;
+    cache += bench_cold(state, MAX_SEQS * (width + size), round);
     for (int64_t s = 0; s < a->seqs; s++) {
-        caches[s] = target + a->seqs * width + s * size;
+        caches[s] = cache + s * size;
         past[s] = a->length;
     }
     return rlhf__attention_cached(state->context, state->arena, &args, caches, past,
@@ -132,8 +132,8 @@ static const along_rows *rows_of(bench_state *state, const void *arg, int64_t ro
     const along_rows *r = arg;
     int64_t count = r->rows * r->width;
 
-    *x = state->source + bench_cold(inputs * count, round);
-    *y = state->target + bench_cold(2 * count, round);
+    *x = state->source + bench_cold(state, inputs * count, round);
+    *y = state->target + bench_cold(state, 2 * count, round);
     return r;
 }
 
@@ -261,10 +261,10 @@ static rlhf_status adamw(bench_state *state, const void *arg, int64_t round)
     const rlhf__adamw_args args = {0.9f, 0.999f, 1e-4f, 1.0f, 1e-8f, 0.0f, 1.0f};
     const along_rows *r = arg;
     int64_t count = r->rows * r->width;
-    float *values = state->target;
+    float *values = state->target + bench_cold(state, 3 * count, round);
 
-    (void)round;
-    rlhf__adamw_update(state->context, &args, count, state->source, values,
+    rlhf__adamw_update(state->context, &args, count,
+                       state->source + bench_cold(state, count, round), values,
                        values + count, values + 2 * count);
     return RLHF_OK;
 }
@@ -272,9 +272,10 @@ static rlhf_status adamw(bench_state *state, const void *arg, int64_t round)
 static rlhf_status sum_squares(bench_state *state, const void *arg, int64_t round)
 {
     const along_rows *r = arg;
+    int64_t count = r->rows * r->width;
 
-    (void)round;
-    return rlhf__sum_squares(state->context, state->source, r->rows * r->width) > 0
+    return rlhf__sum_squares(state->context,
+                             state->source + bench_cold(state, count, round), count) > 0
                ? RLHF_OK
                : RLHF_ERR_NUMERIC;
 }
@@ -301,7 +302,7 @@ void bench_rows(bench_state *state)
     char shape[64];
 
     /* Adam's second moments are never negative. */
-    memset(state->target, 0, (size_t)COLD_FLOATS * sizeof *state->target);
+    memset(state->target, 0, (size_t)state->cold_floats * sizeof *state->target);
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         const along_rows *r = &kernels[i];
         snprintf(shape, sizeof shape, "%lldx%lld", (long long)r->rows,

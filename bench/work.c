@@ -2,13 +2,16 @@
 
 #include "limits.h"
 
-bench_limits bench_measure_limits(int level, int threads, bool bf16)
+bench_limits bench_measure_limits(int level, int threads, bool bf16, double read_set)
 {
-    double gflops = bf16 ? bench_bf16_gflops(threads, 0.1) : 0;
+    const size_t cold = bench_cold_bytes();
+    double gflops = bf16 ? bench_bf16_gflops(threads, 0.1) : 0, read;
 
     if (gflops == 0)
         gflops = bench_fp32_gflops(level, threads, 0.1);
-    return (bench_limits){gflops * 1e9, bench_read_gb_per_s(threads, 0.2) * 1e9,
+    read = bench_read_gb_per_s(threads, 0.2,
+                               read_set < (double)cold ? (size_t)read_set : cold);
+    return (bench_limits){gflops * 1e9, read * 1e9,
                           bench_copy_gb_per_s(threads, 0.2) * 1e9};
 }
 
@@ -94,6 +97,8 @@ void bench_add_decode(bench_work *work, const rlhf_model_config *config, int64_t
                     (bench_phase){.flops = 2 * steps * batch * weights +
                                            attention_flops(config, keys),
                                   .read_bytes = element * (steps * weights + keys * kv)});
+    if (element * weights > work->read_set)
+        work->read_set = element * weights;
 }
 
 void bench_add_update(bench_work *work, int64_t parameters, int64_t times)

@@ -22,11 +22,13 @@ typedef struct bench_phase {
 typedef struct bench_work {
     bench_phase phases[BENCH_MAX_PHASES];
     int count;
+    double read_set; /* bytes that its reads pass over again and again, the most so far */
 } bench_work;
 
 /* Of this machine now, at a level (an rlhf_cpu_level): takes half a second. With `bf16`
- * the arithmetic is the dot product's, where the CPU has one. */
-bench_limits bench_measure_limits(int level, int threads, bool bf16);
+ * the arithmetic is that of products of bf16, where the CPU has any. Reads pass over
+ * `read_set` bytes again and again, which so may lie in a cache; 0: they do not. */
+bench_limits bench_measure_limits(int level, int threads, bool bf16, double read_set);
 
 void bench_add_phase(bench_work *work, bench_phase phase);
 double bench_limit_seconds(const bench_work *work, const bench_limits *limits);

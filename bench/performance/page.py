@@ -5,6 +5,7 @@ from jobs import KERNEL_GOALS, SIZE_GOAL
 
 BEGIN, END = "<!-- by hand, kept: begin -->", "<!-- by hand, kept: end -->"
 NO_BF16 = "this CPU has no AVX512-BF16"
+BF16_BY = {"amx": ", on AMX tiles (TDPBF16PS)", "avx512_bf16": ", AVX512-BF16's dot product (VDPBF16PS)"}
 
 TOP = """# Performance
 
@@ -109,9 +110,10 @@ def peak_text(peaks):
            and isinstance(peaks[0][key], (int, float, type(None))) and key != "threads"}
     bf16 = (f"{top['bf16_gflops_1']:.0f} / {top['bf16_gflops']:.0f} GFLOP/s" if top["bf16_gflops"]
             else NO_BF16)
+    by = BF16_BY.get(peaks[0].get("bf16_by"), "")
     rows = [(f"fp32 multiply-add, level {peaks[0]['level']}",
              f"{top['fp32_gflops_1']:.0f} / {top['fp32_gflops']:.0f} GFLOP/s"),
-            ("bf16 dot product", bf16),
+            ("bf16 products" + by, bf16),
             ("memory, read", f"{top['read_gb_per_s_1']:.1f} / {top['read_gb_per_s']:.1f} GB/s"),
             ("memory, copied (read + written)",
              f"{top['copy_gb_per_s_1']:.1f} / {top['copy_gb_per_s']:.1f} GB/s")]

@@ -83,6 +83,19 @@ class Rows(unittest.TestCase):
         self.assertEqual(page.hand_written(text), "\nby a person\n")
         self.assertEqual(page.hand_written("no marks"), "\n")
 
+    def test_the_peak_of_bf16_says_by_which_instruction(self):
+        peak = {"level": "avx512", "threads": 2, "fp32_gflops_1": 1.0, "fp32_gflops": 2.0, "bf16_gflops_1": 3.0,
+                "bf16_gflops": 4.0, "bf16_by": "amx", "read_gb_per_s_1": 3.0, "read_gb_per_s": 4.0,
+                "copy_gb_per_s_1": 5.0, "copy_gb_per_s": 6.0}
+        self.assertIn("| bf16 products, on AMX tiles (TDPBF16PS) | 3 / 4 GFLOP/s |", page.peak_text([peak]))
+
+    def test_bf16_kernels_have_goals_of_their_own(self):
+        kernel = {"kernel": "bf16 gemm dW", "job": "x", "shape": "1x1x1", "ms": 1.0, "gflops": 1.0,
+                  "percent_of_limit": 75.0}
+        text = page.kernels_text([kernel])
+        self.assertIn("| bf16 gemm | 75–75% | ≥ 70% | 1 of 1 shapes |", text)
+        self.assertIn("| gemm |  | ≥ 85% | not measured |", text)
+
 
 class Machine(unittest.TestCase):
     def test_a_loaded_machine_is_refused(self):
