@@ -22,14 +22,23 @@ extern "C" {
 typedef struct rlhf_context rlhf_context;
 
 /** Kernel level. A level picks all kernels together; results are bit-identical within
- * one, and within the last two together. */
+ * one, from RLHF_CPU_AVX512 on in fp32 across them, and so they are between
+ * RLHF_CPU_AVX512 and RLHF_CPU_AVX512_BF16 in bf16. */
 typedef enum rlhf_cpu_level {
-    RLHF_CPU_AUTO = 0,       /**< The best that this CPU can run. */
+    RLHF_CPU_AUTO = 0,       /**< The best that this CPU can run; RLHF_CPU_AMX only where
+                                  dtype is RLHF_DTYPE_BF16. */
     RLHF_CPU_PORTABLE = 1,   /**< Plain C, no FMA. */
     RLHF_CPU_AVX2 = 2,       /**< x86-64 with AVX2 and FMA. */
     RLHF_CPU_AVX512 = 3,     /**< x86-64 with AVX-512 F, BW, DQ and VL, and FMA. */
-    RLHF_CPU_AVX512_BF16 = 4 /**< The same with AVX512_BF16: faster where dtype is
+    RLHF_CPU_AVX512_BF16 = 4, /**< The same with AVX512_BF16: faster where dtype is
                                   RLHF_DTYPE_BF16. */
+    RLHF_CPU_AMX = 5 /**< The same with AMX's tiles: many times faster where dtype is
+                          RLHF_DTYPE_BF16. Linux gives the tiles' 8 KB of state to a
+                          process that asks for it, which creating the context does. From
+                          then on a thread's alternate signal stack has to have room for
+                          it: sigaltstack refuses one below sysconf(_SC_MINSIGSTKSZ), and
+                          where a thread already has such a stack, or the system refuses
+                          for any other reason, this level cannot be run. */
 } rlhf_cpu_level;
 
 /**
@@ -37,12 +46,12 @@ typedef enum rlhf_cpu_level {
  * With RLHF_DTYPE_BF16 every product with a weight, gradients among them, rounds both of
  * its operands to bf16 (8 bits of precision) and sums in fp32; token embeddings, keys
  * and values are rounded too. Attention, norms, softmax, log-probabilities, losses and
- * the optimizer stay fp32. Its products have the same bits on every level; all else has
- * those of the level.
+ * the optimizer stay fp32. Its products have the same bits on every level but
+ * RLHF_CPU_AMX; all else has those of the level.
  */
 typedef enum rlhf_dtype {
     RLHF_DTYPE_FP32 = 0, /**< All of it in fp32. */
-    RLHF_DTYPE_BF16 = 1  /**< Half the weight traffic; made for CPUs with AVX512_BF16. */
+    RLHF_DTYPE_BF16 = 1  /**< Half the weight traffic; made for CPUs with AMX or AVX512_BF16. */
 } rlhf_dtype;
 
 /** What an allocation is for; handed to the allocator hooks. */

@@ -10,6 +10,7 @@ static const rlhf__enum_name cpu_level_names[] = {{"auto", RLHF_CPU_AUTO},
                                                   {"avx2", RLHF_CPU_AVX2},
                                                   {"avx512", RLHF_CPU_AVX512},
                                                   {"avx512_bf16", RLHF_CPU_AVX512_BF16},
+                                                  {"amx", RLHF_CPU_AMX},
                                                   {NULL, 0}};
 static const rlhf__enum_name log_level_names[] = {{"debug", RLHF_LOG_DEBUG},
                                                   {"info", RLHF_LOG_INFO},
@@ -61,7 +62,7 @@ rlhf_status rlhf_context_create(const rlhf_context_options *options,
     RLHF__REQUIRE(out_context);
     *out_context = NULL;
     RLHF__TRY(rlhf__struct_read(&rlhf__context_options_desc, options, &own));
-    RLHF__TRY(rlhf__kernels_resolve_level(own.cpu_level, &level));
+    RLHF__TRY(rlhf__kernels_resolve_level(own.cpu_level, own.dtype, &level));
     RLHF__TRY(rlhf__context_create(&own, level, out_context));
     (*out_context)->kernels = rlhf__kernels_for_level(level);
     (*out_context)->blis = rlhf__kernels_use_blis(level);

@@ -60,6 +60,8 @@ const char *rlhf__state_level_name(int32_t level)
         return "avx512";
     case RLHF_CPU_AVX512_BF16:
         return "avx512_bf16";
+    case RLHF_CPU_AMX:
+        return "amx";
     default:
         return "unknown";
     }

@@ -17,12 +17,17 @@
 #include "base/context.h"
 #include "base/error.h"
 
-#define RLHF__BF16_BLOCK 128 /* pairs: the 256 k of a block */
+#define RLHF__BF16_BLOCK      128 /* pairs: the 256 k of a block */
+#define RLHF__BF16_MAX_ROWS   32
+#define RLHF__BF16_MAX_PANEL  32
+#define RLHF__BF16_MAX_SKINNY 3
 
-/* Single-threaded functions, one table a CPU level (bf16_level.h). On x86 they run with
- * denormals flushed by the control word, which matmul_bf16.c sets. */
+/* Single-threaded functions, one table a CPU level (bf16_level.h, bf16_amx.c). */
 typedef struct rlhf__bf16_kernels {
-    int64_t panel, tile_rows; /* those of the level's fp32 kernels */
+    int64_t panel, tile_rows; /* columns and most rows of a product */
+    int64_t skinny_rows;      /* most rows of `skinny`; 0: there is none */
+    int64_t pair_step;        /* pairs are filled up with zeros to a multiple of it */
+    int64_t block;            /* most pairs of a product, a multiple of pair_step */
 
     /* out[i] = src[i] rounded, still fp32; out may be src. */
     void (*round)(const float *src, int64_t count, float *out);
@@ -30,20 +35,27 @@ typedef struct rlhf__bf16_kernels {
     void (*widen)(const uint16_t *src, int64_t count, float *out);
     /* out[ceil(count / 2)]: a row as words. */
     void (*round_pairs)(const float *src, int64_t count, uint32_t *out);
-    /* out[ceil(k / 2)][width]: columns [0, cols) of a k x cols matrix, zeros up to width
-     * (tile_rows or panel). Element (p, j) is src[j * ld + p] if `transposed`, else
+    /* out[pairs][width]: columns [0, cols) of a k x cols matrix, zeros up to width, a
+     * panel's. Element (p, j) is src[j * ld + p] if `transposed`, else
      * src[p * ld + j]. */
     void (*pack)(const float *src, int64_t ld, bool transposed, int64_t k, int64_t cols,
                  int64_t width, uint32_t *out);
-    /* c[m][panel] = (accumulate ? c : 0) + one chain over `pairs`, m <= tile_rows; word
-     * p of row i is a[i * a_row + p * a_step], where a_row is 1 and a_step tile_rows, or
-     * a_step is 1; b[pairs][panel]. */
-    void (*product)(int64_t m, int64_t pairs, const uint32_t *a, int64_t a_row,
-                    int64_t a_step, const uint32_t *b, float *c, int64_t ldc,
-                    bool accumulate);
-    /* m <= 3 rows x[m][ldx] against `panels` panels that lie panel_stride words apart,
-     * all of k in blocks whose sums are added in order, to c where `accumulate` is
-     * set. */
+    /* The same of up to tile_rows columns, as a product's left side, tile_rows * pairs
+     * words in the level's own order, where pair p, a multiple of pair_step, begins at
+     * p * tile_rows. */
+    void (*pack_left)(const float *src, int64_t ld, bool transposed, int64_t k,
+                      int64_t cols, uint32_t *out);
+    /* Products, skinny and add run between these, on the same thread; end takes what
+     * begin gave. */
+    unsigned int (*begin)(void);
+    void (*end)(unsigned int before);
+    /* c[m][panel] = (accumulate ? c : 0) + one chain over `pairs`, m <= tile_rows, of a
+     * left side and b[pairs][panel]. */
+    void (*product)(int64_t m, int64_t pairs, const uint32_t *a, const uint32_t *b,
+                    float *c, int64_t ldc, bool accumulate);
+    /* m rows x[m][ldx] of words against `panels` panels that lie panel_stride words
+     * apart, all of k in blocks whose sums are added in order, to c where `accumulate`
+     * is set. */
     void (*skinny)(int64_t m, int64_t panels, int64_t pairs, const uint32_t *x,
                    int64_t ldx, const uint32_t *b, int64_t panel_stride, float *c,
                    int64_t ldc, bool accumulate);
@@ -54,6 +66,7 @@ extern const rlhf__bf16_kernels rlhf__bf16_portable;
 extern const rlhf__bf16_kernels rlhf__bf16_avx2;
 extern const rlhf__bf16_kernels rlhf__bf16_avx512;
 extern const rlhf__bf16_kernels rlhf__bf16_avx512_bf16;
+extern const rlhf__bf16_kernels rlhf__bf16_amx;
 
 /* NULL in an fp32 context. */
 static inline const rlhf__bf16_kernels *rlhf__bf16(const rlhf_context *ctx)

@@ -2,7 +2,7 @@
 #define LANES         16
 #define TILE_ROWS     12
 #define PANEL_VECTORS 2
-#define DOT_PRODUCT
+#define HAS_BF16
 
 #include "kernels/bf16_level.h"
 

@@ -31,7 +31,8 @@
 /* --- level -------------------------------------------------------------------------- */
 
 /* AUTO or a level -> a level this machine can run; UNSUPPORTED otherwise. */
-rlhf_status rlhf__kernels_resolve_level(int32_t requested, int32_t *out_level);
+rlhf_status rlhf__kernels_resolve_level(int32_t requested, int32_t dtype,
+                                        int32_t *out_level);
 /* The table to put into rlhf_context.kernels. */
 const void *rlhf__kernels_for_level(int32_t level);
 /* What to put into rlhf_context.bf16: the level's table of bf16 products, or NULL for

@@ -1,47 +1,17 @@
 /* Matrix products of a bf16 context: rounding, packing, a grid of tiles fixed by shapes,
  * threads. The fp32 ones are in matmul.c; docs/kernels.md has the contract of both. */
 #include <string.h>
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 #include "base/size.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "kernels/rows.h"
 
-#define BLOCK       RLHF__BF16_BLOCK
-#define SKINNY_ROWS 3 /* rows at most for the kernel that streams panels */
-#define PACK_WORDS  ((int64_t)1 << 20) /* of a weight that is packed on the way */
-#define MAX_PANEL   32
-#define MAX_ROWS    12
+#define PACK_WORDS ((int64_t)1 << 20) /* of a weight that is packed on the way */
 
-static int64_t pairs_of(int64_t k)
+static int64_t pairs_of(const rlhf__bf16_kernels *table, int64_t k)
 {
-    return rlhf__ceil_div(k, 2);
-}
-
-/* vdpbf16ps flushes denormals by itself; what stands in for it, and the sums of blocks,
- * do by the control word. The portable level needs none. */
-static unsigned int begin_flushing(void)
-{
-#if defined(__x86_64__)
-    unsigned int before = _mm_getcsr();
-
-    _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zeros */
-    return before;
-#else
-    return 0;
-#endif
-}
-
-static void end_flushing(unsigned int before)
-{
-#if defined(__x86_64__)
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
+    return rlhf__ceil_div(rlhf__ceil_div(k, 2), table->pair_step) * table->pair_step;
 }
 
 /* --- rounding and packing ----------------------------------------------------------- */
@@ -63,7 +33,8 @@ static void round_row(void *arg, int64_t row, int32_t thread)
     if (job->out)
         job->table->round(src, job->cols, job->out + row * job->ld);
     else
-        job->table->round_pairs(src, job->cols, job->words + row * pairs_of(job->cols));
+        job->table->round_pairs(src, job->cols,
+                                job->words + row * pairs_of(job->table, job->cols));
 }
 
 void rlhf__round_activations(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows,
@@ -80,6 +51,7 @@ typedef struct pack_job {
     const float *src;
     int64_t ld, k, n, width; /* groups of `width` columns */
     bool transposed;         /* src is [n][k] */
+    bool left;
     uint32_t *out;
 } pack_job;
 
@@ -87,39 +59,44 @@ static void pack_group(void *arg, int64_t group, int32_t thread)
 {
     const pack_job *job = arg;
     int64_t j0 = group * job->width, cols = rlhf__min_i64(job->width, job->n - j0);
+    const float *src = job->src + (job->transposed ? j0 * job->ld : j0);
+    uint32_t *out = job->out + j0 * pairs_of(job->table, job->k);
 
     (void)thread;
-    job->table->pack(job->src + (job->transposed ? j0 * job->ld : j0), job->ld,
-                     job->transposed, job->k, cols, job->width,
-                     job->out + j0 * pairs_of(job->k));
+    if (job->left)
+        job->table->pack_left(src, job->ld, job->transposed, job->k, cols, out);
+    else
+        job->table->pack(src, job->ld, job->transposed, job->k, cols, job->width, out);
 }
 
-static void pack(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
-                 int64_t k, int64_t n, int64_t width, uint32_t *out)
+static void run_pack(rlhf_context *ctx, pack_job *job)
 {
-    pack_job job = {rlhf__bf16(ctx), src, ld, k, n, width, transposed, out};
-
-    rlhf__run_tiles(ctx, k * n, rlhf__ceil_div(n, width), pack_group, &job);
+    rlhf__run_tiles(ctx, job->k * job->n, rlhf__ceil_div(job->n, job->width), pack_group,
+                    job);
 }
 
 int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n)
 {
-    int64_t panel = rlhf__bf16(ctx)->panel;
+    const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
 
-    return rlhf__ceil_div(n, panel) * panel * pairs_of(k);
+    return rlhf__ceil_div(n, table->panel) * table->panel * pairs_of(table, k);
 }
 
 void rlhf__bf16_pack_panels(rlhf_context *ctx, const float *src, int64_t ld,
                             bool transposed, int64_t k, int64_t n, uint32_t *out_panels)
 {
-    pack(ctx, src, ld, transposed, k, n, rlhf__bf16(ctx)->panel, out_panels);
+    const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
+    pack_job job = {table, src, ld, k, n, table->panel, transposed, false, out_panels};
+
+    run_pack(ctx, &job);
 }
 
 void rlhf__bf16_panels_column(const rlhf_context *ctx, const uint32_t *panels, int64_t k,
                               int64_t j, float *out)
 {
-    const int64_t panel = rlhf__bf16(ctx)->panel;
-    const uint32_t *from = panels + j / panel * panel * pairs_of(k) + j % panel;
+    const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
+    const int64_t panel = table->panel;
+    const uint32_t *from = panels + j / panel * panel * pairs_of(table, k) + j % panel;
 
     for (int64_t p = 0; p < k; p++) {
         const uint32_t word = from[p / 2 * panel];
@@ -133,8 +110,7 @@ void rlhf__bf16_panels_column(const rlhf_context *ctx, const uint32_t *panels, i
 typedef struct product_job {
     const rlhf__bf16_kernels *table;
     int64_t m, pairs, n;
-    const uint32_t *x; /* [m][pairs], or packed: [m / rows][pairs][rows] */
-    bool packed;
+    const uint32_t *x; /* groups of the table's tile_rows, or for skinny [m][pairs] */
     const uint32_t *panels; /* [n / panel][pairs][panel] */
     const float *bias;
     bool accumulate;
@@ -143,28 +119,31 @@ typedef struct product_job {
     int64_t tile_rows, tile_cols, col_tiles; /* the grid */
 } product_job;
 
-/* One micro-tile of one k block: `rows` rows from row i, one panel. */
+/* One micro-tile of one k block: `rows` rows from row i, one panel. A panel that is not
+ * full is multiplied in `edge`. */
 static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t panel_at,
                        int64_t p0, bool accumulate)
 {
     const rlhf__bf16_kernels *t = job->table;
-    int64_t pairs = rlhf__min_i64(BLOCK, job->pairs - p0);
+    int64_t pairs = rlhf__min_i64(t->block, job->pairs - p0);
     int64_t cols = rlhf__min_i64(t->panel, job->n - panel_at);
-    const uint32_t *a = job->x + i * job->pairs + (job->packed ? p0 * t->tile_rows : p0);
+    const uint32_t *a = job->x + i * job->pairs + p0 * t->tile_rows;
     const uint32_t *b = job->panels + panel_at * job->pairs + p0 * t->panel;
     float *c = job->y + i * job->ldy + panel_at;
-    float edge[MAX_ROWS * MAX_PANEL];
-    bool whole = cols == t->panel;
+    float edge[RLHF__BF16_MAX_ROWS * RLHF__BF16_MAX_PANEL];
 
-    t->product(rows, pairs, a, job->packed ? 1 : job->pairs,
-               job->packed ? t->tile_rows : 1, b, whole ? c : edge,
-               whole ? job->ldy : t->panel, whole && accumulate);
-    for (int64_t r = 0; !whole && r < rows; r++) {
-        if (accumulate)
-            t->add(c + r * job->ldy, edge + r * t->panel, cols, c + r * job->ldy);
-        else
-            memcpy(c + r * job->ldy, edge + r * t->panel, (size_t)cols * sizeof *c);
+    if (cols == t->panel) {
+        t->product(rows, pairs, a, b, c, job->ldy, accumulate);
+        return;
     }
+    if (accumulate) {
+        memset(edge, 0, sizeof edge);
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(edge + r * t->panel, c + r * job->ldy, (size_t)cols * sizeof *c);
+    }
+    t->product(rows, pairs, a, b, edge, t->panel, accumulate);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(c + r * job->ldy, edge + r * t->panel, (size_t)cols * sizeof *c);
 }
 
 static void product_tile(void *arg, int64_t tile, int32_t thread)
@@ -174,10 +153,10 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
     int64_t j0 = tile % job->col_tiles * job->tile_cols;
     int64_t i1 = rlhf__min_i64(i0 + job->tile_rows, job->m);
     int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
-    unsigned int before = begin_flushing();
+    unsigned int before = job->table->begin();
 
     (void)thread;
-    for (int64_t p0 = 0; p0 == 0 || p0 < job->pairs; p0 += BLOCK)
+    for (int64_t p0 = 0; p0 == 0 || p0 < job->pairs; p0 += job->table->block)
         for (int64_t i = i0; i < i1; i += job->table->tile_rows) {
             int64_t rows = rlhf__min_i64(job->table->tile_rows, i1 - i);
             for (int64_t j = j0; j < j1; j += job->table->panel)
@@ -187,18 +166,18 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
         for (int64_t i = i0; i < i1; i++)
             job->table->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
                             job->y + i * job->ldy + j0);
-    end_flushing(before);
+    job->table->end(before);
 }
 
-/* One group of panels for up to three rows. */
+/* One group of panels for few rows. */
 static void skinny_tile(void *arg, int64_t tile, int32_t thread)
 {
     const product_job *job = arg;
     const rlhf__bf16_kernels *t = job->table;
     int64_t j0 = tile * job->tile_cols, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
-    float sums[SKINNY_ROWS * 8 * MAX_PANEL];
+    float sums[RLHF__BF16_MAX_SKINNY * 8 * RLHF__BF16_MAX_PANEL];
     int64_t ldc = job->tile_cols;
-    unsigned int before = begin_flushing();
+    unsigned int before = job->table->begin();
 
     (void)thread;
     if (job->accumulate) {
@@ -216,7 +195,7 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
         if (job->bias)
             t->add(y, job->bias + j0, j1 - j0, y);
     }
-    end_flushing(before);
+    job->table->end(before);
 }
 
 /* Tiles of 8 micro-tiles each way; fewer where there would be too few to share out
@@ -240,22 +219,20 @@ static void run_product(rlhf_context *ctx, product_job *job)
 
 /* x as the kernels read it: rows of words where there are few, else packed. */
 static rlhf_status prepare_rows(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                                int64_t ldx, int64_t k, product_job *job)
+                                int64_t ldx, int64_t k, bool skinny, product_job *job)
 {
     const int64_t rows = job->table->tile_rows;
+    const int64_t padded = skinny ? job->m : rlhf__ceil_div(job->m, rows) * rows;
     uint32_t *words = NULL;
 
-    job->packed = job->m > rows;
-    RLHF__TRY(rlhf__arena_alloc(
-        scratch,
-        (job->packed ? rlhf__ceil_div(job->m, rows) * rows : job->m) * job->pairs,
-        sizeof *words, &words));
+    RLHF__TRY(rlhf__arena_alloc(scratch, padded * job->pairs, sizeof *words, &words));
     job->x = words;
-    if (job->packed) {
-        pack(ctx, x, ldx, true, k, job->m, rows, words);
-    } else {
+    if (skinny) {
         round_job round = {job->table, x, ldx, k, NULL, words};
         rlhf__run_tiles(ctx, job->m * k, job->m, round_row, &round);
+    } else {
+        pack_job left = {job->table, x, ldx, k, job->m, rows, true, true, words};
+        run_pack(ctx, &left);
     }
     return RLHF_OK;
 }
@@ -268,7 +245,7 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     product_job job = {.table = rlhf__bf16(ctx),
                        .m = m,
-                       .pairs = pairs_of(k),
+                       .pairs = pairs_of(rlhf__bf16(ctx), k),
                        .n = n,
                        .panels = panels,
                        .bias = bias,
@@ -278,8 +255,9 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
 
     if (m <= 0 || n <= 0)
         return RLHF_OK;
-    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, &job));
-    if (m <= SKINNY_ROWS) {
+    const bool skinny = m <= job.table->skinny_rows;
+    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, skinny, &job));
+    if (skinny) {
         job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * job.table->panel;
         rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
                         &job);
@@ -297,11 +275,12 @@ rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
                                        bool accumulate, float *y, int64_t ldy)
 {
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
-    const int64_t pairs = pairs_of(k), width = 8 * rlhf__bf16(ctx)->panel;
+    const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
+    const int64_t pairs = pairs_of(table, k), width = 8 * table->panel;
     const int64_t cols =
         rlhf__max_i64(PACK_WORDS / rlhf__max_i64(pairs, 1) / width, 1) * width;
     uint32_t *panels = NULL;
-    product_job job = {.table = rlhf__bf16(ctx),
+    product_job job = {.table = table,
                        .m = m,
                        .pairs = pairs,
                        .accumulate = accumulate,
@@ -312,7 +291,7 @@ rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
     RLHF__TRY(rlhf__arena_alloc(scratch,
                                 rlhf__bf16_panels_size(ctx, k, rlhf__min_i64(cols, n)),
                                 sizeof *panels, &panels));
-    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, &job));
+    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, false, &job));
     job.panels = panels;
     for (int64_t j0 = 0; j0 < n; j0 += cols) {
         job.n = rlhf__min_i64(cols, n - j0);
@@ -333,21 +312,22 @@ rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
 {
     const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
-    const int64_t pairs = pairs_of(m), rows = table->tile_rows;
+    const int64_t pairs = pairs_of(table, m), rows = table->tile_rows;
     uint32_t *left = NULL, *right = NULL;
 
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__ceil_div(n, rows) * rows * pairs,
                                 sizeof *left, &left));
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__bf16_panels_size(ctx, m, k), sizeof *right,
                                 &right));
-    pack(ctx, dy, lddy, false, m, n, rows, left);
-    pack(ctx, x, ldx, false, m, k, table->panel, right);
+    pack_job left_side = {table, dy, lddy, m, n, rows, false, true, left};
+    pack_job right_side = {table, x, ldx, m, k, table->panel, false, false, right};
+    run_pack(ctx, &left_side);
+    run_pack(ctx, &right_side);
     product_job job = {.table = table,
                        .m = n,
                        .pairs = pairs,
                        .n = k,
                        .x = left,
-                       .packed = true,
                        .panels = right,
                        .accumulate = accumulate,
                        .y = dw,

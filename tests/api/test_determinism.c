@@ -297,7 +297,7 @@ static void test_avx2_run_does_not_depend_on_threads(void **state)
 static void test_avx512_run_does_not_depend_on_threads(void **state)
 {
     (void)state;
-    for (int32_t level = RLHF_CPU_AVX512; level <= RLHF_CPU_AVX512_BF16; level++) {
+    for (int32_t level = RLHF_CPU_AVX512; level <= RLHF_CPU_AMX; level++) {
         check_level(level, true);
         check_level(level, false);
     }

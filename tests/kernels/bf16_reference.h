@@ -105,24 +105,44 @@ static inline float reference_bf16(float x)
     return to_down < to_up ? down : up;
 }
 
-/* One element of a product: x and w are read with strides. */
-static inline float reference_element(const float *x, int64_t x_step, const float *w,
-                                      int64_t w_step, int64_t k)
-{
-    float sum = 0.0f;
+/* One element of a product, x and w read with strides: what is added to `start`. */
+typedef float (*reference_sum)(float start, const float *x, int64_t x_step,
+                               const float *w, int64_t w_step, int64_t k);
 
+static inline float reference_term(const float *x, int64_t x_step, const float *w,
+                                   int64_t w_step, int64_t p, int64_t k, float sum)
+{
+    return reference_fma(p < k ? reference_bf16(x[p * x_step]) : 0.0f,
+                         p < k ? reference_bf16(w[p * w_step]) : 0.0f, sum);
+}
+
+/* The chain of vdpbf16ps: the odd product first, blocks of 256. */
+static inline float reference_dot_sum(float start, const float *x, int64_t x_step,
+                                      const float *w, int64_t w_step, int64_t k)
+{
     for (int64_t k0 = 0; k0 < k; k0 += 256) {
         float block = 0.0f;
         for (int64_t p = k0; p < k && p < k0 + 256; p += 2)
-            for (int odd = 1; odd >= 0; odd--) {
-                bool there = p + odd < k;
-                block = reference_fma(
-                    there ? reference_bf16(x[(p + odd) * x_step]) : 0.0f,
-                    there ? reference_bf16(w[(p + odd) * w_step]) : 0.0f, block);
-            }
-        sum = k0 ? reference_fma(block, 1.0f, sum) : block;
+            for (int64_t odd = 1; odd >= 0; odd--)
+                block = reference_term(x, x_step, w, w_step, p + odd, k, block);
+        start = reference_fma(block, 1.0f, start);
     }
-    return sum;
+    return start;
+}
+
+/* The chain of TDPBF16PS: even and odd products apart, blocks of 32, filled with zeros. */
+static inline float reference_tile_sum(float start, const float *x, int64_t x_step,
+                                       const float *w, int64_t w_step, int64_t k)
+{
+    for (int64_t k0 = 0; k0 < k; k0 += 32) {
+        float even = 0.0f, odd = 0.0f;
+        for (int64_t p = k0; p < k0 + 32; p += 2) {
+            even = reference_term(x, x_step, w, w_step, p, k, even);
+            odd = reference_term(x, x_step, w, w_step, p + 1, k, odd);
+        }
+        start = reference_fma(reference_fma(even, 1.0f, odd), 1.0f, start);
+    }
+    return start;
 }
 
 #endif

@@ -62,9 +62,76 @@ __attribute__((noinline, unused)) static __m512 emulated_dot(__m512 sum, emulate
     return sum;
 }
 
+/* As Intel's manual has VCVTNE2PS2BF16: low's floats, then high's, rounded. */
+__attribute__((noinline, unused)) static emulated_words emulated_round(__m512 high,
+                                                                       __m512 low)
+{
+    emulated_words words;
+
+    for (int i = 0; i < 16; i++) {
+        const __m512 from = i < 8 ? low : high;
+        uint32_t even = reference_bits(reference_bf16(from[2 * i % 16]));
+        uint32_t odd = reference_bits(reference_bf16(from[2 * i % 16 + 1]));
+        words[i] = even >> 16 | (odd & 0xffff0000u);
+    }
+    return words;
+}
+
+/* --- AMX: eight tiles of 16 rows of 64 bytes ----------------------------------------- */
+
+static _Thread_local uint32_t emulated_tiles[8][16][16];
+
+__attribute__((unused)) static void emulated_zero(int tile)
+{
+    memset(emulated_tiles[tile], 0, sizeof emulated_tiles[tile]);
+}
+
+__attribute__((unused)) static void emulated_load(int tile, const void *from,
+                                                  int64_t stride)
+{
+    for (int row = 0; row < 16; row++)
+        memcpy(emulated_tiles[tile][row], (const char *)from + row * stride, 64);
+}
+
+__attribute__((unused)) static void emulated_store(int tile, void *to, int64_t stride)
+{
+    for (int row = 0; row < 16; row++)
+        memcpy((char *)to + row * stride, emulated_tiles[tile][row], 64);
+}
+
+__attribute__((unused)) static void emulated_multiply(int sum, int a, int b)
+{
+    for (int row = 0; row < 16; row++)
+        for (int col = 0; col < 16; col++) {
+            uint32_t *at = &emulated_tiles[sum][row][col];
+            float chain[2] = {0.0f, 0.0f}, start = emulated_float(*at);
+            for (int p = 0; p < 16; p++)
+                for (int odd = 0; odd < 2; odd++) {
+                    uint32_t x = emulated_tiles[a][row][p], y = emulated_tiles[b][p][col];
+                    chain[odd] = reference_fma(
+                        emulated_float(odd ? x & 0xffff0000u : x << 16),
+                        emulated_float(odd ? y & 0xffff0000u : y << 16), chain[odd]);
+                }
+            *at = reference_bits(reference_fma(
+                reference_fma(chain[0], 1.0f, chain[1]), 1.0f, start));
+        }
+}
+
+#undef _tile_zero
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbf16ps
+#define _tile_loadconfig(config)    (void)(config)
+#define _tile_release()             (void)0
+#define _tile_zero                  emulated_zero
+#define _tile_loadd                 emulated_load
+#define _tile_stored                emulated_store
+#define _tile_dpbf16ps              emulated_multiply
+
 #define _mm512_fmadd_ps emulated_fmadd
 #define _mm512_max_ps   emulated_max
 #define _mm512_sqrt_ps  emulated_sqrt
+#define _mm512_cvtne2ps_pbh(high, low) emulated_round(high, low)
 #define _mm512_dpbf16_ps(s, a, b)                                                        \
     emulated_dot(s, (emulated_words)(a), (emulated_words)(b))
 

@@ -43,7 +43,7 @@ static inline rlhf_context *native_context(int32_t level, int32_t threads, int32
     return context;
 }
 
-/* AVX-512's levels are emulated where the CPU lacks them and the program has them; NULL
+/* The levels from AVX-512 on are emulated where the CPU lacks them and the program has them; NULL
  * for a level that can be neither run nor emulated. */
 static inline rlhf_context *context_of_dtype(int32_t level, int32_t threads,
                                              int32_t dtype)
@@ -51,17 +51,18 @@ static inline rlhf_context *context_of_dtype(int32_t level, int32_t threads,
     rlhf_context *context = native_context(level, threads, dtype);
 
 #if defined(EMULATED_AVX512)
-    /* In fp32 its last two levels are one. */
+    /* In fp32 these levels are one. */
     if (!context && (level == RLHF_CPU_AVX512 ||
-                     (level == RLHF_CPU_AVX512_BF16 && dtype == RLHF_DTYPE_BF16))) {
+                     (level > RLHF_CPU_AVX512 && dtype == RLHF_DTYPE_BF16))) {
         context = native_context(RLHF_CPU_AVX2, threads, dtype);
         if (!context)
             return NULL;
         context->blis = false;
         context->kernels = &emulated_kernels;
         if (dtype == RLHF_DTYPE_BF16)
-            context->bf16 =
-                level == RLHF_CPU_AVX512 ? &emulated_bf16 : &emulated_bf16_dot;
+            context->bf16 = level == RLHF_CPU_AVX512        ? &emulated_bf16
+                            : level == RLHF_CPU_AVX512_BF16 ? &emulated_bf16_dot
+                                                            : &emulated_amx;
     }
 #endif
     return context;
@@ -125,7 +126,7 @@ static inline void assert_all_near(const float *actual, const double *expected,
 }
 
 #define FOR_LEVELS_OF(context, threads, dtype)                                           \
-    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AVX512_BF16; level_++)   \
+    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AMX; level_++)   \
         for (rlhf_context *context = context_of_dtype(level_, threads, dtype); context;  \
              rlhf_context_free(context), context = NULL)
 

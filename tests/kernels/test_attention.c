@@ -139,7 +139,7 @@ static void test_attention_equals_double_reference(void **state)
 static void test_attention_bits_do_not_depend_on_threads(void **state)
 {
     (void)state;
-    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512_BF16; level++)
+    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AMX; level++)
         for (size_t i = 0; i < NUM_SETTINGS; i++) {
             const setting *s = &settings[i];
             int64_t width = s->heads * s->head_dim,

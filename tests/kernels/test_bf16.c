@@ -1,4 +1,4 @@
-/* bf16 products against the chain of vdpbf16ps in integers, bit for bit, at every level;
+/* bf16 products against their level's chain in integers, bit for bit, at every level;
  * every route against every other. */
 #include "products.h"
 
@@ -7,7 +7,8 @@
 
 static const shape shapes[] = {{1, 1, 1},    {1, 3, 5},     {2, 255, 33},  {3, 256, 100},
                                {4, 257, 31}, {7, 511, 65},  {12, 513, 64}, {13, 600, 35},
-                               {2, 600, 40}, {30, 301, 17}, {65, 20, 130}};
+                               {2, 600, 40}, {30, 301, 17}, {65, 20, 130},
+                               {70, 544, 36}};
 #define NUM_SHAPES (sizeof shapes / sizeof shapes[0])
 
 /* --- numbers ------------------------------------------------------------------------ */
@@ -96,33 +97,30 @@ static void test_bf16_rounds_activations_in_their_columns(void **state)
 
 /* --- products ----------------------------------------------------------------------- */
 
-/* A sum over several blocks adds each to what is there, in order. */
-static float accumulated(float start, const float *x, int64_t x_step, const float *w,
-                         int64_t w_step, int64_t k)
+static bool is_of_tiles(int32_t level)
 {
-    for (int64_t k0 = 0; k0 < k; k0 += 256) {
-        float block = reference_element(x + k0 * x_step, x_step, w + k0 * w_step, w_step,
-                                        k - k0 < 256 ? k - k0 : 256);
-        start = reference_fma(block, 1.0f, start);
-    }
-    return start;
+    return level == RLHF_CPU_AMX;
 }
 
-static void check_products(shape s, numbers kind)
+static void check_products(shape s, numbers kind, bool tiles)
 {
+    const reference_sum sum_of = tiles ? reference_tile_sum : reference_dot_sum;
     float *x = make_numbers(kind, s.m * s.k, 1), *w = make_numbers(kind, s.n * s.k, 2);
     float *bias = make_numbers(kind, s.n, 3), *start = make_numbers(kind, s.m * s.n, 4);
     float *y = aligned_floats(s.m * s.n), *z = aligned_floats(s.m * s.n);
 
     for (int64_t r = 0; r < s.m; r++)
         for (int64_t c = 0; c < s.n; c++) {
-            float sum = reference_element(x + r * s.k, 1, w + c * s.k, 1, s.k);
+            const float *row = x + r * s.k;
+            /* Tiles begin from zero, the other chain from its first block. */
+            float sum = sum_of(tiles ? 0.0f : -0.0f, row, 1, w + c * s.k, 1, s.k);
             y[r * s.n + c] = reference_fma(sum, 1.0f, bias[c]);
-            z[r * s.n + c] =
-                accumulated(start[r * s.n + c], x + r * s.k, 1, w + c, s.n, s.k);
+            z[r * s.n + c] = sum_of(start[r * s.n + c], row, 1, w + c, s.n, s.k);
         }
     FOR_LEVELS_OF(context, 2, RLHF_DTYPE_BF16)
     {
+        if (is_of_tiles(level_) != tiles)
+            continue;
         float *forward = run_product(context, x, w, true, bias, NULL, s);
         float *backward = run_product(context, x, w, false, NULL, start, s);
         assert_memory_equal(forward, y, (size_t)(s.m * s.n) * sizeof *y);
@@ -132,18 +130,20 @@ static void check_products(shape s, numbers kind)
     free(x), free(w), free(bias), free(start), free(y), free(z);
 }
 
-static void check_weight_grad(shape s, numbers kind)
+static void check_weight_grad(shape s, numbers kind, bool tiles)
 {
+    const reference_sum sum_of = tiles ? reference_tile_sum : reference_dot_sum;
     float *dy = make_numbers(kind, s.k * s.m, 1), *x = make_numbers(kind, s.k * s.n, 2);
     float *start = make_numbers(kind, s.m * s.n, 3), *dw = aligned_floats(s.m * s.n);
     shape grad = {s.k, s.n, s.m}; /* k is the number of rows now */
 
     for (int64_t r = 0; r < s.m; r++)
         for (int64_t c = 0; c < s.n; c++)
-            dw[r * s.n + c] =
-                accumulated(start[r * s.n + c], dy + r, s.m, x + c, s.n, s.k);
+            dw[r * s.n + c] = sum_of(start[r * s.n + c], dy + r, s.m, x + c, s.n, s.k);
     FOR_LEVELS_OF(context, 2, RLHF_DTYPE_BF16)
     {
+        if (is_of_tiles(level_) != tiles)
+            continue;
         float *mine = run_weight_grad(context, dy, x, grad, start);
         assert_memory_equal(mine, dw, (size_t)(s.m * s.n) * sizeof *dw);
         free(mine);
@@ -151,20 +151,20 @@ static void check_weight_grad(shape s, numbers kind)
     free(dy), free(x), free(start), free(dw);
 }
 
-static void test_bf16_products_are_the_chain_of_vdpbf16ps(void **state)
+static void test_bf16_products_are_the_level_s_chain(void **state)
 {
     (void)state;
     for (numbers kind = PLAIN; kind < NUM_KINDS; kind++)
-        for (size_t i = 0; i < NUM_SHAPES; i++)
-            check_products(shapes[i], kind);
+        for (size_t i = 0; i < 2 * NUM_SHAPES; i++)
+            check_products(shapes[i / 2], kind, i % 2);
 }
 
-static void test_bf16_weight_gradients_are_the_chain_of_vdpbf16ps(void **state)
+static void test_bf16_weight_gradients_are_the_level_s_chain(void **state)
 {
     (void)state;
     for (numbers kind = PLAIN; kind < NUM_KINDS; kind++)
-        for (size_t i = 0; i < NUM_SHAPES; i++)
-            check_weight_grad(shapes[i], kind);
+        for (size_t i = 0; i < 2 * NUM_SHAPES; i++)
+            check_weight_grad(shapes[i / 2], kind, i % 2);
 }
 
 /* A weight so wide that it is packed on the way in parts; run_product compares. */
@@ -232,7 +232,7 @@ static void test_bf16_bits_do_not_depend_on_threads(void **state)
     float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);
     float *dy = random_floats(s.m * s.n, 3);
 
-    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512_BF16; level++) {
+    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AMX; level++) {
         float *first = NULL, *first_dw = NULL;
         for (int32_t threads = 1; threads <= 3; threads++) {
             rlhf_context *context = context_of_dtype(level, threads, RLHF_DTYPE_BF16);
@@ -300,8 +300,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bf16_rounds_to_nearest_even),
         cmocka_unit_test(test_bf16_rounds_activations_in_their_columns),
-        cmocka_unit_test(test_bf16_products_are_the_chain_of_vdpbf16ps),
-        cmocka_unit_test(test_bf16_weight_gradients_are_the_chain_of_vdpbf16ps),
+        cmocka_unit_test(test_bf16_products_are_the_level_s_chain),
+        cmocka_unit_test(test_bf16_weight_gradients_are_the_level_s_chain),
         cmocka_unit_test(test_bf16_parts_of_a_wide_weight_are_its_product),
         cmocka_unit_test(test_bf16_panels_give_columns_back),
         cmocka_unit_test(test_bf16_rows_do_not_depend_on_each_other),

@@ -145,7 +145,7 @@ static void test_weight_grad_overwrites_to_the_bits_of_adding_to_zeros(void **st
 static void test_matmul_bits_do_not_depend_on_threads(void **state)
 {
     (void)state;
-    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512_BF16; level++) {
+    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AMX; level++) {
         for (size_t i = 0; i < NUM_SHAPES; i++) {
             shape s = shapes[i];
             float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);
@@ -186,7 +186,7 @@ static bool can_run(int32_t level)
 {
     int32_t resolved;
 
-    return rlhf__kernels_resolve_level(level, &resolved) == RLHF_OK;
+    return rlhf__kernels_resolve_level(level, RLHF_DTYPE_FP32, &resolved) == RLHF_OK;
 }
 
 static void compare_kernels(const rlhf__kernels *t)

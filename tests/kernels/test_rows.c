@@ -509,7 +509,7 @@ static void test_matrix_turns(void **state)
 static void test_row_kernels_do_not_depend_on_threads(void **state)
 {
     (void)state;
-    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512_BF16; level++) {
+    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AMX; level++) {
         float *first = NULL;
         for (int32_t threads = 1; threads <= 3; threads++) {
             rlhf_context *context = context_of(level, threads);

@@ -109,7 +109,7 @@ static void test_batch_equals_one_by_one(void **state)
 static void test_batch_does_not_depend_on_threads(void **state)
 {
     (void)state;
-    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AVX512_BF16; level++)
+    for (int32_t level = RLHF_CPU_PORTABLE; level <= RLHF_CPU_AMX; level++)
         for (int kind = 0; kind < NN_KINDS; kind++) {
             outputs first = {0};
             for (int32_t threads = 1; threads <= 3; threads++) {

@@ -97,14 +97,20 @@ class rlhf_context(Structure):
 
 
 class CPULevel(enum.IntEnum):
-    """Kernel level. A level picks all kernels together; results are bit-identical within one, and
-    within the last two together.
+    """Kernel level. A level picks all kernels together; results are bit-identical within one, from
+    RLHF_CPU_AVX512 on in fp32 across them, and so they are between RLHF_CPU_AVX512 and
+    RLHF_CPU_AVX512_BF16 in bf16.
 
-    AUTO: The best that this CPU can run.
+    AUTO: The best that this CPU can run; RLHF_CPU_AMX only where dtype is RLHF_DTYPE_BF16.
     PORTABLE: Plain C, no FMA.
     AVX2: x86-64 with AVX2 and FMA.
     AVX512: x86-64 with AVX-512 F, BW, DQ and VL, and FMA.
     AVX512_BF16: The same with AVX512_BF16: faster where dtype is RLHF_DTYPE_BF16.
+    AMX: The same with AMX's tiles: many times faster where dtype is RLHF_DTYPE_BF16. Linux
+    gives the tiles' 8 KB of state to a process that asks for it, which creating the context
+    does. From then on a thread's alternate signal stack has to have room for it: sigaltstack
+    refuses one below sysconf(_SC_MINSIGSTKSZ), and where a thread already has such a stack, or
+    the system refuses for any other reason, this level cannot be run.
     """
 
     AUTO = 0
@@ -112,6 +118,7 @@ class CPULevel(enum.IntEnum):
     AVX2 = 2
     AVX512 = 3
     AVX512_BF16 = 4
+    AMX = 5
 
 
 class Dtype(enum.IntEnum):
@@ -119,10 +126,11 @@ class Dtype(enum.IntEnum):
     RLHF_DTYPE_BF16 every product with a weight, gradients among them, rounds both of its
     operands to bf16 (8 bits of precision) and sums in fp32; token embeddings, keys and values
     are rounded too. Attention, norms, softmax, log-probabilities, losses and the optimizer stay
-    fp32. Its products have the same bits on every level; all else has those of the level.
+    fp32. Its products have the same bits on every level but RLHF_CPU_AMX; all else has those of
+    the level.
 
     FP32: All of it in fp32.
-    BF16: Half the weight traffic; made for CPUs with AVX512_BF16.
+    BF16: Half the weight traffic; made for CPUs with AMX or AVX512_BF16.
     """
 
     FP32 = 0
@@ -1419,7 +1427,8 @@ OPTIONS: Dict[str, List[Field]] = {
         Field("num_threads", "int", "",
               '[0, 256]; 0: as many as CPUs the process may use.'),
         Field("cpu_level", "enum", "rlhf_cpu_level",
-              'An rlhf_cpu_level. One of "auto", "portable", "avx2", "avx512", "avx512_bf16".'),
+              'An rlhf_cpu_level. One of "auto", "portable", "avx2", "avx512", "avx512_bf16", '
+              '"amx".'),
         Field("log_level", "enum", "rlhf_log_level",
               'Lowest rlhf_log_level that is passed on. One of "debug", "info", "warning", "off".'),
         Field("dtype", "enum", "rlhf_dtype",
