@@ -25,11 +25,11 @@ typedef struct rlhf_context rlhf_context;
  * one, from RLHF_CPU_AVX512 on in fp32 across them, and so they are between
  * RLHF_CPU_AVX512 and RLHF_CPU_AVX512_BF16 in bf16. */
 typedef enum rlhf_cpu_level {
-    RLHF_CPU_AUTO = 0,       /**< The best that this CPU can run; RLHF_CPU_AMX only where
+    RLHF_CPU_AUTO = 0,        /**< The best that this CPU can run; RLHF_CPU_AMX only where
                                   dtype is RLHF_DTYPE_BF16. */
-    RLHF_CPU_PORTABLE = 1,   /**< Plain C, no FMA. */
-    RLHF_CPU_AVX2 = 2,       /**< x86-64 with AVX2 and FMA. */
-    RLHF_CPU_AVX512 = 3,     /**< x86-64 with AVX-512 F, BW, DQ and VL, and FMA. */
+    RLHF_CPU_PORTABLE = 1,    /**< Plain C, no FMA. */
+    RLHF_CPU_AVX2 = 2,        /**< x86-64 with AVX2 and FMA. */
+    RLHF_CPU_AVX512 = 3,      /**< x86-64 with AVX-512 F, BW, DQ and VL, and FMA. */
     RLHF_CPU_AVX512_BF16 = 4, /**< The same with AVX512_BF16: faster where dtype is
                                   RLHF_DTYPE_BF16. */
     RLHF_CPU_AMX = 5 /**< The same with AMX's tiles: many times faster where dtype is
@@ -51,7 +51,8 @@ typedef enum rlhf_cpu_level {
  */
 typedef enum rlhf_dtype {
     RLHF_DTYPE_FP32 = 0, /**< All of it in fp32. */
-    RLHF_DTYPE_BF16 = 1  /**< Half the weight traffic; made for CPUs with AMX or AVX512_BF16. */
+    RLHF_DTYPE_BF16 =
+        1 /**< Half the weight traffic; made for CPUs with AMX or AVX512_BF16. */
 } rlhf_dtype;
 
 /** What an allocation is for; handed to the allocator hooks. */

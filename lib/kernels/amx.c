@@ -8,8 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define REQUEST_PERMISSION 0x1023 /* ARCH_REQ_XCOMP_PERM of asm/prctl.h, not all have it */
-#define TILE_DATA          18     /* the state's number */
+#define REQUEST_PERMISSION 0x1023 /* ARCH_REQ_XCOMP_PERM of newer asm/prctl.h */
+#define TILE_DATA          18
 
 bool rlhf__amx_enable(void)
 {

@@ -35,9 +35,9 @@ typedef struct rlhf__bf16_kernels {
     void (*widen)(const uint16_t *src, int64_t count, float *out);
     /* out[ceil(count / 2)]: a row as words. */
     void (*round_pairs)(const float *src, int64_t count, uint32_t *out);
-    /* out[pairs][width]: columns [0, cols) of a k x cols matrix, zeros up to width, a
-     * panel's. Element (p, j) is src[j * ld + p] if `transposed`, else
-     * src[p * ld + j]. */
+    /* Columns of a k x cols matrix in groups of `width`, a panel's: each group
+     * out[pairs][width], the last filled up with zeros. Element (p, j) is
+     * src[j * ld + p] if `transposed`, else src[p * ld + j]. */
     void (*pack)(const float *src, int64_t ld, bool transposed, int64_t k, int64_t cols,
                  int64_t width, uint32_t *out);
     /* The same of up to tile_rows columns, as a product's left side, tile_rows * pairs

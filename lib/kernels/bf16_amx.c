@@ -16,7 +16,7 @@
 
 #define TILE       256 /* words or sums of a tile, 16 rows of 64 bytes */
 #define TILE_BYTES 64  /* of a row */
-#define BLOCK      256 /* pairs: a left side of 32 rows takes 32 KB, most of an L1 cache */
+#define BLOCK      256 /* pairs: a left side of 32 rows takes 32 KB of an L1 cache */
 
 /* The left side lies in tiles: [pairs / 16][2][16 rows][16 pairs]. */
 
@@ -27,9 +27,10 @@ static void pack_rows(const float *src, int64_t ld, int64_t k, int64_t rows,
         uint32_t *to = out + i / 16 * TILE + i % 16 * LANES;
         const float *from = src + i * ld;
         for (int64_t p = 0; p < k; p += 2 * LANES, to += 2 * TILE)
-            *(vu_unaligned *)to = i >= rows               ? word_set(0)
-                                  : p + 2 * LANES <= k ? words_along(from + p)
-                                                       : words_along_part(from + p, k - p);
+            *(vu_unaligned *)to = i >= rows ? word_set(0)
+                                  : p + 2 * LANES <= k
+                                      ? words_along(from + p)
+                                      : words_along_part(from + p, k - p);
     }
 }
 
@@ -40,9 +41,9 @@ static void pack_columns(const float *src, int64_t ld, int64_t k, int64_t cols,
         for (int64_t j0 = 0; j0 < TILE_ROWS; j0 += LANES, out += TILE) {
             vu square[LANES];
             for (int p = 0; p < LANES; p++)
-                square[p] = j0 < cols ? words_across_part(src + j0, ld, p0 + 2 * p, k,
-                                                          cols - j0)
-                                      : word_set(0);
+                square[p] =
+                    j0 < cols ? words_across_part(src + j0, ld, p0 + 2 * p, k, cols - j0)
+                              : word_set(0);
             turn_words(square);
             for (int j = 0; j < LANES; j++)
                 *(vu_unaligned *)(out + j * LANES) = square[j];
@@ -152,8 +153,16 @@ static void amx_product(int64_t m, int64_t pairs, const uint32_t *a, const uint3
         memcpy(c + i * ldc, sums + i * PANEL, PANEL * sizeof *c);
 }
 
-const rlhf__bf16_kernels rlhf__bf16_amx = {
-    .panel = PANEL, .tile_rows = TILE_ROWS, .pair_step = PAIR_STEP, .block = BLOCK,
-    .round = bf16_round, .widen = bf16_widen, .round_pairs = bf16_round_pairs,
-    .pack = bf16_pack, .pack_left = amx_pack_left, .begin = amx_begin, .end = amx_end,
-    .product = amx_product, .add = bf16_add};
+const rlhf__bf16_kernels rlhf__bf16_amx = {.panel = PANEL,
+                                           .tile_rows = TILE_ROWS,
+                                           .pair_step = PAIR_STEP,
+                                           .block = BLOCK,
+                                           .round = bf16_round,
+                                           .widen = bf16_widen,
+                                           .round_pairs = bf16_round_pairs,
+                                           .pack = bf16_pack,
+                                           .pack_left = amx_pack_left,
+                                           .begin = amx_begin,
+                                           .end = amx_end,
+                                           .product = amx_product,
+                                           .add = bf16_add};

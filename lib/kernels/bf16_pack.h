@@ -252,42 +252,42 @@ static void pack_transposed(const float *src, int64_t ld, int64_t k, int64_t col
         int64_t left = k - p0 < 2 * LANES ? k - p0 : 2 * LANES;
         int64_t pairs = all_pairs - p0 / 2 < LANES ? all_pairs - p0 / 2 : LANES;
         for (int64_t j0 = 0; j0 < width; j0 += LANES) {
-            int64_t wide = width - j0 < LANES ? width - j0 : LANES;
             vu square[LANES];
             for (int j = 0; j < LANES; j++) {
                 const float *at = src + (j0 + j) * ld + p0;
-                square[j] = j0 + j >= cols       ? word_set(0)
+                square[j] = j0 + j >= cols      ? word_set(0)
                             : left == 2 * LANES ? words_along(at)
                                                 : words_along_part(at, left);
             }
             turn_words(square);
             for (int64_t p = 0; p < pairs; p++)
-                put_words(out + (p0 / 2 + p) * width + j0, wide, square[p]);
+                put_words(out + (p0 / 2 + p) * width + j0, width - j0, square[p]);
         }
     }
 }
 
-/* Two rows of the matrix become one of words. */
+/* Two rows of the matrix become one of words, in all groups of columns. */
 static void pack_straight(const float *src, int64_t ld, int64_t k, int64_t cols,
                           int64_t width, uint32_t *out)
 {
     const int64_t pairs = pairs_of(k);
 
     for (int64_t p = 0; p < pairs; p++, out += width)
-        for (int64_t j = 0; j < width; j += LANES) {
-            vu words = j < cols ? words_across_part(src + j, ld, 2 * p, k, cols - j)
-                                : word_set(0);
-            put_words(out + j, width - j, words);
-        }
+        for (int64_t j0 = 0; j0 < cols; j0 += width)
+            for (int64_t j = j0; j < j0 + width; j += LANES) {
+                vu words = j < cols ? words_across_part(src + j, ld, 2 * p, k, cols - j)
+                                    : word_set(0);
+                put_words(out + j0 * pairs + j - j0, j0 + width - j, words);
+            }
 }
 
 static void bf16_pack(const float *src, int64_t ld, bool transposed, int64_t k,
                       int64_t cols, int64_t width, uint32_t *out)
 {
-    if (transposed)
-        pack_transposed(src, ld, k, cols, width, out);
-    else
+    if (!transposed)
         pack_straight(src, ld, k, cols, width, out);
+    for (int64_t j = 0; transposed && j < cols; j += width)
+        pack_transposed(src + j * ld, ld, k, cols - j, width, out + j * pairs_of(k));
 }
 
 /* --- sums --------------------------------------------------------------------------- */

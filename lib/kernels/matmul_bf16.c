@@ -7,7 +7,11 @@
 #include "kernels/kernels.h"
 #include "kernels/rows.h"
 
-#define PACK_WORDS ((int64_t)1 << 20) /* of a weight that is packed on the way */
+/* Of a tile at most: its sums, a block of k of either side, 2 MB of AMX's in all, stay in
+ * an L2 cache. */
+#define TILE_GROUPS 32 /* of rows */
+#define TILE_PANELS 8
+#define PACK_PANELS 8
 
 static int64_t pairs_of(const rlhf__bf16_kernels *table, int64_t k)
 {
@@ -58,7 +62,8 @@ typedef struct pack_job {
 static void pack_group(void *arg, int64_t group, int32_t thread)
 {
     const pack_job *job = arg;
-    int64_t j0 = group * job->width, cols = rlhf__min_i64(job->width, job->n - j0);
+    int64_t most = job->left ? job->width : PACK_PANELS * job->width;
+    int64_t j0 = group * most, cols = rlhf__min_i64(most, job->n - j0);
     const float *src = job->src + (job->transposed ? j0 * job->ld : j0);
     uint32_t *out = job->out + j0 * pairs_of(job->table, job->k);
 
@@ -71,8 +76,9 @@ static void pack_group(void *arg, int64_t group, int32_t thread)
 
 static void run_pack(rlhf_context *ctx, pack_job *job)
 {
-    rlhf__run_tiles(ctx, job->k * job->n, rlhf__ceil_div(job->n, job->width), pack_group,
-                    job);
+    int64_t most = job->left ? job->width : PACK_PANELS * job->width;
+
+    rlhf__run_tiles(ctx, job->k * job->n, rlhf__ceil_div(job->n, most), pack_group, job);
 }
 
 int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n)
@@ -111,7 +117,11 @@ typedef struct product_job {
     const rlhf__bf16_kernels *table;
     int64_t m, pairs, n;
     const uint32_t *x; /* groups of the table's tile_rows, or for skinny [m][pairs] */
-    const uint32_t *panels; /* [n / panel][pairs][panel] */
+    const uint32_t *panels; /* [n / panel][pairs][panel]; NULL: tiles pack */
+    const float *matrix;    /* the right side, k x n, where it did not come packed */
+    int64_t k, ldb;
+    bool transposed;  /* matrix is [n][k] */
+    uint32_t *blocks; /* what tiles pack: TILE_PANELS of a block, each thread */
     const float *bias;
     bool accumulate;
     float *y;
@@ -119,54 +129,84 @@ typedef struct product_job {
     int64_t tile_rows, tile_cols, col_tiles; /* the grid */
 } product_job;
 
-/* One micro-tile of one k block: `rows` rows from row i, one panel. A panel that is not
- * full is multiplied in `edge`. */
-static void micro_tile(const product_job *job, int64_t i, int64_t rows, int64_t panel_at,
-                       int64_t p0, bool accumulate)
+/* A block of k of a tile: `pairs` from p0 on, panel j of it at b + j * b_step. */
+typedef struct block {
+    int64_t p0, pairs;
+    const uint32_t *b;
+    int64_t b_step;
+    bool accumulate;
+} block;
+
+/* `rows` rows from row i, one panel. One that is not full is multiplied in `edge`. */
+static void micro_tile(const product_job *job, const block *at, int64_t i, int64_t rows,
+                       int64_t j, const uint32_t *b)
 {
     const rlhf__bf16_kernels *t = job->table;
-    int64_t pairs = rlhf__min_i64(t->block, job->pairs - p0);
-    int64_t cols = rlhf__min_i64(t->panel, job->n - panel_at);
-    const uint32_t *a = job->x + i * job->pairs + p0 * t->tile_rows;
-    const uint32_t *b = job->panels + panel_at * job->pairs + p0 * t->panel;
-    float *c = job->y + i * job->ldy + panel_at;
+    int64_t cols = rlhf__min_i64(t->panel, job->n - j);
+    const uint32_t *a = job->x + i * job->pairs + at->p0 * t->tile_rows;
+    float *c = job->y + i * job->ldy + j;
     float edge[RLHF__BF16_MAX_ROWS * RLHF__BF16_MAX_PANEL];
 
     if (cols == t->panel) {
-        t->product(rows, pairs, a, b, c, job->ldy, accumulate);
+        t->product(rows, at->pairs, a, b, c, job->ldy, at->accumulate);
         return;
     }
-    if (accumulate) {
+    if (at->accumulate) {
         memset(edge, 0, sizeof edge);
         for (int64_t r = 0; r < rows; r++)
             memcpy(edge + r * t->panel, c + r * job->ldy, (size_t)cols * sizeof *c);
     }
-    t->product(rows, pairs, a, b, edge, t->panel, accumulate);
+    t->product(rows, at->pairs, a, b, edge, t->panel, at->accumulate);
     for (int64_t r = 0; r < rows; r++)
         memcpy(c + r * job->ldy, edge + r * t->panel, (size_t)cols * sizeof *c);
+}
+
+/* Where the panels of columns [j0, j1) lie, which the thread packs into its own memory
+ * unless they came so. */
+static void find_panels(const product_job *job, int64_t j0, int64_t j1, uint32_t *own,
+                        block *at)
+{
+    const rlhf__bf16_kernels *t = job->table;
+
+    if (job->panels) {
+        at->b = job->panels + j0 * job->pairs + at->p0 * t->panel;
+        at->b_step = t->panel * job->pairs;
+        return;
+    }
+    int64_t k0 = 2 * at->p0, k = rlhf__min_i64(2 * t->block, job->k - k0);
+    t->pack(job->matrix + (job->transposed ? j0 * job->ldb + k0 : k0 * job->ldb + j0),
+            job->ldb, job->transposed, k, j1 - j0, t->panel, own);
+    at->b = own;
+    at->b_step = t->panel * at->pairs;
 }
 
 static void product_tile(void *arg, int64_t tile, int32_t thread)
 {
     const product_job *job = arg;
+    const rlhf__bf16_kernels *t = job->table;
     int64_t i0 = tile / job->col_tiles * job->tile_rows;
     int64_t j0 = tile % job->col_tiles * job->tile_cols;
     int64_t i1 = rlhf__min_i64(i0 + job->tile_rows, job->m);
     int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
-    unsigned int before = job->table->begin();
+    uint32_t *own =
+        job->blocks ? job->blocks + thread * TILE_PANELS * t->panel * t->block : NULL;
+    unsigned int before = t->begin();
 
-    (void)thread;
-    for (int64_t p0 = 0; p0 == 0 || p0 < job->pairs; p0 += job->table->block)
-        for (int64_t i = i0; i < i1; i += job->table->tile_rows) {
-            int64_t rows = rlhf__min_i64(job->table->tile_rows, i1 - i);
-            for (int64_t j = j0; j < j1; j += job->table->panel)
-                micro_tile(job, i, rows, j, p0, job->accumulate || p0 > 0);
-        }
+    for (int64_t p0 = 0; p0 == 0 || p0 < job->pairs; p0 += t->block) {
+        block at = {.p0 = p0,
+                    .pairs = rlhf__min_i64(t->block, job->pairs - p0),
+                    .accumulate = job->accumulate || p0 > 0};
+        find_panels(job, j0, j1, own, &at);
+        for (int64_t i = i0; i < i1; i += t->tile_rows)
+            for (int64_t j = j0; j < j1; j += t->panel)
+                micro_tile(job, &at, i, rlhf__min_i64(t->tile_rows, i1 - i), j,
+                           at.b + (j - j0) / t->panel * at.b_step);
+    }
     if (job->bias)
         for (int64_t i = i0; i < i1; i++)
-            job->table->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
-                            job->y + i * job->ldy + j0);
-    job->table->end(before);
+            t->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
+                   job->y + i * job->ldy + j0);
+    t->end(before);
 }
 
 /* One group of panels for few rows. */
@@ -198,23 +238,34 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
     job->table->end(before);
 }
 
-/* Tiles of 8 micro-tiles each way; fewer where there would be too few to share out
- * evenly. */
-static void run_product(rlhf_context *ctx, product_job *job)
+/* Tiles are wide rather than tall: they pack their columns, once if one tile has all
+ * rows. Fewer columns, then rows, where there would be too few to share out evenly. */
+static rlhf_status run_product(rlhf_context *ctx, rlhf__arena *scratch, product_job *job)
 {
-    int64_t rows = 8 * job->table->tile_rows, cols = 8 * job->table->panel;
+    const rlhf__bf16_kernels *t = job->table;
+    int64_t threads = rlhf__pool_num_threads(ctx->pool);
+    int64_t groups = rlhf__min_i64(rlhf__ceil_div(job->m, t->tile_rows), TILE_GROUPS);
+    int64_t panels = TILE_PANELS;
 
-    while (rlhf__ceil_div(job->m, rows) * rlhf__ceil_div(job->n, cols) < 24 &&
-           cols > job->table->panel)
-        cols /= 2;
-    while (rlhf__ceil_div(job->m, rows) * rlhf__ceil_div(job->n, cols) < 24 &&
-           rows > job->table->tile_rows)
-        rows /= 2;
-    job->tile_rows = rows;
-    job->tile_cols = cols;
-    job->col_tiles = rlhf__ceil_div(job->n, cols);
+    while (rlhf__ceil_div(job->m, groups * t->tile_rows) *
+                   rlhf__ceil_div(job->n, panels * t->panel) <
+               4 * threads &&
+           (panels > 1 || groups > 1)) {
+        if (panels > 2 || (panels > 1 && groups <= 8))
+            panels /= 2;
+        else
+            groups = rlhf__ceil_div(groups, 2);
+    }
+    job->tile_rows = groups * t->tile_rows;
+    job->tile_cols = panels * t->panel;
+    job->col_tiles = rlhf__ceil_div(job->n, job->tile_cols);
+    if (!job->panels)
+        RLHF__TRY(rlhf__arena_alloc(scratch, threads * TILE_PANELS * t->panel * t->block,
+                                    sizeof *job->blocks, &job->blocks));
     rlhf__run_tiles(ctx, job->m * job->pairs * 2 * job->n,
-                    rlhf__ceil_div(job->m, rows) * job->col_tiles, product_tile, job);
+                    rlhf__ceil_div(job->m, job->tile_rows) * job->col_tiles, product_tile,
+                    job);
+    return RLHF_OK;
 }
 
 /* x as the kernels read it: rows of words where there are few, else packed. */
@@ -262,7 +313,7 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
         rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
                         &job);
     } else {
-        run_product(ctx, &job);
+        RLHF__TRY(run_product(ctx, scratch, &job));
     }
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
@@ -274,33 +325,25 @@ rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
                                        bool transposed, const float *bias,
                                        bool accumulate, float *y, int64_t ldy)
 {
-    const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
-    const int64_t pairs = pairs_of(table, k), width = 8 * table->panel;
-    const int64_t cols =
-        rlhf__max_i64(PACK_WORDS / rlhf__max_i64(pairs, 1) / width, 1) * width;
-    uint32_t *panels = NULL;
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     product_job job = {.table = table,
                        .m = m,
-                       .pairs = pairs,
+                       .pairs = pairs_of(table, k),
+                       .n = n,
+                       .matrix = matrix,
+                       .k = k,
+                       .ldb = ldb,
+                       .transposed = transposed,
+                       .bias = bias,
                        .accumulate = accumulate,
+                       .y = y,
                        .ldy = ldy};
 
     if (m <= 0 || n <= 0)
         return RLHF_OK;
-    RLHF__TRY(rlhf__arena_alloc(scratch,
-                                rlhf__bf16_panels_size(ctx, k, rlhf__min_i64(cols, n)),
-                                sizeof *panels, &panels));
     RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, false, &job));
-    job.panels = panels;
-    for (int64_t j0 = 0; j0 < n; j0 += cols) {
-        job.n = rlhf__min_i64(cols, n - j0);
-        job.bias = bias ? bias + j0 : NULL;
-        job.y = y + j0;
-        rlhf__bf16_pack_panels(ctx, matrix + (transposed ? j0 * ldb : j0), ldb,
-                               transposed, k, job.n, panels);
-        run_product(ctx, &job);
-    }
+    RLHF__TRY(run_product(ctx, scratch, &job));
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }
@@ -313,26 +356,24 @@ rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
     const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     const int64_t pairs = pairs_of(table, m), rows = table->tile_rows;
-    uint32_t *left = NULL, *right = NULL;
+    uint32_t *left = NULL;
 
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__ceil_div(n, rows) * rows * pairs,
                                 sizeof *left, &left));
-    RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__bf16_panels_size(ctx, m, k), sizeof *right,
-                                &right));
     pack_job left_side = {table, dy, lddy, m, n, rows, false, true, left};
-    pack_job right_side = {table, x, ldx, m, k, table->panel, false, false, right};
     run_pack(ctx, &left_side);
-    run_pack(ctx, &right_side);
     product_job job = {.table = table,
                        .m = n,
                        .pairs = pairs,
                        .n = k,
                        .x = left,
-                       .panels = right,
+                       .matrix = x,
+                       .k = m,
+                       .ldb = ldx,
                        .accumulate = accumulate,
                        .y = dw,
                        .ldy = lddw};
-    run_product(ctx, &job);
+    RLHF__TRY(run_product(ctx, scratch, &job));
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }

@@ -130,7 +130,8 @@ static inline float reference_dot_sum(float start, const float *x, int64_t x_ste
     return start;
 }
 
-/* The chain of TDPBF16PS: even and odd products apart, blocks of 32, filled with zeros. */
+/* The chain of TDPBF16PS: even and odd products apart, blocks of 32 with zeros at the
+ * end. */
 static inline float reference_tile_sum(float start, const float *x, int64_t x_step,
                                        const float *w, int64_t w_step, int64_t k)
 {

@@ -77,7 +77,7 @@ __attribute__((noinline, unused)) static emulated_words emulated_round(__m512 hi
     return words;
 }
 
-/* --- AMX: eight tiles of 16 rows of 64 bytes ----------------------------------------- */
+/* --- AMX: eight tiles of 16 rows of 64 bytes ---------------------------------------- */
 
 static _Thread_local uint32_t emulated_tiles[8][16][16];
 
@@ -112,8 +112,8 @@ __attribute__((unused)) static void emulated_multiply(int sum, int a, int b)
                         emulated_float(odd ? x & 0xffff0000u : x << 16),
                         emulated_float(odd ? y & 0xffff0000u : y << 16), chain[odd]);
                 }
-            *at = reference_bits(reference_fma(
-                reference_fma(chain[0], 1.0f, chain[1]), 1.0f, start));
+            *at = reference_bits(
+                reference_fma(reference_fma(chain[0], 1.0f, chain[1]), 1.0f, start));
         }
 }
 
@@ -121,16 +121,16 @@ __attribute__((unused)) static void emulated_multiply(int sum, int a, int b)
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbf16ps
-#define _tile_loadconfig(config)    (void)(config)
-#define _tile_release()             (void)0
-#define _tile_zero                  emulated_zero
-#define _tile_loadd                 emulated_load
-#define _tile_stored                emulated_store
-#define _tile_dpbf16ps              emulated_multiply
+#define _tile_loadconfig(config) (void)(config)
+#define _tile_release()          (void)0
+#define _tile_zero               emulated_zero
+#define _tile_loadd              emulated_load
+#define _tile_stored             emulated_store
+#define _tile_dpbf16ps           emulated_multiply
 
-#define _mm512_fmadd_ps emulated_fmadd
-#define _mm512_max_ps   emulated_max
-#define _mm512_sqrt_ps  emulated_sqrt
+#define _mm512_fmadd_ps                emulated_fmadd
+#define _mm512_max_ps                  emulated_max
+#define _mm512_sqrt_ps                 emulated_sqrt
 #define _mm512_cvtne2ps_pbh(high, low) emulated_round(high, low)
 #define _mm512_dpbf16_ps(s, a, b)                                                        \
     emulated_dot(s, (emulated_words)(a), (emulated_words)(b))

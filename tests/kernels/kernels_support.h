@@ -43,8 +43,8 @@ static inline rlhf_context *native_context(int32_t level, int32_t threads, int32
     return context;
 }
 
-/* The levels from AVX-512 on are emulated where the CPU lacks them and the program has them; NULL
- * for a level that can be neither run nor emulated. */
+/* The levels from AVX-512 on are emulated where the CPU lacks them and the program has
+ * them; NULL for a level that can be neither run nor emulated. */
 static inline rlhf_context *context_of_dtype(int32_t level, int32_t threads,
                                              int32_t dtype)
 {
@@ -126,7 +126,7 @@ static inline void assert_all_near(const float *actual, const double *expected,
 }
 
 #define FOR_LEVELS_OF(context, threads, dtype)                                           \
-    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AMX; level_++)   \
+    for (int32_t level_ = RLHF_CPU_PORTABLE; level_ <= RLHF_CPU_AMX; level_++)           \
         for (rlhf_context *context = context_of_dtype(level_, threads, dtype); context;  \
              rlhf_context_free(context), context = NULL)
 
