@@ -27,7 +27,7 @@ typedef struct rlhf__bf16_kernels {
     int64_t panel, tile_rows; /* columns and most rows of a product */
     int64_t skinny_rows;      /* most rows of `skinny`; 0: there is none */
     int64_t pair_step;        /* pairs are filled up with zeros to a multiple of it */
-    int64_t block;            /* most pairs of a product, a multiple of pair_step */
+    int64_t block;            /* pairs whose sum is added to c at once; 0: any number */
 
     /* out[i] = src[i] rounded, still fp32; out may be src. */
     void (*round)(const float *src, int64_t count, float *out);
@@ -50,9 +50,9 @@ typedef struct rlhf__bf16_kernels {
     unsigned int (*begin)(void);
     void (*end)(unsigned int before);
     /* c[m][panel] = (accumulate ? c : 0) + one chain over `pairs`, m <= tile_rows, of a
-     * left side and b[pairs][panel]. */
+     * left side and b[pairs][panel], which is asked for early where it is `far`. */
     void (*product)(int64_t m, int64_t pairs, const uint32_t *a, const uint32_t *b,
-                    float *c, int64_t ldc, bool accumulate);
+                    float *c, int64_t ldc, bool accumulate, bool far);
     /* m rows x[m][ldx] of words against `panels` panels that lie panel_stride words
      * apart, all of k in blocks whose sums are added in order, to c where `accumulate`
      * is set. */

@@ -14,9 +14,9 @@
 
 #include "kernels/bf16_pack.h"
 
-#define TILE       256 /* words or sums of a tile, 16 rows of 64 bytes */
-#define TILE_BYTES 64  /* of a row */
-#define BLOCK      256 /* pairs: a left side of 32 rows takes 32 KB of an L1 cache */
+#define TILE       256  /* words or sums of a tile, 16 rows of 64 bytes */
+#define TILE_BYTES 64   /* of a row */
+#define AHEAD      1024 /* words that a panel is asked for early */
 
 /* The left side lies in tiles: [pairs / 16][2][16 rows][16 pairs]. */
 
@@ -94,8 +94,8 @@ static void amx_end(unsigned int before)
 #define PANEL_BYTES ((int64_t)(PANEL * sizeof(uint32_t)))
 
 /* 16 or 32 rows of a panel. */
-static void whole_tiles(bool two, int64_t pairs, const uint32_t *a, const uint32_t *b,
-                        float *c, int64_t ldc, bool accumulate)
+INLINE void whole_tiles(bool two, int64_t pairs, const uint32_t *a, const uint32_t *b,
+                        float *c, int64_t ldc, bool accumulate, bool far)
 {
     const int64_t row = ldc * (int64_t)sizeof *c;
 
@@ -115,6 +115,8 @@ static void whole_tiles(bool two, int64_t pairs, const uint32_t *a, const uint32
         _tile_zero(3);
     }
     for (int64_t p = 0; p < pairs; p += PAIR_STEP, a += 2 * TILE, b += 2 * TILE) {
+        for (int64_t i = 0; far && i < 2 * TILE; i += LANES)
+            __builtin_prefetch(b + AHEAD + i);
         _tile_loadd(4, a, TILE_BYTES);
         _tile_loadd(6, b, PANEL_BYTES);
         _tile_loadd(7, b + 16, PANEL_BYTES);
@@ -135,12 +137,12 @@ static void whole_tiles(bool two, int64_t pairs, const uint32_t *a, const uint32
 }
 
 static void amx_product(int64_t m, int64_t pairs, const uint32_t *a, const uint32_t *b,
-                        float *c, int64_t ldc, bool accumulate)
+                        float *c, int64_t ldc, bool accumulate, bool far)
 {
     float sums[TILE_ROWS * PANEL];
 
-    if (m == TILE_ROWS) {
-        whole_tiles(true, pairs, a, b, c, ldc, accumulate);
+    if (m == TILE_ROWS && !far) {
+        whole_tiles(true, pairs, a, b, c, ldc, accumulate, false);
         return;
     }
     if (accumulate) {
@@ -148,7 +150,10 @@ static void amx_product(int64_t m, int64_t pairs, const uint32_t *a, const uint3
         for (int64_t i = 0; i < m; i++)
             memcpy(sums + i * PANEL, c + i * ldc, PANEL * sizeof *c);
     }
-    whole_tiles(m > 16, pairs, a, b, sums, PANEL, accumulate);
+    if (m > 16)
+        whole_tiles(true, pairs, a, b, sums, PANEL, accumulate, far);
+    else
+        whole_tiles(false, pairs, a, b, sums, PANEL, accumulate, far);
     for (int64_t i = 0; i < m; i++)
         memcpy(c + i * ldc, sums + i * PANEL, PANEL * sizeof *c);
 }
@@ -156,7 +161,7 @@ static void amx_product(int64_t m, int64_t pairs, const uint32_t *a, const uint3
 const rlhf__bf16_kernels rlhf__bf16_amx = {.panel = PANEL,
                                            .tile_rows = TILE_ROWS,
                                            .pair_step = PAIR_STEP,
-                                           .block = BLOCK,
+
                                            .round = bf16_round,
                                            .widen = bf16_widen,
                                            .round_pairs = bf16_round_pairs,

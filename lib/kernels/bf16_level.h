@@ -118,8 +118,9 @@ INLINE void tile(const int M, int64_t pairs, const uint32_t *a, const uint32_t *
 
 /* A row count known at run time becomes a constant. */
 static void bf16_product(int64_t m, int64_t pairs, const uint32_t *a, const uint32_t *b,
-                         float *c, int64_t ldc, bool accumulate)
+                         float *c, int64_t ldc, bool accumulate, bool far)
 {
+    (void)far;
 #define TILE_CASE(M)                                                                     \
     case M:                                                                              \
         tile(M, pairs, a, b, c, ldc, accumulate);                                        \

@@ -11,6 +11,7 @@
  * an L2 cache. */
 #define TILE_GROUPS 32 /* of rows */
 #define TILE_PANELS 8
+#define TILE_PAIRS  256 /* where the level leaves it open */
 #define PACK_PANELS 8
 
 static int64_t pairs_of(const rlhf__bf16_kernels *table, int64_t k)
@@ -121,6 +122,7 @@ typedef struct product_job {
     const float *matrix;    /* the right side, k x n, where it did not come packed */
     int64_t k, ldb;
     bool transposed;  /* matrix is [n][k] */
+    int64_t block;    /* of k, in pairs */
     uint32_t *blocks; /* what tiles pack: TILE_PANELS of a block, each thread */
     const float *bias;
     bool accumulate;
@@ -134,7 +136,7 @@ typedef struct block {
     int64_t p0, pairs;
     const uint32_t *b;
     int64_t b_step;
-    bool accumulate;
+    bool accumulate, far; /* far: b comes from memory, and is used once */
 } block;
 
 /* `rows` rows from row i, one panel. One that is not full is multiplied in `edge`. */
@@ -148,7 +150,7 @@ static void micro_tile(const product_job *job, const block *at, int64_t i, int64
     float edge[RLHF__BF16_MAX_ROWS * RLHF__BF16_MAX_PANEL];
 
     if (cols == t->panel) {
-        t->product(rows, at->pairs, a, b, c, job->ldy, at->accumulate);
+        t->product(rows, at->pairs, a, b, c, job->ldy, at->accumulate, at->far);
         return;
     }
     if (at->accumulate) {
@@ -156,7 +158,7 @@ static void micro_tile(const product_job *job, const block *at, int64_t i, int64
         for (int64_t r = 0; r < rows; r++)
             memcpy(edge + r * t->panel, c + r * job->ldy, (size_t)cols * sizeof *c);
     }
-    t->product(rows, at->pairs, a, b, edge, t->panel, at->accumulate);
+    t->product(rows, at->pairs, a, b, edge, t->panel, at->accumulate, at->far);
     for (int64_t r = 0; r < rows; r++)
         memcpy(c + r * job->ldy, edge + r * t->panel, (size_t)cols * sizeof *c);
 }
@@ -173,7 +175,7 @@ static void find_panels(const product_job *job, int64_t j0, int64_t j1, uint32_t
         at->b_step = t->panel * job->pairs;
         return;
     }
-    int64_t k0 = 2 * at->p0, k = rlhf__min_i64(2 * t->block, job->k - k0);
+    int64_t k0 = 2 * at->p0, k = rlhf__min_i64(2 * job->block, job->k - k0);
     t->pack(job->matrix + (job->transposed ? j0 * job->ldb + k0 : k0 * job->ldb + j0),
             job->ldb, job->transposed, k, j1 - j0, t->panel, own);
     at->b = own;
@@ -189,13 +191,14 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
     int64_t i1 = rlhf__min_i64(i0 + job->tile_rows, job->m);
     int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
     uint32_t *own =
-        job->blocks ? job->blocks + thread * TILE_PANELS * t->panel * t->block : NULL;
+        job->blocks ? job->blocks + thread * TILE_PANELS * t->panel * job->block : NULL;
     unsigned int before = t->begin();
 
-    for (int64_t p0 = 0; p0 == 0 || p0 < job->pairs; p0 += t->block) {
+    for (int64_t p0 = 0; p0 == 0 || p0 < job->pairs; p0 += job->block) {
         block at = {.p0 = p0,
-                    .pairs = rlhf__min_i64(t->block, job->pairs - p0),
-                    .accumulate = job->accumulate || p0 > 0};
+                    .pairs = rlhf__min_i64(job->block, job->pairs - p0),
+                    .accumulate = job->accumulate || p0 > 0,
+                    .far = job->panels && job->m <= t->tile_rows};
         find_panels(job, j0, j1, own, &at);
         for (int64_t i = i0; i < i1; i += t->tile_rows)
             for (int64_t j = j0; j < j1; j += t->panel)
@@ -256,11 +259,16 @@ static rlhf_status run_product(rlhf_context *ctx, rlhf__arena *scratch, product_
         else
             groups = rlhf__ceil_div(groups, 2);
     }
+    /* Few rows let panels pass in one go, as they lie. */
+    job->block = t->block                                ? t->block
+                 : job->panels && job->m <= t->tile_rows ? rlhf__max_i64(job->pairs, 1)
+                                                         : TILE_PAIRS;
     job->tile_rows = groups * t->tile_rows;
     job->tile_cols = panels * t->panel;
     job->col_tiles = rlhf__ceil_div(job->n, job->tile_cols);
     if (!job->panels)
-        RLHF__TRY(rlhf__arena_alloc(scratch, threads * TILE_PANELS * t->panel * t->block,
+        RLHF__TRY(rlhf__arena_alloc(scratch,
+                                    threads * TILE_PANELS * t->panel * job->block,
                                     sizeof *job->blocks, &job->blocks));
     rlhf__run_tiles(ctx, job->m * job->pairs * 2 * job->n,
                     rlhf__ceil_div(job->m, job->tile_rows) * job->col_tiles, product_tile,

@@ -254,6 +254,23 @@ static void test_bf16_bits_do_not_depend_on_threads(void **state)
     free(x), free(w), free(dy);
 }
 
+/* A product that takes long enough for both threads to be in it, of a weight that each
+ * packs for itself. Emulated levels would take seconds. */
+static void test_bf16_threads_pack_for_themselves(void **state)
+{
+    (void)state;
+    const shape s = {300, 2000, 2900};
+    float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);
+
+    for (int32_t level = RLHF_CPU_AVX2; level <= RLHF_CPU_AMX; level++) {
+        rlhf_context *context = native_context(level, 2, RLHF_DTYPE_BF16);
+        if (context)
+            free(run_product(context, x, w, true, NULL, NULL, s));
+        rlhf_context_free(context);
+    }
+    free(x), free(w);
+}
+
 /* The control word that flushes denormals is the products' alone. */
 static void test_bf16_products_leave_denormals_to_others(void **state)
 {
@@ -305,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_bf16_panels_give_columns_back),
         cmocka_unit_test(test_bf16_rows_do_not_depend_on_each_other),
         cmocka_unit_test(test_bf16_bits_do_not_depend_on_threads),
+        cmocka_unit_test(test_bf16_threads_pack_for_themselves),
         cmocka_unit_test(test_bf16_products_leave_denormals_to_others),
         cmocka_unit_test(test_bf16_embeddings_are_rounded),
     };
