@@ -297,7 +297,7 @@ static void row_exp(const float *z, int64_t count, float inv_tau, float top, flo
 {
     FOR_VECTORS (count) {
         vf x = load(z + i, n, -INFINITY), e = v_exp((x - top) * inv_tau);
-        store(weights + i, n, (vf)((vi)(x > v_set(lowest)) & (vi)e));
+        store(weights + i, n, v_where_less(v_set(lowest), x, e, v_set(0.0f)));
     }
 }
 

@@ -1,6 +1,10 @@
 /* Vectors of LANES floats for the level that is being compiled: GCC's vector types,
  * and the few operations that they lack. The including file defines LANES (4, 8 or
- * 16). Without FMA hardware v_fma is a multiplication and an addition. */
+ * 16). Without FMA hardware v_fma is a multiplication and an addition.
+ *
+ * Where masks are there (AVX-512), what would take several instructions or a way through
+ * memory takes one; its bits are those of the general form, by which the tests emulate
+ * the level. */
 #ifndef RLHF_KERNELS_SIMD_H
 #define RLHF_KERNELS_SIMD_H
 
@@ -9,6 +13,12 @@
 #include <string.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#endif
+
+#if LANES == 16 && defined(__AVX512F__) && defined(__AVX512DQ__)
+#define MASKS 1
+#else
+#define MASKS 0
 #endif
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
@@ -72,10 +82,17 @@ static inline vf v_sqrt(vf x)
 #endif
 }
 
-/* mask: all ones or all zeros in each lane. */
-static inline vf v_select(vi mask, vf yes, vf no)
+/* a < b ? yes : no, in each lane. */
+static inline vf v_where_less(vf a, vf b, vf yes, vf no)
 {
+#if MASKS
+    __mmask16 less = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ);
+
+    return (vf)_mm512_mask_blend_ps(less, (__m512)no, (__m512)yes);
+#else
+    vi mask = a < b;
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+#endif
 }
 
 static inline vf v_abs(vf x)
@@ -85,31 +102,57 @@ static inline vf v_abs(vf x)
 
 static inline vf v_copysign(vf size, vf sign)
 {
+#if MASKS
+    const __m512i where = _mm512_set1_epi32(0x7fffffff);
+
+    /* Bits of `size` where `where` has them, else of `sign`. */
+    return (vf)_mm512_ternarylogic_epi32(where, (__m512i)size, (__m512i)sign, 0xca);
+#else
     return (vf)(((vi)size & 0x7fffffff) | ((vi)sign & (int32_t)0x80000000));
+#endif
 }
 
 /* The first n lanes from memory, the others `fill`; n in [0, LANES). */
 static inline vf v_load_part(const float *p, int64_t n, float fill)
 {
+#if MASKS
+    __mmask16 first = (__mmask16)((1u << n) - 1u);
+
+    return (vf)_mm512_mask_loadu_ps(_mm512_set1_ps(fill), first, p);
+#else
     float lanes[LANES];
 
     for (int64_t i = 0; i < LANES; i++)
         lanes[i] = i < n ? p[i] : fill;
     return v_load(lanes);
+#endif
 }
 
 static inline void v_store_part(float *p, int64_t n, vf x)
 {
+#if MASKS
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)x);
+#else
     float lanes[LANES];
 
     v_store(lanes, x);
     for (int64_t i = 0; i < n; i++)
         p[i] = lanes[i];
+#endif
 }
 
 /* Sum of the lanes in a fixed tree: halves are added until one is left. */
 static inline float v_sum(vf x)
 {
+#if MASKS
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)x),
+                                 _mm512_extractf32x8_ps((__m512)x, 1));
+    __m128 four =
+        _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
     float lanes[LANES];
 
     v_store(lanes, x);
@@ -117,10 +160,20 @@ static inline float v_sum(vf x)
         for (int i = 0; i < width; i++)
             lanes[i] += lanes[i + width];
     return lanes[0];
+#endif
 }
 
 static inline float v_max_lane(vf x)
 {
+#if MASKS
+    __m256 eight = _mm256_max_ps(_mm512_castps512_ps256((__m512)x),
+                                 _mm512_extractf32x8_ps((__m512)x, 1));
+    __m128 four =
+        _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
     float lanes[LANES];
 
     v_store(lanes, x);
@@ -128,6 +181,7 @@ static inline float v_max_lane(vf x)
         for (int i = 0; i < width; i++)
             lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
     return lanes[0];
+#endif
 }
 
 /* --- functions ---------------------------------------------------------------------- */
@@ -136,7 +190,12 @@ static inline float v_max_lane(vf x)
  * expf), times 2^n. 0 below -87.33 (the result would be denormal), inf above 88.72. */
 static inline vf v_exp(vf x)
 {
+#if MASKS
+    /* 2^200 is too much for a float; what is too small is left out at the end. */
+    vf limited = v_where_less(v_set(88.72f), x, v_set(200.0f), x);
+#else
     vf limited = v_min(v_max(x, v_set(-87.33f)), v_set(88.72f));
+#endif
     vf shifted = v_fma(limited, v_set(1.44269504f), v_set(12582912.0f));
     vf n = shifted - 12582912.0f;
     vf r = v_fma(n, v_set(-0.693359375f), limited);
@@ -149,12 +208,19 @@ static inline vf v_exp(vf x)
     p = v_fma(p, r, v_set(1.6666665459e-1f));
     p = v_fma(p, r, v_set(5.0000001201e-1f));
     p = v_fma(p, r * r, r) + 1.0f;
+#if MASKS
+    __mmask16 kept =
+        _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.33f), _CMP_NLT_UQ);
+    return (vf)_mm512_maskz_scalef_ps(kept, (__m512)p, (__m512)n);
+#else
     /* 2^n in two halves, so that n = 128 does not overflow. */
     vi bits = (vi)shifted - 0x4b400000, half = bits >> 1;
     vf y = p * (vf)((half + 127) << 23) * (vf)((bits - half + 127) << 23);
-    y = v_select(x < v_set(-87.33f), v_set(0.0f), y);
-    y = v_select(x > v_set(88.72f), v_set(INFINITY), y);
-    return v_select(x != x, x, y); /* NaN. NOLINT(misc-redundant-expression) */
+    y = v_where_less(x, v_set(-87.33f), v_set(0.0f), y);
+    y = v_where_less(v_set(88.72f), x, v_set(INFINITY), y);
+    vi number = x == x; /* NOLINT(misc-redundant-expression) */
+    return (vf)((number & (vi)y) | (~number & (vi)x));
+#endif
 }
 
 /* tanh x = 1 - 2 / (e^2x + 1); Cephes' odd polynomial below 0.625, where that would
@@ -169,7 +235,7 @@ static inline vf v_tanh(vf x)
     p = v_fma(p, s, v_set(1.33314422036e-1f));
     p = v_fma(p, s, v_set(-3.33332819422e-1f));
     vf small = v_fma(p * s, x, x);
-    return v_select(a < v_set(0.625f), small, large);
+    return v_where_less(a, v_set(0.625f), small, large);
 }
 
 /* erf, after N. Juffa's two minimax polynomials: in x^2 below 0.92, in the exponent
@@ -193,7 +259,7 @@ static inline vf v_erf(vf x)
     q = v_fma(q, s, v_set(-3.76125336e-1f));
     q = v_fma(q, s, v_set(1.28379166e-1f));
     vf small = v_fma(q, x, x);
-    return v_select(t > v_set(0.921875f), large, small);
+    return v_where_less(v_set(0.921875f), t, large, small);
 }
 
 #endif
