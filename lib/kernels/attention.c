@@ -34,7 +34,7 @@ void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,
         const float *k = a->k + (first + i) * a->ldk + head * d;
         int64_t at = past + i, rows = rlhf__min_i64(BLOCK, count - i);
         float *to = out + at / BLOCK * BLOCK * d + at % BLOCK;
-        if (at % BLOCK == 0 && rows > 1) {
+        if (at % BLOCK == 0 && (rows > 1 || past == 0)) { /* with zeros up to 64 */
             table->pack_turned(k, a->ldk, d, rows, BLOCK, to);
             i += rows;
             continue;
@@ -97,14 +97,15 @@ typedef struct attend_args {
 typedef struct attend_state {
     float *scores; /* [64][64] */
     float *sums;   /* [64][dp]: the unnormalised output */
-    float *block;  /* [64][dp]: what one block adds */
     float *wide;   /* [64][dp]: a block's keys or values where they are halves */
+    const float *queries;
+    int64_t ldq;
     float m[BLOCK], l[BLOCK];
 } attend_state;
 
 static int64_t attend_scratch(int64_t d)
 {
-    return BLOCK * BLOCK + 3 * BLOCK * rlhf__attention_padded(d);
+    return BLOCK * (BLOCK + 2 * rlhf__attention_padded(d) + rlhf__attention_stride(d));
 }
 
 /* Block b, `size` elements, as floats. */
@@ -117,36 +118,7 @@ static const float *block_of(const attend_args *g, const attend_state *s,
     return s->wide;
 }
 
-/* What rows [r0, r1) make of the values of block b: row r sees keys [first[r], last[r]).
- * Rows that see all, and rows that see the block's beginning, lie together. */
-static void weigh_values(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
-                         int64_t r1, const int64_t *first, const int64_t *last)
-{
-    int64_t dp = rlhf__attention_padded(g->d), end;
-    const float *values = block_of(g, s, g->values, b, BLOCK * dp);
-
-    for (int64_t r = r0; r < r1; r = end) {
-        float *weights = s->scores + r * BLOCK, *out = s->block + r * dp;
-        bool whole = first[r] == 0 && last[r] == BLOCK;
-        end = r + 1;
-        if (whole) {
-            while (end < r1 && first[end] == 0 && last[end] == BLOCK)
-                end++;
-            g->table->product(end - r, dp, BLOCK, weights, BLOCK, 1, values, dp, out, dp,
-                              false);
-        } else if (first[r] == 0) {
-            while (end < r1 && first[end] == 0 && last[end] < BLOCK)
-                end++;
-            g->table->product_ragged(end - r, dp, last + r, weights, BLOCK, values, dp,
-                                     out, dp);
-        } else {
-            g->table->product(1, dp, last[r] - first[r], weights + first[r], BLOCK, 1,
-                              values + first[r] * dp, dp, out, dp, false);
-        }
-    }
-}
-
-/* Rows [r0, r1) see something of block b. */
+/* Rows [r0, r1) see something of block b: row r the keys [first[r], last[r]). */
 static void attend_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
                          int64_t r1, const int64_t *first, const int64_t *last)
 {
@@ -156,16 +128,27 @@ static void attend_block(const attend_args *g, attend_state *s, int64_t b, int64
 
     for (int64_t r = r0, end; r < r1; r = end) {
         end = rlhf__attention_strip(r, r1, last[r]);
-        g->table->product(end - r, rlhf__attention_cols(g->table, last[end - 1]), g->d,
-                          g->q + r * g->ldq, g->ldq, 1, keys, BLOCK,
-                          s->scores + r * BLOCK, BLOCK, false);
+        g->table->block_product(end - r, rlhf__attention_cols(g->table, last[end - 1]),
+                                g->d, s->queries + r * s->ldq, s->ldq, keys, BLOCK, NULL,
+                                s->scores + r * BLOCK, BLOCK);
     }
-    for (int64_t r = r0; r < r1; r++)
-        factors[r] = g->table->softmax_block(s->scores + r * BLOCK, g->scale, first[r],
-                                             last[r], &s->m[r], &s->l[r]);
-    weigh_values(g, s, b, r0, r1, first, last);
-    for (int64_t r = r0; r < r1; r++)
-        g->table->scale_add(factors[r], s->block + r * dp, dp, s->sums + r * dp);
+    g->table->softmax_rows(r1 - r0, s->scores + r0 * BLOCK, g->scale, first + r0,
+                           last + r0, s->m + r0, s->l + r0, factors + r0);
+    const float *values = block_of(g, s, g->values, b, BLOCK * dp);
+    for (int64_t r = r0, end; r < r1; r = end) {
+        end = rlhf__attention_strip(r, r1, last[r]);
+        g->table->block_product(end - r, dp, last[end - 1], s->scores + r * BLOCK, BLOCK,
+                                values, dp, factors + r, s->sums + r * dp, dp);
+    }
+}
+
+/* Rows whose distance the compiler knows are read faster. */
+static void gather_queries(const attend_args *g, attend_state *s, float *to)
+{
+    s->ldq = rlhf__attention_stride(g->d);
+    s->queries = to;
+    for (int64_t r = 0; r < g->count; r++)
+        memcpy(to + r * s->ldq, g->q + r * g->ldq, (size_t)g->d * sizeof *to);
 }
 
 /* Up to 64 queries. */
@@ -174,11 +157,14 @@ static void attend(const attend_args *g)
     int64_t dp = rlhf__attention_padded(g->d);
     attend_state s = {.scores = g->scratch,
                       .sums = g->scratch + BLOCK * BLOCK,
-                      .block = g->scratch + BLOCK * BLOCK + BLOCK * dp,
-                      .wide = g->scratch + BLOCK * BLOCK + 2 * BLOCK * dp};
+                      .wide = g->scratch + BLOCK * BLOCK + BLOCK * dp,
+                      .queries = g->q,
+                      .ldq = g->ldq};
     int64_t last_block = (g->position + g->count - 1) / BLOCK;
     int64_t b = rlhf__attention_first_key(g->position, g->window) / BLOCK;
 
+    if (g->count > 1)
+        gather_queries(g, &s, g->scratch + BLOCK * (BLOCK + 2 * dp));
     memset(s.sums, 0, (size_t)(g->count * dp) * sizeof *s.sums);
     for (int64_t r = 0; r < g->count; r++) {
         s.m[r] = -INFINITY;
@@ -332,7 +318,7 @@ rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
     for (int64_t s = 0; s < a->num_seqs; s++) {
         capacity[s] =
             rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK) * BLOCK;
-        RLHF__TRY(rlhf__arena_zalloc(
+        RLHF__TRY(rlhf__arena_alloc(
             scratch, rlhf__kv_size(capacity[s], a->num_kv_heads, a->head_dim),
             sizeof(float), &packed[s]));
     }

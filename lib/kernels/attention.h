@@ -13,6 +13,14 @@ static inline int64_t rlhf__attention_padded(int64_t head_dim)
     return rlhf__ceil_div(head_dim, 16) * 16;
 }
 
+/* From one copied row of queries to the next: a constant where that is little memory. */
+static inline int64_t rlhf__attention_stride(int64_t head_dim)
+{
+    int64_t padded = rlhf__attention_padded(head_dim);
+
+    return padded > BLOCK / 2 ? rlhf__max_i64(padded, BLOCK) : padded;
+}
+
 /* Floats of one head's packed keys and values. */
 static inline int64_t rlhf__attention_head_size(int64_t capacity, int64_t head_dim)
 {

@@ -19,45 +19,47 @@ typedef struct grad_job {
 
 /* One thread's work space, for one sequence and one kv head. */
 typedef struct grad_space {
-    float *keys_t, *values_t;      /* [blocks][d][64] */
-    float *keys, *queries, *douts; /* [T][dp] */
-    float *dkeys, *dvalues, *dqueries;
-    float *d;      /* [T] */
-    float *p, *ds; /* [64][64] */
+    float *keys_t, *values_t;                 /* [blocks][d][64] */
+    float *queries, *douts;                   /* [T][stride] */
+    float *keys, *dkeys, *dvalues, *dqueries; /* [T][dp] */
+    float *d;                                 /* [T] */
+    float *p, *ds;                            /* [64][64] */
 } grad_space;
 
 static int64_t space_size(int64_t longest, int64_t head_dim)
 {
-    int64_t dp = rlhf__attention_padded(head_dim);
+    int64_t dp = rlhf__attention_padded(head_dim), ld = rlhf__attention_stride(head_dim);
 
-    return longest * (2 * head_dim + 6 * dp + 1) + 2 * BLOCK * BLOCK;
+    return longest * (2 * head_dim + 4 * dp + 2 * ld + 1) + 2 * BLOCK * BLOCK;
 }
 
 static void lay_out(grad_space *w, float *at, int64_t longest, int64_t d)
 {
-    int64_t dp = rlhf__attention_padded(d);
-    float **padded[] = {&w->keys,  &w->queries, &w->douts,
-                        &w->dkeys, &w->dvalues, &w->dqueries};
+    int64_t dp = rlhf__attention_padded(d), ld = rlhf__attention_stride(d);
+    float **padded[] = {&w->keys, &w->dkeys, &w->dvalues, &w->dqueries};
 
     w->p = at;
     w->ds = w->p + BLOCK * BLOCK;
     at = w->ds + BLOCK * BLOCK;
     for (size_t i = 0; i < sizeof padded / sizeof padded[0]; i++, at += longest * dp)
         *padded[i] = at;
-    w->keys_t = at;
+    w->queries = at;
+    w->douts = w->queries + longest * ld;
+    w->keys_t = w->douts + longest * ld;
     w->values_t = w->keys_t + longest * d;
     w->d = w->values_t + longest * d;
 }
 
-/* out[T][dp] = rows of src, zero padded. */
-static void copy_rows(const float *src, int64_t ld, int64_t count, int64_t d, float *out)
+/* Rows of src, zero padded to whole vectors. */
+static void copy_rows(const float *src, int64_t ld, int64_t count, int64_t d, float *out,
+                      int64_t ldo)
 {
     int64_t dp = rlhf__attention_padded(d);
 
     for (int64_t i = 0; i < count; i++) {
-        memcpy(out + i * dp, src + i * ld, (size_t)d * sizeof *out);
+        memcpy(out + i * ldo, src + i * ld, (size_t)d * sizeof *out);
         for (int64_t c = d; c < dp; c++)
-            out[i * dp + c] = 0.0f;
+            out[i * ldo + c] = 0.0f;
     }
 }
 
@@ -75,22 +77,18 @@ static void grad_scores(const grad_job *job, grad_space *w, const float *lse, in
 {
     const rlhf__kernels *t = job->table;
     const rlhf__attention *a = job->a;
-    int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
-    int64_t cols = rlhf__attention_cols(t, seen);
+    int64_t d = a->head_dim, ld = rlhf__attention_stride(d);
+    int64_t cols = rlhf__attention_cols(t, seen), first[BLOCK], last[BLOCK];
+    float *p = w->p + r0 * BLOCK, *ds = w->ds + r0 * BLOCK;
 
-    t->product(r1 - r0, cols, d, w->queries + (q0 + r0) * dp, dp, 1,
-               w->keys_t + b * BLOCK * d, BLOCK, w->p + r0 * BLOCK, BLOCK, false);
-    t->product(r1 - r0, cols, d, w->douts + (q0 + r0) * dp, dp, 1,
-               w->values_t + b * BLOCK * d, BLOCK, w->ds + r0 * BLOCK, BLOCK, false);
-    for (int64_t r = r0; r < r1; r++) {
-        int64_t first, last;
-        rlhf__attention_range(q0 + r, a->window, b, &first, &last);
-        if (last < first)
-            last = first = 0;
-        t->softmax_again(w->p + r * BLOCK, first, last, a->scale, lse[q0 + r]);
-        t->softmax_block_grad(w->p + r * BLOCK, w->ds + r * BLOCK, w->d[q0 + r], a->scale,
-                              cols, w->ds + r * BLOCK);
-    }
+    t->block_product(r1 - r0, cols, d, w->queries + (q0 + r0) * ld, ld,
+                     w->keys_t + b * BLOCK * d, BLOCK, NULL, p, BLOCK);
+    t->block_product(r1 - r0, cols, d, w->douts + (q0 + r0) * ld, ld,
+                     w->values_t + b * BLOCK * d, BLOCK, NULL, ds, BLOCK);
+    for (int64_t r = r0; r < r1; r++)
+        rlhf__attention_range(q0 + r, a->window, b, &first[r - r0], &last[r - r0]);
+    t->softmax_rows_grad(r1 - r0, cols, p, ds, a->scale, first, last, lse + q0 + r0,
+                         w->d + q0 + r0);
 }
 
 /* Queries [q0, q0 + rows) against key block b. */
@@ -100,24 +98,29 @@ static void grad_block(const grad_job *job, grad_space *w, int64_t length,
     const rlhf__kernels *t = job->table;
     const rlhf__attention *a = job->a;
     int64_t dp = rlhf__attention_padded(a->head_dim);
+    int64_t ld = rlhf__attention_stride(a->head_dim);
+    float ones[BLOCK];
     bool diagonal = q0 == b * BLOCK; /* row r sees keys up to r, else all */
     int64_t keys = rlhf__min_i64(BLOCK, length - b * BLOCK);
 
+    for (int64_t r = 0; r < BLOCK; r++)
+        ones[r] = 1.0f; /* gradients add up */
     for (int64_t r = 0, end; r < rows; r = end) {
         end = rlhf__attention_strip(r, rows, diagonal ? r + 1 : BLOCK);
         grad_scores(job, w, lse, q0, r, end, b, diagonal ? end : BLOCK);
-        t->product(end - r, dp, diagonal ? end : keys, w->ds + r * BLOCK, BLOCK, 1,
-                   w->keys + b * BLOCK * dp, dp, w->dqueries + (q0 + r) * dp, dp, true);
+        t->block_product(end - r, dp, diagonal ? end : keys, w->ds + r * BLOCK, BLOCK,
+                         w->keys + b * BLOCK * dp, dp, ones, w->dqueries + (q0 + r) * dp,
+                         dp);
     }
     for (int64_t j = 0, end; j < keys; j = end) {
         int64_t r = diagonal ? j : 0; /* the first that sees key j */
         end = rlhf__attention_strip(j, keys, diagonal ? j + 1 : BLOCK);
-        t->product(end - j, dp, rows - r, w->p + r * BLOCK + j, 1, BLOCK,
-                   w->douts + (q0 + r) * dp, dp, w->dvalues + (b * BLOCK + j) * dp, dp,
-                   true);
-        t->product(end - j, dp, rows - r, w->ds + r * BLOCK + j, 1, BLOCK,
-                   w->queries + (q0 + r) * dp, dp, w->dkeys + (b * BLOCK + j) * dp, dp,
-                   true);
+        t->block_product_turned(end - j, dp, rows - r, w->p + r * BLOCK + j,
+                                w->douts + (q0 + r) * ld, ld, ones,
+                                w->dvalues + (b * BLOCK + j) * dp, dp);
+        t->block_product_turned(end - j, dp, rows - r, w->ds + r * BLOCK + j,
+                                w->queries + (q0 + r) * ld, ld, ones,
+                                w->dkeys + (b * BLOCK + j) * dp, dp);
     }
 }
 
@@ -126,13 +129,14 @@ static void grad_head(const grad_job *job, grad_space *w, int64_t token, int64_t
 {
     const rlhf__attention *a = job->a;
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
+    int64_t ld = rlhf__attention_stride(d);
     const float *lse = job->lse + h * job->total + token;
 
-    copy_rows(a->q + token * a->ldq + h * d, a->ldq, length, d, w->queries);
-    copy_rows(job->dout + token * job->lddo + h * d, job->lddo, length, d, w->douts);
+    copy_rows(a->q + token * a->ldq + h * d, a->ldq, length, d, w->queries, ld);
+    copy_rows(job->dout + token * job->lddo + h * d, job->lddo, length, d, w->douts, ld);
     memset(w->dqueries, 0, (size_t)(length * dp) * sizeof *w->dqueries);
     for (int64_t i = 0; i < length; i++)
-        w->d[i] = job->table->dot(w->douts + i * dp,
+        w->d[i] = job->table->dot(w->douts + i * ld,
                                   job->out + (token + i) * job->ldo + h * d, d);
     for (int64_t q0 = 0; q0 < length; q0 += BLOCK) {
         int64_t rows = rlhf__min_i64(BLOCK, length - q0);
@@ -157,7 +161,7 @@ static void grad_tile(void *arg, int64_t tile, int32_t thread)
     grad_space w;
 
     lay_out(&w, job->scratch + thread * job->scratch_size, job->longest, d);
-    copy_rows(k, a->ldk, length, d, w.keys);
+    copy_rows(k, a->ldk, length, d, w.keys, dp);
     transpose_blocks(job->table, k, a->ldk, length, d, w.keys_t);
     transpose_blocks(job->table, v, a->ldv, length, d, w.values_t);
     memset(w.dkeys, 0, (size_t)(length * dp) * sizeof(float));

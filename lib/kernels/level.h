@@ -188,63 +188,7 @@ static void rope(const float *cosines, const float *sines, float sign, int64_t h
 
 /* --- attention ---------------------------------------------------------------------- */
 
-#define BLOCK RLHF__ATTENTION_BLOCK
-
-/* The vectors that hold any of [first, last) are [*begin, *end). */
-INLINE void vectors_of(int64_t first, int64_t last, int64_t *begin, int64_t *end)
-{
-    *begin = first / LANES * LANES;
-    *end = (last + LANES - 1) / LANES * LANES;
-}
-
-static float softmax_block(float *s, float scale, int64_t first, int64_t last, float *m,
-                           float *l)
-{
-    vf top = v_set(-INFINITY), sum = v_set(0.0f);
-    int64_t begin, end;
-
-    vectors_of(first, last, &begin, &end);
-    for (int64_t j = begin; j < first; j++)
-        s[j] = -INFINITY;
-    for (int64_t j = last; j < end; j++)
-        s[j] = -INFINITY;
-    for (int64_t j = begin; j < end; j += LANES) {
-        vf z = v_load(s + j) * scale;
-        v_store(s + j, z);
-        top = v_max(top, z);
-    }
-    float high = v_max_lane(top), next = high > *m ? high : *m;
-    for (int64_t j = begin; j < end; j += LANES) {
-        vf p = v_exp(v_load(s + j) - next);
-        v_store(s + j, p);
-        sum += p;
-    }
-    vf shrink = v_exp(v_set(*m - next));
-    float factor = *m == -INFINITY ? 0.0f : shrink[0];
-    *l = *l * factor + v_sum(sum);
-    *m = next;
-    return factor;
-}
-
-static void softmax_again(float *s, int64_t first, int64_t last, float scale, float lse)
-{
-    int64_t begin, end;
-
-    vectors_of(first, last, &begin, &end);
-    for (int64_t j = begin; j < end; j += LANES)
-        v_store(s + j, v_exp(v_fma(v_load(s + j), v_set(scale), v_set(-lse))));
-    for (int64_t j = 0; j < first; j++)
-        s[j] = 0.0f;
-    for (int64_t j = last; j < BLOCK; j++)
-        s[j] = 0.0f;
-}
-
-static void softmax_block_grad(const float *p, const float *dp, float d, float scale,
-                               int64_t cols, float *ds)
-{
-    for (int64_t j = 0; j < cols; j += LANES)
-        v_store(ds + j, v_load(p + j) * (v_load(dp + j) - d) * scale);
-}
+#include "kernels/attend.h"
 
 static float dot(const float *a, const float *b, int64_t count)
 {
@@ -313,12 +257,6 @@ static void scale(float factor, int64_t count, float *y)
 {
     FOR_VECTORS (count)
         store(y + i, n, factor * load(y + i, n, 0.0f));
-}
-
-static void scale_add(float factor, const float *x, int64_t count, float *y)
-{
-    FOR_VECTORS (count)
-        store(y + i, n, v_fma(load(y + i, n, 0.0f), v_set(factor), load(x + i, n, 0.0f)));
 }
 
 /* In double, as many chains as lanes, then the tree. */
@@ -402,15 +340,15 @@ static float exp_one(float x)
 #define LEVEL_TABLE                                                                      \
     {                                                                                    \
         .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES,                          \
-        .microkernel = microkernel, .product = product,                                  \
-        .product_ragged = product_ragged, .skinny = skinny, .pack_turned = pack_turned,  \
-        .pack_copied = pack_copied, .turn = turn, .layernorm = layernorm,                \
-        .layernorm_dx = layernorm_dx, .norm_dw = norm_dw, .rmsnorm = rmsnorm,            \
-        .rmsnorm_dx = rmsnorm_dx, .gelu = gelu, .gelu_grad = gelu_grad, .rope = rope,    \
-        .swiglu = swiglu, .swiglu_grad = swiglu_grad, .softmax_block = softmax_block,    \
-        .softmax_again = softmax_again, .softmax_block_grad = softmax_block_grad,        \
-        .dot = dot, .row_max = row_max, .row_sums = row_sums, .row_grad = row_grad,      \
-        .row_exp = row_exp, .add = add, .scale = scale, .scale_add = scale_add,          \
-        .sum = sum, .sum_squares = sum_squares, .all_finite = all_finite,                \
-        .adamw = adamw, .exp_one = exp_one                                               \
+        .microkernel = microkernel, .product = product, .block_product = block_product,  \
+        .block_product_turned = block_product_turned, .skinny = skinny,                  \
+        .pack_turned = pack_turned, .pack_copied = pack_copied, .turn = turn,            \
+        .layernorm = layernorm, .layernorm_dx = layernorm_dx, .norm_dw = norm_dw,        \
+        .rmsnorm = rmsnorm, .rmsnorm_dx = rmsnorm_dx, .gelu = gelu,                      \
+        .gelu_grad = gelu_grad, .rope = rope, .swiglu = swiglu,                          \
+        .swiglu_grad = swiglu_grad, .softmax_rows = softmax_rows,                        \
+        .softmax_rows_grad = softmax_rows_grad, .dot = dot, .row_max = row_max,          \
+        .row_sums = row_sums, .row_grad = row_grad, .row_exp = row_exp, .add = add,      \
+        .scale = scale, .sum = sum, .sum_squares = sum_squares,                          \
+        .all_finite = all_finite, .adamw = adamw, .exp_one = exp_one                     \
     }

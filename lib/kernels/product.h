@@ -121,64 +121,6 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
     }
 }
 
-/* Row i takes k[i] steps, all rows the first `common`. */
-INLINE void tile_ragged(const int M, const int N, int64_t common, const int64_t *k,
-                        const float *a, int64_t a_row, const float *b, int64_t ldb,
-                        float *c, int64_t ldc)
-{
-    vf sum[TILE_ROWS][2];
-    int64_t longest = common;
-
-#pragma GCC unroll 16
-    for (int i = 0; i < M; i++) {
-        longest = k[i] > longest ? k[i] : longest;
-#pragma GCC unroll 2
-        for (int j = 0; j < N; j++)
-            sum[i][j] = v_set(0.0f);
-    }
-    for (int64_t p = 0; p < longest; p++) {
-        vf row[2];
-#pragma GCC unroll 2
-        for (int j = 0; j < N; j++)
-            row[j] = v_load(b + p * ldb + j * LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < M; i++) {
-            if (p >= common && p >= k[i])
-                continue;
-            vf x = v_set(a[i * a_row + p]);
-#pragma GCC unroll 2
-            for (int j = 0; j < N; j++)
-                sum[i][j] = v_fma(x, row[j], sum[i][j]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < M; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < N; j++)
-            v_store(c + i * ldc + j * LANES, sum[i][j]);
-}
-
-static void product_ragged(int64_t m, int64_t n, const int64_t *k, const float *a,
-                           int64_t a_row, const float *b, int64_t ldb, float *c,
-                           int64_t ldc)
-{
-    int64_t i = 0;
-
-    for (; i + 4 <= m; i += 4) {
-        int64_t common = k[i], j = 0;
-        for (int r = 1; r < 4; r++)
-            common = k[i + r] < common ? k[i + r] : common;
-        for (; j + 2 * LANES <= n; j += 2 * LANES)
-            tile_ragged(4, 2, common, k + i, a + i * a_row, a_row, b + j, ldb,
-                        c + i * ldc + j, ldc);
-        for (; j < n; j += LANES)
-            tile_ragged(4, 1, common, k + i, a + i * a_row, a_row, b + j, ldb,
-                        c + i * ldc + j, ldc);
-    }
-    for (; i < m; i++)
-        product(1, n, k[i], a + i * a_row, a_row, 1, b, ldb, c + i * ldc, ldc, false);
-}
-
 /* M rows against Q panels at once, all of k: enough independent chains to hide the
  * latency of fma. Each panel is a stream of memory, asked for AHEAD floats early where
  * there are few. */

@@ -141,6 +141,23 @@ static inline void v_store_part(float *p, int64_t n, vf x)
 #endif
 }
 
+/* Lanes [first, last), which may lie outside, of x; the others 0. */
+static inline vf v_keep(vf x, int64_t first, int64_t last)
+{
+    int64_t from = first < 0 ? 0 : first > LANES ? LANES : first;
+    int64_t to = last < 0 ? 0 : last > LANES ? LANES : last;
+#if MASKS
+    __mmask16 kept = (__mmask16)(((1u << to) - 1u) & ~((1u << from) - 1u));
+
+    return (vf)_mm512_maskz_mov_ps(kept, (__m512)x);
+#else
+    for (int64_t i = 0; i < LANES; i++)
+        if (i < from || i >= to)
+            x[i] = 0.0f;
+    return x;
+#endif
+}
+
 /* Sum of the lanes in a fixed tree: halves are added until one is left. */
 static inline float v_sum(vf x)
 {
@@ -209,8 +226,7 @@ static inline vf v_exp(vf x)
     p = v_fma(p, r, v_set(5.0000001201e-1f));
     p = v_fma(p, r * r, r) + 1.0f;
 #if MASKS
-    __mmask16 kept =
-        _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.33f), _CMP_NLT_UQ);
+    __mmask16 kept = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.33f), _CMP_NLT_UQ);
     return (vf)_mm512_maskz_scalef_ps(kept, (__m512)p, (__m512)n);
 #else
     /* 2^n in two halves, so that n = 128 does not overflow. */

@@ -31,10 +31,15 @@ typedef struct rlhf__kernels {
     void (*product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
                     int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
                     bool accumulate);
-    /* c = a b where row i of a has k[i] columns; n a multiple of lanes. */
-    void (*product_ragged)(int64_t m, int64_t n, const int64_t *k, const float *a,
-                           int64_t a_row, const float *b, int64_t ldb, float *c,
-                           int64_t ldc);
+    /* In attention, a's rows lda floats apart (64 pays): c[i] = a b, or, with `factors`,
+     * c[i] * factors[i] + a b. n is a multiple of lanes. Turned: a[i][p] is
+     * a[p * 64 + i]. */
+    void (*block_product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                          const float *b, int64_t ldb, const float *factors, float *c,
+                          int64_t ldc);
+    void (*block_product_turned)(int64_t m, int64_t n, int64_t k, const float *a,
+                                 const float *b, int64_t ldb, const float *factors,
+                                 float *c, int64_t ldc);
     /* m <= tile_rows rows against `panels` panels that lie panel_stride floats apart, all
      * of k, in blocks (rlhf__k_block_end) whose sums are added in order, to c where
      * `accumulate`. c rows have ldc floats, all panels wide. */
@@ -76,16 +81,16 @@ typedef struct rlhf__kernels {
     void (*rope)(const float *cosines, const float *sines, float sign, int64_t half,
                  float *a);
 
-    /* One block of the online softmax: s[first, last) of 64 scores become weights
-     * exp(s * scale - m); the others hold nothing; *m and *l move on; returns what to
-     * scale the sums by. */
-    float (*softmax_block)(float *s, float scale, int64_t first, int64_t last, float *m,
-                           float *l);
-    /* p[j] = exp(s[j] * scale - lse) on [first, last), 0 elsewhere, 64 in all. */
-    void (*softmax_again)(float *s, int64_t first, int64_t last, float scale, float lse);
-    /* ds[j] = p[j] * (dp[j] - d) * scale for j < cols, a multiple of lanes. */
-    void (*softmax_block_grad)(const float *p, const float *dp, float d, float scale,
-                               int64_t cols, float *ds);
+    /* One block of the online softmax, up to 64 rows of 64 scores: s[first, last) become
+     * weights exp(s * scale - m), the others 0; m and l move on; factors: what to scale
+     * the sums by. */
+    void (*softmax_rows)(int64_t rows, float *s, float scale, const int64_t *first,
+                         const int64_t *last, float *m, float *l, float *factors);
+    /* p = exp(s * scale - lse) on [first, last), else 0; ds = p * (dp - d) * scale, in
+     * dp's place, for the first `cols` of 64, a multiple of lanes. */
+    void (*softmax_rows_grad)(int64_t rows, int64_t cols, float *p, float *ds,
+                              float scale, const int64_t *first, const int64_t *last,
+                              const float *lse, const float *d);
     float (*dot)(const float *a, const float *b, int64_t count);
 
     /* Row reductions of softmax, z' = (z - top) * inv_tau with top the row's maximum,
@@ -104,8 +109,6 @@ typedef struct rlhf__kernels {
 
     void (*add)(const float *a, const float *b, int64_t count, float *y);
     void (*scale)(float factor, int64_t count, float *y);
-    void (*scale_add)(float factor, const float *x, int64_t count, float *y); /* y = y f +
-                                                                                 x */
     double (*sum)(const float *x, int64_t count);
     double (*sum_squares)(const float *x, int64_t count);
     bool (*all_finite)(const float *x, int64_t count);
