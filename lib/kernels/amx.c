@@ -5,6 +5,7 @@
 #if defined(__x86_64__) && defined(__linux__)
 
 #include <cpuid.h>
+#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,7 +19,10 @@ bool rlhf__amx_enable(void)
 
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & wanted) != wanted)
         return false;
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    const int before = errno;
+    const bool granted = syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    errno = before;
+    return granted;
 }
 
 #else

@@ -34,7 +34,8 @@ rlhf_status rlhf__kernels_resolve_level(int32_t requested, int32_t dtype,
         while (!can_run(requested))
             requested--;
     } else if (!can_run(requested)) {
-        return rlhf__fail(RLHF_ERR_UNSUPPORTED, "this CPU cannot run kernel level %d",
+        return rlhf__fail(RLHF_ERR_UNSUPPORTED,
+                          "this CPU, or its system, cannot run kernel level %d",
                           (int)requested);
     }
     *out_level = requested;
