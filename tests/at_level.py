@@ -8,13 +8,17 @@ import os
 import subprocess
 import sys
 
+AVX512 = {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'fma'}
+
 # Flags of /proc/cpuinfo that a level needs, as lib/kernels/level.c asks for; its number
 # in rlhf_cpu_level.
 LEVELS = {
     'auto': (0, set()),
     'portable': (1, set()),
     'avx2': (2, {'avx2', 'fma'}),
-    'avx512': (3, {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'fma'}),
+    'avx512': (3, AVX512),
+    'avx512_bf16': (4, AVX512 | {'avx512_bf16'}),
+    'amx': (5, AVX512 | {'avx512_bf16', 'amx_tile', 'amx_bf16'}),
 }
 
 
