@@ -7,6 +7,7 @@
 #define TILES_PER_THREAD 4
 #define TILE_GROUPS      12 /* fewest of a tile that packs its own left side */
 #define FEW_GROUPS       8
+#define FEW_STREAMS      4 /* in which a panel is asked for */
 #define PACK_GROUPS      8
 #define PACK_ROWS        16
 
@@ -127,29 +128,29 @@ static void put_edge(const float *edge, int64_t width, int64_t rows, int64_t col
                 accumulate ? c[r * ldc + j] + edge[r * width + j] : edge[r * width + j];
 }
 
-/* One micro-tile: a group of rows, one panel. Where `next` is not NULL our own kernel
- * serves and asks for `ahead` floats from there each step. */
+/* One micro-tile: a group of rows, one panel. Where `ask` is not NULL our own kernel
+ * serves and asks for that. */
 static void micro_tile(const rlhf__product *job, const block *at, int64_t group,
-                       const float *next, int64_t ahead)
+                       const rlhf__ask *ask)
 {
     const rlhf__kernels *t = job->table;
     int64_t i = group_begin(job->m, t->tile_rows, group);
     int64_t rows = group_begin(job->m, t->tile_rows, group + 1) - i;
     int64_t cols = rlhf__min_i64(t->panel, job->n - at->j), kb = at->k1 - at->k0;
     const float *a = at->a + (group - at->first) * at->a_group, *b = at->b;
+    const rlhf__ask none = {b, 0, 1, 0};
     bool accumulate = job->accumulate || at->k0 > 0;
     float *c = job->y + i * job->ldy + at->j;
     float edge[RLHF__MAX_ROWS * RLHF__MAX_PANEL];
 
     if (cols == t->panel) {
-        if (rows == t->tile_rows && job->blis && !next)
+        if (rows == t->tile_rows && job->blis && !ask)
             rlhf__blis_microkernel(job->blis, kb, a, b, c, job->ldy, accumulate);
         else
-            t->microkernel(rows, kb, a, b, c, job->ldy, accumulate, next ? next : b,
-                           ahead);
+            t->microkernel(rows, kb, a, b, c, job->ldy, accumulate, ask ? ask : &none);
         return;
     }
-    t->microkernel(rows, kb, a, b, edge, t->panel, false, next ? next : b, ahead);
+    t->microkernel(rows, kb, a, b, edge, t->panel, false, ask ? ask : &none);
     put_edge(edge, t->panel, rows, cols, accumulate, c, job->ldy);
 }
 
@@ -179,22 +180,58 @@ static void prefetch_matrix(const rlhf__product *job, int64_t j, int64_t k0, int
         prefetch(from + r * job->ldb, 0, width);
 }
 
+/* A panel's part-th of `parts` slices, in kb steps. Few micro-tiles would wait for the
+ * memory: it brings more where the CPU, which reads ahead, sees several streams. */
+static rlhf__ask ask_panel(const float *panel, int64_t size, int64_t kb, int64_t part,
+                           int64_t parts)
+{
+    int64_t streams = parts <= FEW_GROUPS ? FEW_STREAMS : 1, stretch = size / streams;
+    int64_t turns = rlhf__max_i64(kb / streams, 1);
+    int64_t on = rlhf__ceil_div(stretch, turns * parts);
+
+    return (rlhf__ask){panel + part * turns * on, stretch, streams,
+                       on - streams * stretch};
+}
+
+/* Likewise of a block of B itself, whole rows. */
+static rlhf__ask ask_matrix(const rlhf__product *job, const block *next, int64_t kb,
+                            int64_t part, int64_t parts)
+{
+    int64_t cols = rlhf__min_i64(job->table->panel, job->n - next->j);
+    int64_t rows = job->transposed ? cols : next->k1 - next->k0;
+    int64_t width = job->transposed ? next->k1 - next->k0 : cols;
+    int64_t share = rlhf__ceil_div(rows, parts), first = part * share;
+
+    share = rlhf__min_i64(share, rows - first);
+    if (share <= 0)
+        return (rlhf__ask){job->matrix, 0, 1, 0};
+    int64_t step = rlhf__ceil_div(width, rlhf__max_i64(kb / share, 1));
+    int64_t steps = rlhf__ceil_div(width, step);
+    return (rlhf__ask){matrix_at(job, next->j, next->k0) + first * job->ldb, step, steps,
+                       job->ldb - step * steps};
+}
+
 /* A panel's block against the groups, meanwhile a slice at a time of the one that comes
- * next (NULL: none): it lies in memory that was not read for long. A large slice is asked
- * for from within the kernel, since memory takes so many requests at once. */
+ * next (NULL: none): it lies in memory that was not read for long. Our kernel asks for it
+ * a step at a time, since memory takes so many requests at once; BLIS's cannot. */
 static void product_panel(const rlhf__product *job, const block *at, const block *next)
 {
-    int64_t groups = at->last - at->first;
-    bool within = next && next->b && groups <= FEW_GROUPS;
+    int64_t groups = at->last - at->first, kb = at->k1 - at->k0;
+    bool within = next && (!job->blis || (next->b && groups <= FEW_GROUPS));
     int64_t slice = next ? (next->k1 - next->k0) * job->table->panel / groups : 0;
 
     for (int64_t part = 0; part < groups; part++) {
-        if (next && !next->b)
-            prefetch_matrix(job, next->j, next->k0, next->k1, part, groups);
-        else if (next && !within)
+        rlhf__ask ask = {0};
+        if (within && next->b)
+            ask = ask_panel(next->b, (next->k1 - next->k0) * job->table->panel, kb, part,
+                            groups);
+        else if (within)
+            ask = ask_matrix(job, next, kb, part, groups);
+        else if (next && next->b)
             prefetch(next->b, part * slice, (part + 1) * slice);
-        micro_tile(job, at, at->first + part, within ? next->b + part * slice : NULL,
-                   rlhf__ceil_div(slice, at->k1 - at->k0));
+        else if (next)
+            prefetch_matrix(job, next->j, next->k0, next->k1, part, groups);
+        micro_tile(job, at, at->first + part, within ? &ask : NULL);
     }
 }
 

@@ -39,12 +39,14 @@ typedef struct rlhf__product {
     int64_t tile_groups, tile_cols, col_tiles; /* the grid */
 } rlhf__product;
 
-/* Whether x is read as it lies: packing does not pay for few panels. Columns lie far
- * apart, each in a cache line of its own, and are read so in small products only. */
+/* Whether x is read as it lies: packing does not pay for few panels, fewer on a level
+ * that packs 16 floats at once. Columns lie far apart, each in a cache line of its own,
+ * and are read so in small products only. */
 static inline bool rlhf__product_is_direct(const rlhf__product *job)
 {
-    return job->n <= (job->x_columns ? 12 : 24) * job->table->panel &&
-           (!job->x_columns || job->ldx <= 512);
+    int64_t panels = job->table->lanes == 16 ? 6 : job->x_columns ? 12 : 24;
+
+    return job->n <= panels * job->table->panel && (!job->x_columns || job->ldx <= 512);
 }
 
 /* Floats of n columns packed in groups of `width`. BLIS's micro-kernels load the row

@@ -7,23 +7,26 @@
 #define AHEAD  512             /* floats that a stream of memory is asked for early */
 #define SUMS   (2 * TILE_ROWS) /* vectors of sums that registers hold */
 
-/* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call.
- * `next` not NULL: step p asks for the memory at next + p * ahead. */
-INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_row,
-                 int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
-                 bool accumulate, const float *next, int64_t ahead)
+/* Steps [p0, p1) of the chain: sum[M][N vectors] += a[M][k] b[k][N vectors]. Each asks
+ * for the memory that comes next in `ask`, and step p for row p of c (NULL: of none). */
+INLINE void tile_steps(const int M, const int N, int64_t p0, int64_t p1, const float *a,
+                       int64_t a_row, int64_t a_step, const float *b, int64_t ldb,
+                       const float *c, int64_t ldc, rlhf__ask *ask, vf sum[16][8])
 {
-    vf sum[16][8];
+    int64_t left = ask ? ask->steps : 0;
 
-#pragma GCC unroll 16
-    for (int i = 0; i < M; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < N; j++)
-            sum[i][j] = v_set(0.0f);
-    for (int64_t p = 0; p < k; p++) {
+    for (int64_t p = p0; p < p1; p++) {
         vf row[8];
-        if (next)
-            __builtin_prefetch(next + p * ahead, 0, 2);
+        if (ask) {
+            __builtin_prefetch(ask->at, 0, 2);
+            left--;
+            ask->at += left ? ask->step : ask->step + ask->jump;
+            left = left ? left : ask->steps;
+        }
+        if (c) {
+            __builtin_prefetch(c + p * ldc, 1, 3);
+            __builtin_prefetch(c + p * ldc + N * LANES - 1, 1, 3);
+        }
 #pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             row[j] = v_load(b + p * ldb + j * LANES);
@@ -34,6 +37,29 @@ INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_
             for (int j = 0; j < N; j++)
                 sum[i][j] = v_fma(x, row[j], sum[i][j]);
         }
+    }
+}
+
+/* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call.
+ * Where there is something to ask for, c, too, is taken to lie in memory. */
+INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_row,
+                 int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
+                 bool accumulate, const rlhf__ask *given)
+{
+    vf sum[16][8];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < N; j++)
+            sum[i][j] = v_set(0.0f);
+    if (given) {
+        rlhf__ask ask = *given;
+        int64_t head = k < M ? k : M;
+        tile_steps(M, N, 0, head, a, a_row, a_step, b, ldb, c, ldc, NULL, sum);
+        tile_steps(M, N, head, k, a, a_row, a_step, b, ldb, NULL, 0, &ask, sum);
+    } else {
+        tile_steps(M, N, 0, k, a, a_row, a_step, b, ldb, NULL, 0, NULL, sum);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
@@ -47,11 +73,11 @@ INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_
 /* A row count known at run time becomes a constant. */
 INLINE void tile_rows(int64_t m, const int N, int64_t k, const float *a, int64_t a_row,
                       int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
-                      bool accumulate, const float *next, int64_t ahead)
+                      bool accumulate, const rlhf__ask *ask)
 {
 #define TILE_CASE(M)                                                                     \
     case M:                                                                              \
-        tile(M, N, k, a, a_row, a_step, b, ldb, c, ldc, accumulate, next, ahead);        \
+        tile(M, N, k, a, a_row, a_step, b, ldb, c, ldc, accumulate, ask);                \
         break
     switch (m) {
         TILE_CASE(1);
@@ -79,21 +105,20 @@ static void tile_any(int64_t m, bool two, int64_t k, const float *a, int64_t a_r
                      bool accumulate)
 {
     if (a_step == 1 && two)
-        tile_rows(m, 2, k, a, a_row, 1, b, ldb, c, ldc, accumulate, NULL, 0);
+        tile_rows(m, 2, k, a, a_row, 1, b, ldb, c, ldc, accumulate, NULL);
     else if (a_step == 1)
-        tile_rows(m, 1, k, a, a_row, 1, b, ldb, c, ldc, accumulate, NULL, 0);
+        tile_rows(m, 1, k, a, a_row, 1, b, ldb, c, ldc, accumulate, NULL);
     else if (two)
-        tile_rows(m, 2, k, a, 1, a_step, b, ldb, c, ldc, accumulate, NULL, 0);
+        tile_rows(m, 2, k, a, 1, a_step, b, ldb, c, ldc, accumulate, NULL);
     else
-        tile_rows(m, 1, k, a, 1, a_step, b, ldb, c, ldc, accumulate, NULL, 0);
+        tile_rows(m, 1, k, a, 1, a_step, b, ldb, c, ldc, accumulate, NULL);
 }
 
 /* Packed operands: a[k][TILE_ROWS], b[k][PANEL]. */
 static void microkernel(int64_t m, int64_t k, const float *a, const float *b, float *c,
-                        int64_t ldc, bool accumulate, const float *next, int64_t ahead)
+                        int64_t ldc, bool accumulate, const rlhf__ask *ask)
 {
-    tile_rows(m, PANEL_VECTORS, k, a, 1, TILE_ROWS, b, PANEL, c, ldc, accumulate, next,
-              ahead);
+    tile_rows(m, PANEL_VECTORS, k, a, 1, TILE_ROWS, b, PANEL, c, ldc, accumulate, ask);
 }
 
 static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
@@ -106,11 +131,11 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
         float *ci = c + i * ldc;
         if (rows == 1 && a_step == 1) {
             for (; j + 8 * LANES <= n; j += 8 * LANES)
-                tile(1, 8, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL, 0);
+                tile(1, 8, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL);
             for (; j + 6 * LANES <= n; j += 6 * LANES)
-                tile(1, 6, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL, 0);
+                tile(1, 6, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL);
             for (; j + 4 * LANES <= n; j += 4 * LANES)
-                tile(1, 4, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL, 0);
+                tile(1, 4, k, ai, 0, 1, b + j, ldb, ci + j, ldc, accumulate, NULL);
         }
         for (; j + 2 * LANES <= n; j += 2 * LANES)
             tile_any(rows, true, k, ai, a_row, a_step, b + j, ldb, ci + j, ldc,

@@ -18,14 +18,22 @@ static inline int64_t rlhf__k_block_end(int64_t k0, int64_t k)
     return k - k0 <= RLHF__K_BLOCK_MOST ? k : k0 + RLHF__K_BLOCK;
 }
 
+/* Memory that will be read soon, to be fetched into the L2 cache meanwhile, an address at
+ * a time: `steps` of them `step` floats apart, then `jump` floats more to the next such
+ * row. Spread like that, requests do not hold up the loads of the product. */
+typedef struct rlhf__ask {
+    const float *at;
+    int64_t step, steps, jump;
+} rlhf__ask;
+
 typedef struct rlhf__kernels {
     /* Panels are `panel` columns wide; the micro-kernel takes up to `tile_rows` rows. */
     int64_t panel, tile_rows, lanes;
 
     /* c[m][panel] = (accumulate ? c : 0) + a b, m <= tile_rows, one chain over k; packed:
-     * a[k][tile_rows], b[k][panel]. Step p asks for the memory at next + p * ahead. */
+     * a[k][tile_rows], b[k][panel]. Asks for c, and a step at a time for `ask`. */
     void (*microkernel)(int64_t m, int64_t k, const float *a, const float *b, float *c,
-                        int64_t ldc, bool accumulate, const float *next, int64_t ahead);
+                        int64_t ldc, bool accumulate, const rlhf__ask *ask);
     /* The same product for any m, n a multiple of lanes; a[i][p] is
      * a[i * a_row + p * a_step], where a_row or a_step is 1. */
     void (*product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
