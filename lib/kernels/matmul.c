@@ -116,19 +116,19 @@ static void chunk_product(rlhf_context *ctx, const rlhf__product *whole, int64_t
 
 /* More rows than a micro-tile has. Rows of one tile are packed beforehand for all tiles,
  * unless they are read as they lie; of more the right side is. What is packed at once is
- * about PACK_FLOATS, still in a cache when it is read; chunks of k end where blocks of k
- * do. */
+ * about PACK_FLOATS, still in a cache when it is read, and twice that on a level of CPUs
+ * with larger ones; chunks of k end where blocks of k do. */
 static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
                                   rlhf__product whole)
 {
     const rlhf__kernels *t = whole.table;
     bool direct = whole.matrix && rlhf__product_is_direct(&whole);
     bool many = direct || whole.m > RLHF__ROW_BLOCK;
+    int64_t most = t->lanes == 16 ? 2 * PACK_FLOATS : PACK_FLOATS;
     int64_t k_most = rlhf__min_i64(whole.k, PACK_FLOATS / RLHF__ROW_BLOCK),
             width = 8 * t->panel;
     int64_t cols = rlhf__min_i64(
-        rlhf__max_i64(PACK_FLOATS / rlhf__max_i64(k_most, 1) / width, 1) * width,
-        whole.n);
+        rlhf__max_i64(most / rlhf__max_i64(k_most, 1) / width, 1) * width, whole.n);
     float *packed = NULL, *panels = NULL;
 
     if (!many && whole.matrix)

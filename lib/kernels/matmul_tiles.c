@@ -180,38 +180,51 @@ static void prefetch_matrix(const rlhf__product *job, int64_t j, int64_t k0, int
         prefetch(from + r * job->ldb, 0, width);
 }
 
-/* A panel's part-th of `parts` slices, in kb steps. Few micro-tiles would wait for the
- * memory: it brings more where the CPU, which reads ahead, sees several streams. */
-static rlhf__ask ask_panel(const float *panel, int64_t size, int64_t kb, int64_t part,
-                           int64_t parts)
+/* The panel's part-th of `parts` slices, in kb steps. Few wide micro-tiles would wait for
+ * the memory: it brings more where the CPU, which reads ahead, sees several streams. */
+static rlhf__ask ask_panel(const rlhf__product *job, const block *at, int64_t kb,
+                           int64_t part, int64_t parts)
 {
-    int64_t streams = parts <= FEW_GROUPS ? FEW_STREAMS : 1, stretch = size / streams;
+    const bool few = job->table->lanes == 16 && parts <= FEW_GROUPS;
+    const int64_t streams = few ? FEW_STREAMS : 1;
+    int64_t stretch = (at->k1 - at->k0) * job->table->panel / streams;
     int64_t turns = rlhf__max_i64(kb / streams, 1);
     int64_t on = rlhf__ceil_div(stretch, turns * parts);
+    const float *from = at->b + part * turns * on;
 
-    return (rlhf__ask){panel + part * turns * on, stretch, streams,
-                       on - streams * stretch};
+    if (!few)
+        return (rlhf__ask){from, on, kb, 0};
+    return (rlhf__ask){from, stretch, streams, on - streams * stretch};
 }
 
-/* Likewise of a block of B itself, whole rows. */
-static rlhf__ask ask_matrix(const rlhf__product *job, const block *next, int64_t kb,
-                            int64_t part, int64_t parts)
+/* The part-th of `parts` shares of a matrix's rows, in kb steps. */
+static rlhf__ask ask_rows(const float *from, int64_t ld, int64_t rows, int64_t width,
+                          int64_t kb, int64_t part, int64_t parts)
 {
-    int64_t cols = rlhf__min_i64(job->table->panel, job->n - next->j);
-    int64_t rows = job->transposed ? cols : next->k1 - next->k0;
-    int64_t width = job->transposed ? next->k1 - next->k0 : cols;
     int64_t share = rlhf__ceil_div(rows, parts), first = part * share;
 
     share = rlhf__min_i64(share, rows - first);
     if (share <= 0)
-        return (rlhf__ask){job->matrix, 0, 1, 0};
+        return (rlhf__ask){from, 0, 1, 0};
     int64_t step = rlhf__ceil_div(width, rlhf__max_i64(kb / share, 1));
     int64_t steps = rlhf__ceil_div(width, step);
-    return (rlhf__ask){matrix_at(job, next->j, next->k0) + first * job->ldb, step, steps,
-                       job->ldb - step * steps};
+    return (rlhf__ask){from + first * ld, step, steps, ld - step * steps};
 }
 
-/* A panel's block against the groups, meanwhile a slice at a time of the one that comes
+/* A share of the block's right side. */
+static rlhf__ask ask_right(const rlhf__product *job, const block *at, int64_t kb,
+                           int64_t part, int64_t parts)
+{
+    int64_t k = at->k1 - at->k0, panel = job->table->panel;
+    int64_t cols = rlhf__min_i64(panel, job->n - at->j);
+
+    if (at->b)
+        return ask_panel(job, at, kb, part, parts);
+    return ask_rows(matrix_at(job, at->j, at->k0), job->ldb, job->transposed ? cols : k,
+                    job->transposed ? k : cols, kb, part, parts);
+}
+
+/* A panel's block against the groups, meanwhile a slice at a time of the block that comes
  * next (NULL: none): it lies in memory that was not read for long. Our kernel asks for it
  * a step at a time, since memory takes so many requests at once; BLIS's cannot. */
 static void product_panel(const rlhf__product *job, const block *at, const block *next)
@@ -222,11 +235,8 @@ static void product_panel(const rlhf__product *job, const block *at, const block
 
     for (int64_t part = 0; part < groups; part++) {
         rlhf__ask ask = {0};
-        if (within && next->b)
-            ask = ask_panel(next->b, (next->k1 - next->k0) * job->table->panel, kb, part,
-                            groups);
-        else if (within)
-            ask = ask_matrix(job, next, kb, part, groups);
+        if (within)
+            ask = ask_right(job, next, kb, part, groups);
         else if (next && next->b)
             prefetch(next->b, part * slice, (part + 1) * slice);
         else if (next)
@@ -296,6 +306,21 @@ static void locate(const rlhf__product *job, block *at)
                         : NULL;
 }
 
+/* The first block of a tile; false: there is no such tile. */
+static bool first_block(const rlhf__product *job, int64_t tile, block *out)
+{
+    int64_t groups = rlhf__ceil_div(job->m, job->table->tile_rows);
+    int64_t first = tile / job->col_tiles * job->tile_groups;
+
+    if (first >= groups)
+        return false;
+    *out = (block){.j = tile % job->col_tiles * job->tile_cols,
+                   .first = first,
+                   .last = rlhf__min_i64(first + job->tile_groups, groups)};
+    locate(job, out);
+    return true;
+}
+
 /* Moves on to the next panel or, after the last, the next block of k; false: none. */
 static bool next_block(const rlhf__product *job, int64_t j0, int64_t j1, block *at)
 {
@@ -315,15 +340,15 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
 {
     const rlhf__product *job = arg;
     int64_t rows = job->table->tile_rows;
-    int64_t j0 = tile % job->col_tiles * job->tile_cols;
-    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
     float *own = job->blocks + thread * job->block_size;
-    block at = {.j = j0}, next;
     bool direct = !job->packed && rlhf__product_is_direct(job);
+    block at, next;
 
-    at.first = tile / job->col_tiles * job->tile_groups;
-    at.last = rlhf__min_i64(at.first + job->tile_groups, rlhf__ceil_div(job->m, rows));
-    locate(job, &at);
+    if (!first_block(job, tile, &at))
+        return;
+    int64_t j0 = at.j, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
+    int64_t i0 = group_begin(job->m, rows, at.first);
+    int64_t i1 = group_begin(job->m, rows, at.last);
     for (bool more = true; more; at = next) {
         if (!job->packed && !direct && !at.a)
             pack_a(job, &at, own);
@@ -331,17 +356,17 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
             pack_b(job, &at, own);
         next = at;
         more = next_block(job, j0, j1, &next);
+        /* The tile that this thread takes next is most likely as far on as there are
+         * threads. */
+        bool known = more || first_block(job, tile + job->threads, &next);
         if (direct)
             product_direct(job, &at);
         else
-            product_panel(job, &at, more ? &next : NULL);
+            product_panel(job, &at, known ? &next : NULL);
     }
-    if (job->bias) {
-        int64_t i1 = group_begin(job->m, rows, at.last);
-        for (int64_t i = group_begin(job->m, rows, at.first); i < i1; i++)
-            job->table->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
-                            job->y + i * job->ldy + j0);
-    }
+    for (int64_t i = i0; job->bias && i < i1; i++)
+        job->table->add(job->y + i * job->ldy + j0, job->bias + j0, j1 - j0,
+                        job->y + i * job->ldy + j0);
 }
 
 /* Tiles enough to share out evenly. One that packs its own left side takes few rows
@@ -375,6 +400,7 @@ void rlhf__run_product(rlhf_context *ctx, rlhf__product *job)
     rlhf__blis blis;
 
     cut(ctx, job);
+    job->threads = rlhf__pool_num_threads(ctx->pool);
     if (ctx->blis && rlhf__blis_find(&blis))
         job->blis = &blis;
     rlhf__run_tiles(
