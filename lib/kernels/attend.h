@@ -9,26 +9,14 @@ INLINE void block_tile(const int M, const int N, int64_t k, const float *a, int6
                        int64_t a_step, const float *b, int64_t ldb, const float *factors,
                        float *c, int64_t ldc)
 {
-    vf sum[TILE_ROWS][8];
+    vf sum[16][8];
 
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             sum[i][j] = v_set(0.0f);
-    for (int64_t p = 0; p < k; p++) {
-        vf row[8];
-#pragma GCC unroll 8
-        for (int j = 0; j < N; j++)
-            row[j] = v_load(b + p * ldb + j * LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < M; i++) {
-            vf x = v_set(a[i * a_row + p * a_step]);
-#pragma GCC unroll 8
-            for (int j = 0; j < N; j++)
-                sum[i][j] = v_fma(x, row[j], sum[i][j]);
-        }
-    }
+    tile_steps(M, N, 0, k, a, a_row, a_step, b, ldb, NULL, 0, NULL, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 8

@@ -125,8 +125,6 @@ static vu words_along_part(const float *src, int64_t count)
 {
     float part[2 * LANES] = {0};
 
-    if (count >= 2 * LANES)
-        return words_along(src);
     memcpy(part, src, (size_t)count * sizeof *part);
     return words_along(part);
 }

@@ -60,11 +60,16 @@ typedef struct pack_job {
     uint32_t *out;
 } pack_job;
 
-static void pack_group(void *arg, int64_t group, int32_t thread)
+/* Columns that are packed at once. */
+static int64_t pack_cols(const pack_job *job)
+{
+    return job->left ? job->width : PACK_PANELS * job->width;
+}
+
+static void pack_tile(void *arg, int64_t tile, int32_t thread)
 {
     const pack_job *job = arg;
-    int64_t most = job->left ? job->width : PACK_PANELS * job->width;
-    int64_t j0 = group * most, cols = rlhf__min_i64(most, job->n - j0);
+    int64_t j0 = tile * pack_cols(job), cols = rlhf__min_i64(pack_cols(job), job->n - j0);
     const float *src = job->src + (job->transposed ? j0 * job->ld : j0);
     uint32_t *out = job->out + j0 * pairs_of(job->table, job->k);
 
@@ -77,9 +82,8 @@ static void pack_group(void *arg, int64_t group, int32_t thread)
 
 static void run_pack(rlhf_context *ctx, pack_job *job)
 {
-    int64_t most = job->left ? job->width : PACK_PANELS * job->width;
-
-    rlhf__run_tiles(ctx, job->k * job->n, rlhf__ceil_div(job->n, most), pack_group, job);
+    rlhf__run_tiles(ctx, job->k * job->n, rlhf__ceil_div(job->n, pack_cols(job)),
+                    pack_tile, job);
 }
 
 int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n)
