@@ -108,4 +108,16 @@ static inline rlhf_context *support_context(failing_allocator *own, int32_t thre
     return context;
 }
 
+/* A context of so many threads, whatever the environment asks for. */
+static inline rlhf_context *support_context_of(int32_t threads)
+{
+    rlhf_context_options options;
+    rlhf_context *context = NULL;
+
+    support_options(&options, threads);
+    options.num_threads = threads;
+    assert_ok(rlhf_context_create(&options, &context));
+    return context;
+}
+
 #endif

@@ -250,11 +250,7 @@ static void test_pool_does_each_tile_once(void **state)
 {
     (void)state;
     for (int32_t threads = 1; threads <= 4; threads++) {
-        rlhf_context_options options;
-        rlhf_context *context;
-        support_options(&options, threads);
-        options.num_threads = threads; /* whatever the environment says */
-        assert_ok(rlhf_context_create(&options, &context));
+        rlhf_context *context = support_context_of(threads);
         assert_int_equal(rlhf_context_num_threads(context), threads);
         for (int64_t tiles = 0; tiles <= 500; tiles += 1 + tiles / 3) {
             tile_record record = {{0}, 0};

@@ -6,6 +6,9 @@
 
 enum { VOCAB = 31, LENGTH = 96, ROWS = 24, STEPS = 3, PROMPTS = 8, PROMPT = 6 };
 
+/* What a thread keeps for itself counts as well: the bounds below are of two. */
+enum { BOUND_THREADS = 2 };
+
 /* Deep enough that blocks outweigh the rest. */
 static rlhf_model *make_model(rlhf_context *context, bool llama)
 {
@@ -83,22 +86,9 @@ static void finish(trace *t, rlhf_context *context)
     rlhf_context_free(context);
 }
 
-/* What a thread keeps for itself counts as well: the bound below is of two, whatever the
- * environment asks for. */
-static rlhf_context *context_of_two(void)
-{
-    rlhf_context_options options;
-    rlhf_context *context;
-
-    support_options(&options, 2);
-    options.num_threads = 2;
-    assert_ok(rlhf_context_create(&options, &context));
-    return context;
-}
-
 static trace run_lm(bool llama, int32_t checkpointing)
 {
-    rlhf_context *context = context_of_two();
+    rlhf_context *context = support_context_of(BOUND_THREADS);
     rlhf_model *model = make_model(context, llama);
     rlhf_dataset *dataset = make_rows(context, RLHF_DATASET_TEXT);
     rlhf_lm_options options;
@@ -146,7 +136,7 @@ static void reward_gradients(rlhf_reward_trainer *trainer, rlhf_reward_model *re
 
 static trace run_reward(bool llama, int32_t checkpointing)
 {
-    rlhf_context *context = context_of_two();
+    rlhf_context *context = support_context_of(BOUND_THREADS);
     rlhf_model *model = make_model(context, llama);
     rlhf_dataset *dataset = make_rows(context, RLHF_DATASET_PREFERENCE);
     rlhf_reward_options options;
@@ -180,7 +170,7 @@ static trace run_reward(bool llama, int32_t checkpointing)
 
 static trace run_ppo(bool llama, int32_t checkpointing)
 {
-    rlhf_context *context = context_of_two();
+    rlhf_context *context = support_context_of(BOUND_THREADS);
     rlhf_model *policy = make_model(context, llama);
     int32_t tokens[PROMPTS * PROMPT];
     int64_t cu[PROMPTS + 1], count;
