@@ -9,7 +9,7 @@ import peers
 
 FOREIGN = 0.15  # CPUs that others may take while a run counts
 SPREAD = 0.10   # by how much the second best run of a program may be worse than its best
-MORE_ROUNDS = 2  # where the runs spread too much
+MORE_ROUNDS = 6  # at most, where the runs spread too much
 
 
 class Failed(Exception):

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """bench/performance: what it refuses to quote, how it compares, what it keeps of an earlier page."""
+import contextlib
+import io
 import os
 import pathlib
 import sys
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(os.environ["RLHF_SOURCE_DIR"], "bench/performance")))
 import jobs  # noqa: E402
@@ -129,6 +132,23 @@ class Programs(unittest.TestCase):
     def test_spread_is_of_the_two_best(self):
         self.assertAlmostEqual(measure.spread([{"seconds_min": s} for s in (3.0, 1.0, 1.1)]), 0.1)
         self.assertIsNone(measure.spread([{"seconds_min": 1.0}]))
+
+    def test_spread_runs_are_repeated_in_turn(self):
+        def rounds_of(*seconds):
+            left = iter(seconds)
+            with unittest.mock.patch.object(measure, "run_undisturbed", self.fake(left)), \
+                    contextlib.redirect_stdout(io.StringIO()):
+                return measure.measure(JOB, 2, None)[JOB.ours.shown()]
+
+        self.assertEqual(len(rounds_of(1.0, 1.05)), 2)
+        self.assertEqual(len(rounds_of(1.0, 1.2, 1.3, 1.05)), 4)
+        self.assertEqual(len(rounds_of(*(1.2 ** i for i in range(20)))), 2 + measure.MORE_ROUNDS)
+
+    @staticmethod
+    def fake(seconds):
+        def run(program, _):
+            return {"seconds_min": next(seconds) if program is JOB.ours else 2.0, "foreign": 0.0}
+        return run
 
     def test_the_last_line_of_json_is_the_result(self):
         self.assertEqual(measure.last_line('{"a": 1}\nnoise\n\n{"a": 2}\nbye'), {"a": 2})
