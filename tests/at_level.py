@@ -4,6 +4,7 @@
 The plain run of a test takes the best level of the machine, mostly one thread, and fp32;
 this one shows that nothing hangs on them. Skips, saying so, where the CPU has no such level.
 """
+import ctypes
 import os
 import subprocess
 import sys
@@ -30,6 +31,12 @@ def cpu_flags():
     return set()
 
 
+def tiles_are_granted():
+    """Whether Linux gives the tiles' state to a process that asks, as lib/kernels/amx.c does."""
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
+
+
 def main():
     level, threads, dtype = sys.argv[1:4]
     programs = sys.argv[4:]
@@ -37,6 +44,9 @@ def main():
     missing = needed - cpu_flags()
     if missing:
         print(f'skipped: this CPU has no {", ".join(sorted(missing))}')
+        return 77
+    if 'amx_tile' in needed and not tiles_are_granted():
+        print('skipped: the system does not grant this CPU\'s tiles')
         return 77
     environment = dict(os.environ, RLHF_TEST_CPU_LEVEL=str(number),
                        RLHF_TEST_THREADS=threads, RLHF_TEST_DTYPE=dtype)
