@@ -13,11 +13,13 @@
 
 #include "base/alloc.h"
 #include "base/number.h"
+#include "base/size.h"
 #include "base/versioned_struct.h"
 
 #define PROGRESS_INTERVAL_NS 50000000
 #define HUGE_PAGE            ((size_t)1 << 21)
 #define LARGE                (4 * HUGE_PAGE)
+#define TOUCH_AT_ONCE        128 /* huge pages between two looks at cancellation */
 
 struct rlhf__context_lock {
     pthread_mutex_t mutex;
@@ -64,6 +66,27 @@ static rlhf_status choose_allocator(const rlhf_allocator *given, rlhf_allocator 
     if (!out->alloc || !out->free)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_allocator.%s is NULL",
                           out->alloc ? "free" : "alloc");
+    return RLHF_OK;
+}
+
+static void touch_page(void *arg, int64_t tile, int32_t thread)
+{
+    volatile char *page = arg;
+
+    (void)thread;
+    page[tile * (int64_t)HUGE_PAGE] = 0;
+}
+
+rlhf_status rlhf__context_touch(rlhf_context *context, void *memory, int64_t size)
+{
+    const int64_t page = (int64_t)HUGE_PAGE, step = TOUCH_AT_ONCE * page;
+
+    for (int64_t at = 0; at < size; at += step) {
+        const int64_t now = rlhf__min_i64(step, size - at);
+        rlhf__pool_run(context->pool, rlhf__ceil_div(now, page), touch_page,
+                       (char *)memory + at);
+        RLHF__TRY(rlhf__check_cancel(context));
+    }
     return RLHF_OK;
 }
 

@@ -65,6 +65,10 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
 rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
                                 rlhf_status status);
 
+/* Has all threads fetch the pages of memory from the system that nobody has written yet.
+ * Else two threads that first write to one huge page at once would both clear one. */
+rlhf_status rlhf__context_touch(rlhf_context *context, void *memory, int64_t size);
+
 /* A number that no parameters of the context had before: equal versions mean equal
  * weights. From 1. */
 static inline uint64_t rlhf__context_next_version(rlhf_context *context)

@@ -11,9 +11,10 @@
 #include "ckpt/safetensors_internal.h"
 #include "kernels/kernels.h"
 
-#define PIECE_FLOATS ((int64_t)1 << 16)
-#define BATCH        32 /* pieces of each thread between two looks at cancellation */
-#define CACHE_LINE   16 /* floats */
+#define PIECE_FLOATS  ((int64_t)1 << 16)
+#define TURNED_FLOATS ((int64_t)1 << 17) /* of a turned one */
+#define BATCH         16 /* pieces of each thread between two looks at cancellation */
+#define CACHE_LINE    16 /* floats */
 
 enum piece_state { PIECE_OK, PIECE_UNREAD, PIECE_NOT_FINITE };
 
@@ -43,10 +44,12 @@ static int64_t row_floats(const rlhf__tensor_load *load)
     return load->transposed ? load->rows : 1;
 }
 
-/* Rows of a piece. Those of a turned tensor become columns: whole cache lines of them. */
+/* Rows of a piece. Those of a turned tensor become columns: whole cache lines of them,
+ * and several where they fit. */
 static int64_t piece_rows(const rlhf__tensor_load *load)
 {
-    const int64_t rows = PIECE_FLOATS / row_floats(load);
+    const int64_t most = load->transposed ? TURNED_FLOATS : PIECE_FLOATS;
+    const int64_t rows = most / row_floats(load);
 
     return rlhf__max_i64(rows - rows % CACHE_LINE, CACHE_LINE);
 }

@@ -62,10 +62,13 @@ INLINE vf load_lanes(const int lanes, const float *src, int64_t ld)
     return four_lanes(a, b, c, d);
 }
 
-INLINE void store_lanes(const int lanes, float *out, vf x)
+INLINE void store_lanes(const int lanes, const bool far, float *out, vf x)
 {
     if (lanes == 4) {
-        v_store(out, x);
+        if (far)
+            v_store_far(out, x);
+        else
+            v_store(out, x);
         return;
     }
     *(v8_unaligned *)out = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
@@ -74,8 +77,8 @@ INLINE void store_lanes(const int lanes, float *out, vf x)
 }
 
 /* turn_four in up to four lanes at once: four p, 4 * lanes of j. */
-INLINE void turn_lanes(const int lanes, const float *src, int64_t ld, int64_t width,
-                       float *out)
+INLINE void turn_lanes(const int lanes, const bool far, const float *src, int64_t ld,
+                       int64_t width, float *out)
 {
     vf a = load_lanes(lanes, src, ld), b = load_lanes(lanes, src + ld, ld);
     vf c = load_lanes(lanes, src + 2 * ld, ld), d = load_lanes(lanes, src + 3 * ld, ld);
@@ -88,38 +91,38 @@ INLINE void turn_lanes(const int lanes, const float *src, int64_t ld, int64_t wi
     vf cd_high = __builtin_shufflevector(c, d, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27,
                                          14, 30, 15, 31);
 
-    store_lanes(lanes, out,
+    store_lanes(lanes, far, out,
                 __builtin_shufflevector(ab_low, cd_low, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9,
                                         24, 25, 12, 13, 28, 29));
-    store_lanes(lanes, out + width,
+    store_lanes(lanes, far, out + width,
                 __builtin_shufflevector(ab_low, cd_low, 2, 3, 18, 19, 6, 7, 22, 23, 10,
                                         11, 26, 27, 14, 15, 30, 31));
-    store_lanes(lanes, out + 2 * width,
+    store_lanes(lanes, far, out + 2 * width,
                 __builtin_shufflevector(ab_high, cd_high, 0, 1, 16, 17, 4, 5, 20, 21, 8,
                                         9, 24, 25, 12, 13, 28, 29));
-    store_lanes(lanes, out + 3 * width,
+    store_lanes(lanes, far, out + 3 * width,
                 __builtin_shufflevector(ab_high, cd_high, 2, 3, 18, 19, 6, 7, 22, 23, 10,
                                         11, 26, 27, 14, 15, 30, 31));
 }
 
 /* As many of the columns from 0 to cols as whole lanes take, for p in [p0, p1), four at
  * a time; returns where the rest begins. */
-static int64_t turn_wide(const float *src, int64_t ld, int64_t p0, int64_t p1,
-                         int64_t cols, int64_t width, float *out)
+INLINE int64_t turn_wide(const bool far, const float *src, int64_t ld, int64_t p0,
+                         int64_t p1, int64_t cols, int64_t width, float *out)
 {
     int64_t j = 0;
 
     for (; j + 16 <= cols; j += 16)
         for (int64_t p = p0; p < p1; p += 4)
-            turn_lanes(4, src + j * ld + p, ld, width, out + p * width + j);
+            turn_lanes(4, far, src + j * ld + p, ld, width, out + p * width + j);
     if (j + 12 <= cols) {
         for (int64_t p = p0; p < p1; p += 4)
-            turn_lanes(3, src + j * ld + p, ld, width, out + p * width + j);
+            turn_lanes(3, far, src + j * ld + p, ld, width, out + p * width + j);
         return j + 12;
     }
     if (j + 8 <= cols) {
         for (int64_t p = p0; p < p1; p += 4)
-            turn_lanes(2, src + j * ld + p, ld, width, out + p * width + j);
+            turn_lanes(2, far, src + j * ld + p, ld, width, out + p * width + j);
         return j + 8;
     }
     return j;
@@ -127,9 +130,10 @@ static int64_t turn_wide(const float *src, int64_t ld, int64_t p0, int64_t p1,
 
 #else
 
-static int64_t turn_wide(const float *src, int64_t ld, int64_t p0, int64_t p1,
-                         int64_t cols, int64_t width, float *out)
+INLINE int64_t turn_wide(const bool far, const float *src, int64_t ld, int64_t p0,
+                         int64_t p1, int64_t cols, int64_t width, float *out)
 {
+    (void)far;
     (void)src;
     (void)ld;
     (void)p0;
@@ -144,12 +148,12 @@ static int64_t turn_wide(const float *src, int64_t ld, int64_t p0, int64_t p1,
 
 /* out[p * width + j] = src[j * ld + p] for p < k, j < cols: in squares, a cache line of
  * each row at a time. */
-static void turn(const float *src, int64_t ld, int64_t k, int64_t cols, int64_t width,
-                 float *out)
+INLINE void turn_any(const bool far, const float *src, int64_t ld, int64_t k,
+                     int64_t cols, int64_t width, float *out)
 {
     for (int64_t p0 = 0; p0 < k; p0 += 16) {
         int64_t p1 = k - p0 < 16 ? k : p0 + 16, whole = p0 + (p1 - p0) / 4 * 4;
-        int64_t j = turn_wide(src, ld, p0, whole, cols, width, out);
+        int64_t j = turn_wide(far, src, ld, p0, whole, cols, width, out);
         for (; j + 4 <= cols; j += 4)
             for (int64_t p = p0; p < whole; p += 4)
                 turn_four(src + j * ld + p, ld, width, out + p * width + j);
@@ -162,10 +166,23 @@ static void turn(const float *src, int64_t ld, int64_t k, int64_t cols, int64_t 
     }
 }
 
+/* Into memory that is read later, past the caches where whole lines are written: they
+ * are not fetched first. */
+static void turn(const float *src, int64_t ld, int64_t k, int64_t cols, int64_t width,
+                 float *out)
+{
+    if (width % 16 != 0 || (uintptr_t)out % 64 != 0) {
+        turn_any(false, src, ld, k, cols, width, out);
+        return;
+    }
+    turn_any(true, src, ld, k, cols, width, out);
+    v_fence();
+}
+
 static void pack_turned(const float *src, int64_t ld, int64_t k, int64_t cols,
                         int64_t width, float *out)
 {
-    turn(src, ld, k, cols, width, out);
+    turn_any(false, src, ld, k, cols, width, out);
     for (int64_t p = 0; cols < width && p < k; p++)
         for (int64_t j = cols; j < width; j++)
             out[p * width + j] = 0.0f;

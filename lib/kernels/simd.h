@@ -35,6 +35,24 @@ static inline void v_store(float *p, vf x)
     *(vf_unaligned *)p = x;
 }
 
+/* Past the caches, where the level can; p begins a vector. */
+static inline void v_store_far(float *p, vf x)
+{
+#if MASKS
+    _mm512_stream_ps(p, (__m512)x);
+#else
+    v_store(p, x);
+#endif
+}
+
+/* After the last of these, before others are told. */
+static inline void v_fence(void)
+{
+#if MASKS
+    _mm_sfence();
+#endif
+}
+
 static inline vf v_set(float x)
 {
     return x - (vf){0};

@@ -103,6 +103,8 @@ rlhf_status rlhf__params_allocate_unset(rlhf__params *params)
     RLHF__TRY(rlhf__alloc_raw(params->context, params->count, sizeof *params->values,
                               RLHF_MEMORY_WEIGHTS, &params->values));
     lay_out(params);
+    RLHF__TRY(rlhf__context_touch(params->context, params->values,
+                                  params->count * (int64_t)sizeof *params->values));
     rlhf__params_clear_padding(params, params->values);
     return RLHF_OK;
 }

@@ -506,6 +506,31 @@ static void test_matrix_turns(void **state)
     }
 }
 
+/* The same where whole cache lines are written, which some levels do past the caches. */
+static void test_matrix_turns_in_whole_lines(void **state)
+{
+    const int64_t ldo = 48, cols = 21;
+    float *out = NULL;
+
+    (void)state;
+    assert_int_equal(posix_memalign((void **)&out, 64, (size_t)(cols * ldo) * 4), 0);
+    FOR_LEVELS(context, 1)
+    {
+        for (int64_t rows = 1; rows <= ldo; rows++) {
+            float *src = random_floats(rows * cols, 8);
+            for (int64_t i = 0; i < cols * ldo; i++)
+                out[i] = GUARD;
+            rlhf__turn(context, src, cols, rows, cols, out, ldo);
+            for (int64_t c = 0; c < cols; c++)
+                for (int64_t r = 0; r < ldo; r++)
+                    assert_true(out[c * ldo + r] ==
+                                (r < rows ? src[r * cols + c] : GUARD));
+            free(src);
+        }
+    }
+    free(out);
+}
+
 static void test_row_kernels_do_not_depend_on_threads(void **state)
 {
     (void)state;
@@ -544,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_adamw_equals_double_reference),
         cmocka_unit_test(test_value_that_is_not_finite_is_seen),
         cmocka_unit_test(test_matrix_turns),
+        cmocka_unit_test(test_matrix_turns_in_whole_lines),
         cmocka_unit_test(test_row_kernels_do_not_depend_on_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
