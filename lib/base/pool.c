@@ -1,5 +1,7 @@
 /* A small pool: workers sleep on a condition variable after a short spin; a run
- * publishes a job, and everybody takes tiles from one atomic counter. */
+ * publishes a job, and everybody takes tiles, first of a share that is always the same.
+ * What one pass left in a core's cache is then there for the next: from another core's it
+ * comes as slowly as from memory. */
 #include "base/pool.h"
 
 #include <fenv.h>
@@ -18,7 +20,8 @@
 #include "base/alloc.h"
 #include "base/context.h"
 
-#define SPINS 4000 /* of a pause each: about 20 us to 100 us */
+#define SPINS      4000 /* of a pause each: about 20 us to 100 us */
+#define CACHE_LINE 64
 
 typedef struct pool_worker {
     rlhf__pool *pool;
@@ -26,22 +29,29 @@ typedef struct pool_worker {
     int32_t index;
 } pool_worker;
 
+/* Tiles of a job that a thread takes first; who has no more takes another's. */
+typedef struct share {
+    _Atomic int64_t next;
+    int64_t end;
+    char own_line[CACHE_LINE - 2 * sizeof(int64_t)];
+} share;
+
 struct rlhf__pool {
     int32_t num_threads; /* the caller among them */
     int32_t num_started;
     pid_t owner_pid;
     pool_worker *workers; /* [num_threads - 1] */
+    share *shares;        /* [num_threads] */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    /* The job: written before `generation` moves, read after it was seen to. */
+    /* The job: written before `generation` moves, read after it was seen to. What workers
+     * write is apart from what they wait for. */
+    _Alignas(CACHE_LINE) _Atomic uint64_t generation;
     rlhf__tile_fn fn;
     void *arg;
-    int64_t num_tiles;
-    _Atomic int64_t next_tile;
-    _Atomic uint64_t generation;
-    atomic_int working; /* workers that have not finished the job */
-    atomic_int sleeping;
     atomic_int quit;
+    _Alignas(CACHE_LINE) atomic_int working; /* that have not finished the job */
+    atomic_int sleeping;
 };
 
 static void relax(int spin)
@@ -55,12 +65,29 @@ static void relax(int spin)
 
 static void take_tiles(rlhf__pool *pool, int32_t thread)
 {
-    for (;;) {
-        int64_t tile =
-            atomic_fetch_add_explicit(&pool->next_tile, 1, memory_order_relaxed);
-        if (tile >= pool->num_tiles)
-            return;
-        pool->fn(pool->arg, tile, thread);
+    for (int32_t i = 0; i < pool->num_threads; i++) {
+        share *from = &pool->shares[(thread + i) % pool->num_threads];
+        for (;;) {
+            int64_t tile =
+                atomic_fetch_add_explicit(&from->next, 1, memory_order_relaxed);
+            if (tile >= from->end)
+                break;
+            pool->fn(pool->arg, tile, thread);
+        }
+    }
+}
+
+/* Fixed by the numbers of tiles and of threads alone. */
+static void share_out(rlhf__pool *pool, int64_t num_tiles)
+{
+    const int64_t each = num_tiles / pool->num_threads;
+    const int64_t rest = num_tiles % pool->num_threads;
+    int64_t next = 0;
+
+    for (int32_t i = 0; i < pool->num_threads; i++) {
+        atomic_store_explicit(&pool->shares[i].next, next, memory_order_relaxed);
+        next += each + (i < rest);
+        pool->shares[i].end = next;
     }
 }
 
@@ -142,6 +169,9 @@ rlhf_status rlhf__pool_create(struct rlhf_context *context, int32_t num_threads,
     pthread_cond_init(&pool->wake, NULL);
     status = rlhf__alloc(context, num_threads, sizeof *pool->workers, RLHF_MEMORY_GENERAL,
                          &pool->workers);
+    if (status == RLHF_OK)
+        status = rlhf__alloc(context, num_threads, sizeof *pool->shares,
+                             RLHF_MEMORY_GENERAL, &pool->shares);
     if (status == RLHF_OK) {
         int error = start_workers(pool);
         if (error)
@@ -169,6 +199,7 @@ void rlhf__pool_free(rlhf__pool *pool)
         pthread_mutex_destroy(&pool->mutex);
     }
     rlhf__free(pool->workers);
+    rlhf__free(pool->shares);
     rlhf__free(pool);
 }
 
@@ -181,8 +212,7 @@ void rlhf__pool_run(rlhf__pool *pool, int64_t num_tiles, rlhf__tile_fn fn, void 
     }
     pool->fn = fn;
     pool->arg = arg;
-    pool->num_tiles = num_tiles;
-    atomic_store_explicit(&pool->next_tile, 0, memory_order_relaxed);
+    share_out(pool, num_tiles);
     atomic_store_explicit(&pool->working, pool->num_threads - 1, memory_order_relaxed);
     publish(pool);
     take_tiles(pool, 0);

@@ -356,9 +356,8 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
             pack_b(job, &at, own);
         next = at;
         more = next_block(job, j0, j1, &next);
-        /* The tile that this thread takes next is most likely as far on as there are
-         * threads. */
-        bool known = more || first_block(job, tile + job->threads, &next);
+        /* The tile that this thread takes next is most likely the next one. */
+        bool known = more || first_block(job, tile + 1, &next);
         if (direct)
             product_direct(job, &at);
         else
@@ -400,7 +399,6 @@ void rlhf__run_product(rlhf_context *ctx, rlhf__product *job)
     rlhf__blis blis;
 
     cut(ctx, job);
-    job->threads = rlhf__pool_num_threads(ctx->pool);
     if (ctx->blis && rlhf__blis_find(&blis))
         job->blis = &blis;
     rlhf__run_tiles(

@@ -37,7 +37,6 @@ typedef struct rlhf__product {
     float *y;
     int64_t ldy;
     int64_t tile_groups, tile_cols, col_tiles; /* the grid */
-    int64_t threads;
 } rlhf__product;
 
 /* Whether x is read as it lies: packing does not pay for few panels, fewer on a level
