@@ -82,6 +82,44 @@ static void block_product_turned(int64_t m, int64_t n, int64_t k, const float *a
     block_strips(m, n, k, a, 1, BLOCK, b, ldb, factors, c, ldc);
 }
 
+INLINE void row_tile(const int N, int64_t k, const float *a, const uint16_t *b,
+                     int64_t ldb, const float *factor, float *c)
+{
+    vf sum[8];
+
+#pragma GCC unroll 8
+    for (int j = 0; j < N; j++)
+        sum[j] = v_set(0.0f);
+    for (int64_t p = 0; p < k; p++) {
+        vf x = v_set(a[p]);
+#pragma GCC unroll 8
+        for (int j = 0; j < N; j++)
+            sum[j] = v_fma(x, v_load_halves(b + p * ldb + j * LANES), sum[j]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < N; j++) {
+        float *at = c + j * LANES;
+        v_store(at, factor ? v_fma(v_load(at), v_set(*factor), sum[j]) : sum[j]);
+    }
+}
+
+static void row_product_halves(int64_t n, int64_t k, const float *a, const uint16_t *b,
+                               int64_t ldb, const float *factor, float *c)
+{
+    int64_t j = 0;
+
+#define ACROSS(N)                                                                        \
+    for (; j + (N)*LANES <= n; j += (N)*LANES)                                           \
+    row_tile(N, k, a, b + j, ldb, factor, c + j)
+    ACROSS(8);
+    ACROSS(6);
+    ACROSS(4);
+    ACROSS(3);
+    ACROSS(2);
+    ACROSS(1);
+#undef ACROSS
+}
+
 /* A row's scores from j on, of which those before `last` count: the others are -inf. */
 INLINE vf scores_at(const float *s, int64_t j, int64_t last)
 {

@@ -118,6 +118,21 @@ static const float *block_of(const attend_args *g, const attend_state *s,
     return s->wide;
 }
 
+/* attend_block of one query, which reads keys and values once: halves where they lie. */
+static void attend_halves(const attend_args *g, attend_state *s, int64_t b, int64_t first,
+                          int64_t last)
+{
+    int64_t dp = rlhf__attention_padded(g->d);
+    const uint16_t *keys = (const uint16_t *)g->keys + b * BLOCK * g->d;
+    const uint16_t *values = (const uint16_t *)g->values + b * BLOCK * dp;
+    float factor;
+
+    g->table->row_product_halves(rlhf__attention_cols(g->table, last), g->d, s->queries,
+                                 keys, BLOCK, NULL, s->scores);
+    g->table->softmax_rows(1, s->scores, g->scale, &first, &last, s->m, s->l, &factor);
+    g->table->row_product_halves(dp, last, s->scores, values, dp, &factor, s->sums);
+}
+
 /* Rows [r0, r1) see something of block b: row r the keys [first[r], last[r]). */
 static void attend_block(const attend_args *g, attend_state *s, int64_t b, int64_t r0,
                          int64_t r1, const int64_t *first, const int64_t *last)
@@ -155,14 +170,15 @@ static void gather_queries(const attend_args *g, attend_state *s, float *to)
 static void attend(const attend_args *g)
 {
     int64_t dp = rlhf__attention_padded(g->d);
-    attend_state s = {.scores = g->scratch,
-                      .sums = g->scratch + BLOCK * BLOCK,
-                      .wide = g->scratch + BLOCK * BLOCK + BLOCK * dp,
-                      .queries = g->q,
-                      .ldq = g->ldq};
+    attend_state s;
     int64_t last_block = (g->position + g->count - 1) / BLOCK;
     int64_t b = rlhf__attention_first_key(g->position, g->window) / BLOCK;
 
+    s.scores = g->scratch; /* one by one: an initialiser would clear m and l, too */
+    s.sums = s.scores + BLOCK * BLOCK;
+    s.wide = s.sums + BLOCK * dp;
+    s.queries = g->q;
+    s.ldq = g->ldq;
     if (g->count > 1)
         gather_queries(g, &s, g->scratch + BLOCK * (BLOCK + 2 * dp));
     memset(s.sums, 0, (size_t)(g->count * dp) * sizeof *s.sums);
@@ -179,7 +195,9 @@ static void attend(const attend_args *g)
                 r1 = r + 1;
             }
         }
-        if (r0 < r1)
+        if (g->bf16 && g->count == 1)
+            attend_halves(g, &s, b, first[0], last[0]);
+        else if (r0 < r1)
             attend_block(g, &s, b, r0, r1, first, last);
     }
     for (int64_t r = 0; r < g->count; r++) {

@@ -341,7 +341,8 @@ static float exp_one(float x)
     {                                                                                    \
         .panel = PANEL, .tile_rows = TILE_ROWS, .lanes = LANES,                          \
         .microkernel = microkernel, .product = product, .block_product = block_product,  \
-        .block_product_turned = block_product_turned, .skinny = skinny,                  \
+        .block_product_turned = block_product_turned,                                    \
+        .row_product_halves = row_product_halves, .skinny = skinny,                      \
         .pack_turned = pack_turned, .pack_copied = pack_copied, .turn = turn,            \
         .layernorm = layernorm, .layernorm_dx = layernorm_dx, .norm_dw = norm_dw,        \
         .rmsnorm = rmsnorm, .rmsnorm_dx = rmsnorm_dx, .gelu = gelu,                      \

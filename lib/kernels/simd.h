@@ -23,11 +23,25 @@
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
+typedef uint16_t vh_unaligned
+    __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 typedef float vf_unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 static inline vf v_load(const float *p)
 {
     return *(const vf_unaligned *)p;
+}
+
+/* Of numbers in bf16. */
+static inline vf v_load_halves(const uint16_t *p)
+{
+#if MASKS
+    __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+
+    return (vf)_mm512_slli_epi32(words, 16);
+#else
+    return (vf)(__builtin_convertvector(*(const vh_unaligned *)p, vi) << 16);
+#endif
 }
 
 static inline void v_store(float *p, vf x)

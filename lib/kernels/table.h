@@ -48,6 +48,9 @@ typedef struct rlhf__kernels {
     void (*block_product_turned)(int64_t m, int64_t n, int64_t k, const float *a,
                                  const float *b, int64_t ldb, const float *factors,
                                  float *c, int64_t ldc);
+    /* block_product of one row, b in bf16. */
+    void (*row_product_halves)(int64_t n, int64_t k, const float *a, const uint16_t *b,
+                               int64_t ldb, const float *factor, float *c);
     /* m <= tile_rows rows against `panels` panels that lie panel_stride floats apart, all
      * of k, in blocks (rlhf__k_block_end) whose sums are added in order, to c where
      * `accumulate`. c rows have ldc floats, all panels wide. */
