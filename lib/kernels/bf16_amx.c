@@ -14,9 +14,9 @@
 
 #include "kernels/bf16_pack.h"
 
-#define TILE       256  /* words or sums of a tile, 16 rows of 64 bytes */
-#define TILE_BYTES 64   /* of a row */
-#define AHEAD      1024 /* words that a panel is asked for early */
+#define TILE       256 /* words or sums of a tile, 16 rows of 64 bytes */
+#define TILE_BYTES 64  /* of a row */
+#define AHEAD      256 /* words that a panel is asked for early, into the L2 cache */
 
 /* The left side lies in tiles: [pairs / 16][2][16 rows][16 pairs]. */
 
@@ -116,7 +116,7 @@ INLINE void whole_tiles(bool two, int64_t pairs, const uint32_t *a, const uint32
     }
     for (int64_t p = 0; p < pairs; p += PAIR_STEP, a += 2 * TILE, b += 2 * TILE) {
         for (int64_t i = 0; far && i < 2 * TILE; i += LANES)
-            __builtin_prefetch(b + AHEAD + i);
+            __builtin_prefetch(b + AHEAD + i, 0, 2);
         _tile_loadd(4, a, TILE_BYTES);
         _tile_loadd(6, b, PANEL_BYTES);
         _tile_loadd(7, b + 16, PANEL_BYTES);
@@ -141,8 +141,8 @@ static void amx_product(int64_t m, int64_t pairs, const uint32_t *a, const uint3
 {
     float sums[TILE_ROWS * PANEL];
 
-    if (m == TILE_ROWS && !far) {
-        whole_tiles(true, pairs, a, b, c, ldc, accumulate, false);
+    if (m == TILE_ROWS) {
+        whole_tiles(true, pairs, a, b, c, ldc, accumulate, far);
         return;
     }
     if (accumulate) {
