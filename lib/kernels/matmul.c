@@ -6,6 +6,7 @@
 #include "kernels/rows.h"
 
 #define PACK_FLOATS ((int64_t)1 << 20) /* of a right side that is packed at once */
+#define COPY_FLOATS ((int64_t)1 << 17) /* of a left side that each thread has in its L2 */
 #define MATRIX_ROWS 64 /* rows from which packing B on the way costs little */
 
 int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n)
@@ -106,18 +107,57 @@ static void chunk_product(rlhf_context *ctx, const rlhf__product *whole, int64_t
         job.matrix += job.transposed ? k0 : k0 * job.ldb;
     else
         job.panels += k0 * job.table->panel;
-    if (packed)
+    if (packed && whole->copied) {
+        job.copies = packed;
+        memset(job.copied, 0,
+               (size_t)rlhf__pool_num_threads(ctx->pool) * RLHF__COPIED_APART *
+                   sizeof *job.copied);
+    } else if (packed) {
         rlhf__pack_left(ctx, &job, packed);
+    }
     if (panels)
         shared_matrix(ctx, &job, cols, panels);
     else
         rlhf__run_product(ctx, &job);
 }
 
+/* Into how many parts the rows of one tile are cut where each thread packs them for
+ * itself: what another thread has just written is slow to read. Not at all (1) where
+ * every thread has columns enough to pack all rows for, and not such (0) where it has
+ * only few even so, nor on levels of CPUs with smaller caches. */
+static int64_t copy_parts(rlhf_context *ctx, const rlhf__product *job)
+{
+    int64_t threads = rlhf__pool_num_threads(ctx->pool), parts = 1;
+    int64_t panels = rlhf__ceil_div(job->n, job->table->panel);
+
+    if (job->table->lanes != 16)
+        return 0;
+    if (panels < 8 * threads)
+        parts = rlhf__max_i64(rlhf__min_i64(threads, job->m / 128), 1);
+    return panels * parts < 4 * threads ? 0 : parts;
+}
+
+/* Where the left side of up to k_most k is packed that all tiles share. */
+static rlhf_status get_packed(rlhf_context *ctx, rlhf__arena *scratch,
+                              rlhf__product *whole, int64_t k_most, float **out_packed)
+{
+    int64_t threads = rlhf__pool_num_threads(ctx->pool);
+    int64_t size = rlhf__packed_size(whole->m, k_most, whole->table->tile_rows);
+
+    whole->row_parts = copy_parts(ctx, whole);
+    if (!whole->row_parts)
+        return rlhf__arena_alloc(scratch, size, sizeof(float), out_packed);
+    whole->copy_size = size;
+    RLHF__TRY(rlhf__arena_alloc(scratch, threads * RLHF__COPIED_APART,
+                                sizeof *whole->copied, &whole->copied));
+    return rlhf__arena_alloc(scratch, threads * size, sizeof(float), out_packed);
+}
+
 /* More rows than a micro-tile has. Rows of one tile are packed beforehand for all tiles,
- * unless they are read as they lie; of more the right side is. What is packed at once is
- * about PACK_FLOATS, still in a cache when it is read, and twice that on a level of CPUs
- * with larger ones; chunks of k end where blocks of k do. */
+ * or by each thread, unless they are read as they lie; of more the right side is. What is
+ * packed at once is about PACK_FLOATS, still in a cache when it is read, and twice that
+ * on a level of CPUs with larger ones, COPY_FLOATS of the left side; chunks of k end
+ * where blocks of k do. */
 static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
                                   rlhf__product whole)
 {
@@ -125,12 +165,14 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
     bool direct = whole.matrix && rlhf__product_is_direct(&whole);
     bool many = direct || whole.m > RLHF__ROW_BLOCK;
     int64_t most = t->lanes == 16 ? 2 * PACK_FLOATS : PACK_FLOATS;
-    int64_t k_most = rlhf__min_i64(whole.k, PACK_FLOATS / RLHF__ROW_BLOCK),
-            width = 8 * t->panel;
-    int64_t cols = rlhf__min_i64(
-        rlhf__max_i64(most / rlhf__max_i64(k_most, 1) / width, 1) * width, whole.n);
+    int64_t k_most = PACK_FLOATS / RLHF__ROW_BLOCK, width = 8 * t->panel;
     float *packed = NULL, *panels = NULL;
 
+    if (!many && t->lanes == 16)
+        k_most = rlhf__max_i64(COPY_FLOATS / whole.m, RLHF__K_BLOCK_MOST);
+    k_most = rlhf__min_i64(k_most, whole.k);
+    int64_t cols = rlhf__min_i64(
+        rlhf__max_i64(most / rlhf__max_i64(k_most, 1) / width, 1) * width, whole.n);
     if (!many && whole.matrix)
         whole.block_size = t->panel;
     else if (many && !direct)
@@ -140,9 +182,7 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__pool_num_threads(ctx->pool),
                                 (size_t)whole.block_size * sizeof(float), &whole.blocks));
     if (!many)
-        RLHF__TRY(rlhf__arena_alloc(scratch,
-                                    rlhf__packed_size(whole.m, k_most, t->tile_rows),
-                                    sizeof *packed, &packed));
+        RLHF__TRY(get_packed(ctx, scratch, &whole, k_most, &packed));
     else if (whole.matrix)
         RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__panels_size(ctx, k_most, cols),
                                     sizeof *panels, &panels));

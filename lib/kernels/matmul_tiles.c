@@ -10,6 +10,7 @@
 #define FEW_STREAMS      4 /* in which a panel is asked for */
 #define PACK_GROUPS      8
 #define PACK_ROWS        16
+#define PACK_K           128 /* with 16 lanes; a multiple of PACK_ROWS */
 
 /* The first of `n` rows in a group of the left side, up to `width` rows each. A rest is
  * shared by the last two groups: two rows by themselves take as long as four. */
@@ -35,41 +36,54 @@ typedef struct pack_job {
     float *out;
 } pack_job;
 
-/* Groups [first, last), of rows that are copied PACK_ROWS at a time, so that they are
- * read along more than one group's columns. */
-static void pack_some(const pack_job *job, int64_t first, int64_t last, float *out)
+/* k in [k0, k1) of groups [first, last), of rows that are copied PACK_ROWS at a time, so
+ * that they are read along more than one group's columns. */
+static void pack_some(const pack_job *job, int64_t k0, int64_t k1, int64_t first,
+                      int64_t last, float *out)
 {
-    int64_t w = job->width, ld = job->ld, step = job->transposed ? job->k : PACK_ROWS;
+    int64_t w = job->width, ld = job->ld, step = job->transposed ? k1 - k0 : PACK_ROWS;
 
-    for (int64_t p = 0; p < job->k; p += step)
+    for (int64_t p = k0; p < k1; p += step)
         for (int64_t group = first; group < last; group++) {
             int64_t j = job->left ? group_begin(job->n, w, group) : group * w;
             int64_t end = job->left ? group_begin(job->n, w, group + 1)
                                     : rlhf__min_i64(j + w, job->n);
-            int64_t rows = rlhf__min_i64(step, job->k - p);
+            int64_t rows = rlhf__min_i64(step, k1 - p);
             float *to = out + ((group - first) * job->k + p) * w;
             if (job->transposed)
-                job->table->pack_turned(job->src + j * ld, ld, rows, end - j, w, to);
+                job->table->pack_turned(job->src + j * ld + p, ld, rows, end - j, w, to);
             else
                 job->table->pack_copied(job->src + p * ld + j, ld, rows, end - j, w, to);
         }
 }
 
-static void pack_groups(void *arg, int64_t tile, int32_t thread)
+/* k of a tile. Cut along k, a few hundred columns share out evenly; with few lanes that
+ * does not pay. */
+static int64_t pack_k(const pack_job *job)
+{
+    return job->table->lanes == 16 ? PACK_K : rlhf__max_i64(job->k, 1);
+}
+
+static void pack_tile(void *arg, int64_t tile, int32_t thread)
 {
     const pack_job *job = arg;
-    int64_t first = tile * PACK_GROUPS;
+    int64_t step = pack_k(job), parts = rlhf__ceil_div(job->k, step);
+    int64_t k0 = tile % parts * step;
+    int64_t first = tile / parts * PACK_GROUPS;
     int64_t last = rlhf__min_i64(first + PACK_GROUPS, rlhf__ceil_div(job->n, job->width));
 
     (void)thread;
-    pack_some(job, first, last, job->out + first * job->k * job->width);
+    pack_some(job, k0, rlhf__min_i64(k0 + step, job->k), first, last,
+              job->out + first * job->k * job->width);
 }
 
 static void run_pack(rlhf_context *ctx, pack_job *job)
 {
     job->table = rlhf__table(ctx);
     rlhf__run_tiles(ctx, job->k * job->n,
-                    rlhf__ceil_div(job->n, PACK_GROUPS * job->width), pack_groups, job);
+                    rlhf__ceil_div(job->n, PACK_GROUPS * job->width) *
+                        rlhf__ceil_div(job->k, pack_k(job)),
+                    pack_tile, job);
 }
 
 void rlhf__pack_right(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,
@@ -274,7 +288,7 @@ static void pack_a(const rlhf__product *job, block *at, float *out)
 {
     const pack_job left = left_side(job, at->k0, at->k1);
 
-    pack_some(&left, at->first, at->last, out);
+    pack_some(&left, 0, left.k, at->first, at->last, out);
     at->a = out;
     at->a_group = left.k * left.width;
 }
@@ -290,7 +304,7 @@ static void pack_b(const rlhf__product *job, block *at, float *out)
                             .width = job->table->panel,
                             .transposed = job->transposed};
 
-    pack_some(&right, 0, 1, out);
+    pack_some(&right, 0, right.k, 0, 1, out);
     at->b = out;
 }
 
@@ -306,17 +320,35 @@ static void locate(const rlhf__product *job, block *at)
                         : NULL;
 }
 
+static int64_t count_groups(const rlhf__product *job)
+{
+    return rlhf__ceil_div(job->m, job->table->tile_rows);
+}
+
+static int64_t count_row_tiles(const rlhf__product *job)
+{
+    return rlhf__ceil_div(count_groups(job), job->tile_groups);
+}
+
+/* Which rows a tile takes. Threads that take turns, each with its own copy of x, find
+ * tiles of the same rows. */
+static int64_t row_tile(const rlhf__product *job, int64_t tile)
+{
+    return job->copies ? tile % count_row_tiles(job) : tile / job->col_tiles;
+}
+
 /* The first block of a tile; false: there is no such tile. */
 static bool first_block(const rlhf__product *job, int64_t tile, block *out)
 {
-    int64_t groups = rlhf__ceil_div(job->m, job->table->tile_rows);
-    int64_t first = tile / job->col_tiles * job->tile_groups;
+    int64_t row_tiles = count_row_tiles(job);
+    int64_t col_tile = job->copies ? tile / row_tiles : tile % job->col_tiles;
+    int64_t first = row_tile(job, tile) * job->tile_groups;
 
-    if (first >= groups)
+    if (tile >= row_tiles * job->col_tiles)
         return false;
-    *out = (block){.j = tile % job->col_tiles * job->tile_cols,
+    *out = (block){.j = col_tile * job->tile_cols,
                    .first = first,
-                   .last = rlhf__min_i64(first + job->tile_groups, groups)};
+                   .last = rlhf__min_i64(first + job->tile_groups, count_groups(job))};
     locate(job, out);
     return true;
 }
@@ -336,14 +368,32 @@ static bool next_block(const rlhf__product *job, int64_t j0, int64_t j1, block *
     return true;
 }
 
+/* The thread's own copy of x, with the tile's rows in it. */
+static const float *own_copy(const rlhf__product *job, int64_t tile, int32_t thread)
+{
+    const pack_job left = left_side(job, 0, job->k);
+    int64_t r = row_tile(job, tile), first = r * job->tile_groups;
+    int64_t last = rlhf__min_i64(first + job->tile_groups, count_groups(job));
+    float *copy = job->copies + thread * job->copy_size;
+    uint64_t *copied = job->copied + thread * RLHF__COPIED_APART;
+
+    if (!(*copied >> r & 1))
+        pack_some(&left, 0, job->k, first, last, copy + first * job->k * left.width);
+    *copied |= (uint64_t)1 << r;
+    return copy;
+}
+
 static void product_tile(void *arg, int64_t tile, int32_t thread)
 {
-    const rlhf__product *job = arg;
+    rlhf__product own_job = *(const rlhf__product *)arg;
+    const rlhf__product *job = &own_job;
     int64_t rows = job->table->tile_rows;
     float *own = job->blocks + thread * job->block_size;
-    bool direct = !job->packed && rlhf__product_is_direct(job);
     block at, next;
 
+    if (job->copies)
+        own_job.packed = own_copy(job, tile, thread);
+    bool direct = !job->packed && rlhf__product_is_direct(job);
     if (!first_block(job, tile, &at))
         return;
     int64_t j0 = at.j, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
@@ -372,14 +422,17 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
  * rather than few columns, for all of which it packs once. */
 static void cut(rlhf_context *ctx, rlhf__product *job)
 {
-    int64_t panel = job->table->panel,
-            groups = rlhf__ceil_div(job->m, job->table->tile_rows);
+    int64_t panel = job->table->panel, groups = count_groups(job);
     int64_t panels = rlhf__ceil_div(job->n, panel),
             most = RLHF__ROW_BLOCK / job->table->tile_rows;
     int64_t wanted = TILES_PER_THREAD * rlhf__pool_num_threads(ctx->pool);
 
     job->tile_groups = groups;
-    if (!job->packed) {
+    if (job->copies) {
+        job->tile_groups = rlhf__ceil_div(groups, job->row_parts);
+        wanted *= 3;
+        panels = rlhf__min_i64(panels, 8);
+    } else if (!job->packed) {
         int64_t fair = rlhf__max_i64(rlhf__ceil_div(groups, wanted), TILE_GROUPS);
         job->tile_groups =
             rlhf__ceil_div(groups, rlhf__ceil_div(groups, rlhf__min_i64(fair, most)));
@@ -387,7 +440,7 @@ static void cut(rlhf_context *ctx, rlhf__product *job)
         wanted *= 3;
         panels = rlhf__min_i64(panels, 8);
     }
-    int64_t row_tiles = rlhf__ceil_div(groups, job->tile_groups);
+    int64_t row_tiles = count_row_tiles(job);
     while (panels > 1 && row_tiles * rlhf__ceil_div(job->n, panels * panel) < wanted)
         panels = rlhf__ceil_div(panels, 2);
     job->tile_cols = panels * panel;
@@ -401,9 +454,6 @@ void rlhf__run_product(rlhf_context *ctx, rlhf__product *job)
     cut(ctx, job);
     if (ctx->blis && rlhf__blis_find(&blis))
         job->blis = &blis;
-    rlhf__run_tiles(
-        ctx, job->m * job->k * job->n,
-        rlhf__ceil_div(rlhf__ceil_div(job->m, job->table->tile_rows), job->tile_groups) *
-            job->col_tiles,
-        product_tile, job);
+    rlhf__run_tiles(ctx, job->m * job->k * job->n, count_row_tiles(job) * job->col_tiles,
+                    product_tile, job);
 }

@@ -14,6 +14,8 @@
 #define RLHF__MAX_PANEL 32
 #define RLHF__MAX_ROWS  12
 
+#define RLHF__COPIED_APART 8 /* a cache line */
+
 /* Where both sides have to be packed, the one that all tiles share is packed first, by
  * all threads; the other a block at a time by the thread that needs it, just before,
  * unless that is x and is read as it lies. */
@@ -25,6 +27,12 @@ typedef struct rlhf__product {
     int64_t ldx;
     bool x_columns;
     const float *packed; /* x: [groups][k][tile_rows]; NULL: by the tiles */
+    /* Not NULL: where each thread packs x for itself, copy_size floats apart, a row part
+     * of row_parts when it takes its first tile of that; and which parts it has, in bits,
+     * RLHF__COPIED_APART apart. */
+    float *copies;
+    int64_t copy_size, row_parts;
+    uint64_t *copied;
     const float *panels; /* [n / panel][panel_k][panel]; NULL: by the tiles */
     int64_t panel_k;     /* >= k: a part of it is multiplied */
     const float *matrix; /* B itself, where it did not come packed */
