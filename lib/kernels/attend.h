@@ -16,7 +16,7 @@ INLINE void block_tile(const int M, const int N, int64_t k, const float *a, int6
 #pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             sum[i][j] = v_set(0.0f);
-    tile_steps(M, N, 0, k, a, a_row, a_step, b, ldb, NULL, 0, NULL, sum);
+    tile_steps(M, N, k, a, a_row, a_step, b, ldb, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 8

@@ -152,7 +152,7 @@ static void micro_tile(const rlhf__product *job, const block *at, int64_t group,
     int64_t rows = group_begin(job->m, t->tile_rows, group + 1) - i;
     int64_t cols = rlhf__min_i64(t->panel, job->n - at->j), kb = at->k1 - at->k0;
     const float *a = at->a + (group - at->first) * at->a_group, *b = at->b;
-    const rlhf__ask none = {b, 0, 1, 0};
+    const rlhf__ask none = {.at = b, .steps = 1};
     bool accumulate = job->accumulate || at->k0 > 0;
     float *c = job->y + i * job->ldy + at->j;
     float edge[RLHF__MAX_ROWS * RLHF__MAX_PANEL];
@@ -168,94 +168,116 @@ static void micro_tile(const rlhf__product *job, const block *at, int64_t group,
     put_edge(edge, t->panel, rows, cols, accumulate, c, job->ldy);
 }
 
-/* Asks for floats [first, last) of what is needed next. */
-static void prefetch(const float *next, int64_t first, int64_t last)
-{
-    for (int64_t i = first; i < last; i += 16)
-        __builtin_prefetch(next + i, 0, 2);
-}
-
 /* Column j of B itself, from k0 on. */
 static const float *matrix_at(const rlhf__product *job, int64_t j, int64_t k0)
 {
     return job->matrix + (job->transposed ? j * job->ldb + k0 : k0 * job->ldb + j);
 }
 
-/* The same of a block of B itself, its rows' share `part` of `parts`. */
-static void prefetch_matrix(const rlhf__product *job, int64_t j, int64_t k0, int64_t k1,
-                            int64_t part, int64_t parts)
+/* Asks for what is needed next, at once. */
+static void prefetch(const float *from, int64_t count)
 {
-    int64_t cols = rlhf__min_i64(job->table->panel, job->n - j);
-    int64_t rows = job->transposed ? cols : k1 - k0;
-    int64_t width = job->transposed ? k1 - k0 : cols;
-    const float *from = matrix_at(job, j, k0);
-
-    for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
-        prefetch(from + r * job->ldb, 0, width);
+    for (int64_t i = 0; i < count; i += 16)
+        __builtin_prefetch(from + i, 0, 2);
 }
 
-/* The panel's part-th of `parts` slices, in kb steps. Few wide micro-tiles would wait for
- * the memory: it brings more where the CPU, which reads ahead, sees several streams. */
-static rlhf__ask ask_panel(const rlhf__product *job, const block *at, int64_t kb,
-                           int64_t part, int64_t parts)
+/* The same of a block of B itself, its rows' share `part` of `parts`. */
+static void prefetch_matrix(const rlhf__product *job, const block *at, int64_t part,
+                            int64_t parts)
+{
+    int64_t cols = rlhf__min_i64(job->table->panel, job->n - at->j), k = at->k1 - at->k0;
+    int64_t rows = job->transposed ? cols : k, width = job->transposed ? k : cols;
+    const float *from = matrix_at(job, at->j, at->k0);
+
+    for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
+        prefetch(from + r * job->ldb, width);
+}
+
+/* What micro-tiles ask for: the first of `parts` shares, and how far apart they lie. */
+typedef struct asked {
+    rlhf__ask first;
+    int64_t apart, parts;
+} asked;
+
+/* A panel's block in `parts` slices of `turns` requests. Few wide micro-tiles would wait
+ * for the memory: it brings more where the CPU, which reads ahead, sees several
+ * streams. */
+static asked ask_panel(const rlhf__product *job, const block *at, int64_t turns,
+                       int64_t parts)
 {
     const bool few = job->table->lanes == 16 && parts <= FEW_GROUPS;
     const int64_t streams = few ? FEW_STREAMS : 1;
     int64_t stretch = (at->k1 - at->k0) * job->table->panel / streams;
-    int64_t turns = rlhf__max_i64(kb / streams, 1);
-    int64_t on = rlhf__ceil_div(stretch, turns * parts);
-    const float *from = at->b + part * turns * on;
+    int64_t each = rlhf__max_i64(turns / streams, 1);
+    int64_t on = rlhf__ceil_div(stretch, each * parts);
 
     if (!few)
-        return (rlhf__ask){from, on, kb, 0};
-    return (rlhf__ask){from, stretch, streams, on - streams * stretch};
+        return (asked){{at->b, on, turns, 0, false}, each * on, parts};
+    return (asked){
+        {at->b, stretch, streams, on - streams * stretch, false}, each * on, parts};
 }
 
-/* The part-th of `parts` shares of a matrix's rows, in kb steps. */
-static rlhf__ask ask_rows(const float *from, int64_t ld, int64_t rows, int64_t width,
-                          int64_t kb, int64_t part, int64_t parts)
+/* A matrix's rows in up to `parts` shares of `turns` requests. */
+static asked ask_rows(const float *from, int64_t ld, int64_t rows, int64_t width,
+                      int64_t turns, int64_t parts)
 {
-    int64_t share = rlhf__ceil_div(rows, parts), first = part * share;
-
-    share = rlhf__min_i64(share, rows - first);
-    if (share <= 0)
-        return (rlhf__ask){from, 0, 1, 0};
-    int64_t step = rlhf__ceil_div(width, rlhf__max_i64(kb / share, 1));
+    int64_t share = rlhf__ceil_div(rows, parts);
+    int64_t step = rlhf__ceil_div(width, rlhf__max_i64(turns / share, 1));
     int64_t steps = rlhf__ceil_div(width, step);
-    return (rlhf__ask){from + first * ld, step, steps, ld - step * steps};
+
+    return (asked){{from, step, steps, ld - step * steps, false},
+                   share * ld,
+                   rlhf__ceil_div(rows, share)};
 }
 
-/* A share of the block's right side. */
-static rlhf__ask ask_right(const rlhf__product *job, const block *at, int64_t kb,
-                           int64_t part, int64_t parts)
+/* The block's right side in `parts` shares of `turns` requests. */
+static asked ask_right(const rlhf__product *job, const block *at, int64_t turns,
+                       int64_t parts)
 {
     int64_t k = at->k1 - at->k0, panel = job->table->panel;
     int64_t cols = rlhf__min_i64(panel, job->n - at->j);
 
     if (at->b)
-        return ask_panel(job, at, kb, part, parts);
+        return ask_panel(job, at, turns, parts);
     return ask_rows(matrix_at(job, at->j, at->k0), job->ldb, job->transposed ? cols : k,
-                    job->transposed ? k : cols, kb, part, parts);
+                    job->transposed ? k : cols, turns, parts);
+}
+
+/* What is asked for in kb steps of each micro-tile: seldom, where that takes in every
+ * cache line, of 16 floats. */
+static asked choose_ask(const rlhf__product *job, const block *next, int64_t kb,
+                        int64_t parts)
+{
+    asked ask = ask_right(job, next, rlhf__max_i64(kb / RLHF__ASK_STEPS, 1), parts);
+
+    if (ask.first.step <= 16)
+        return ask;
+    ask = ask_right(job, next, kb, parts);
+    ask.first.often = true;
+    return ask;
 }
 
 /* A panel's block against the groups, meanwhile a slice at a time of the block that comes
  * next (NULL: none): it lies in memory that was not read for long. Our kernel asks for it
- * a step at a time, since memory takes so many requests at once; BLIS's cannot. */
+ * now and then within a micro-tile, since memory takes so many requests at once; BLIS's
+ * cannot. */
 static void product_panel(const rlhf__product *job, const block *at, const block *next)
 {
     int64_t groups = at->last - at->first, kb = at->k1 - at->k0;
     bool within = next && (!job->blis || (next->b && groups <= FEW_GROUPS));
     int64_t slice = next ? (next->k1 - next->k0) * job->table->panel / groups : 0;
+    const asked all = within ? choose_ask(job, next, kb, groups) : (asked){0};
 
     for (int64_t part = 0; part < groups; part++) {
-        rlhf__ask ask = {0};
-        if (within)
-            ask = ask_right(job, next, kb, part, groups);
-        else if (next && next->b)
-            prefetch(next->b, part * slice, (part + 1) * slice);
-        else if (next)
-            prefetch_matrix(job, next->j, next->k0, next->k1, part, groups);
-        micro_tile(job, at, at->first + part, within ? &ask : NULL);
+        rlhf__ask ask = all.first;
+        bool asks = part < all.parts;
+        if (asks)
+            ask.at += part * all.apart;
+        else if (next && next->b && !within)
+            prefetch(next->b + part * slice, slice);
+        else if (next && !within)
+            prefetch_matrix(job, next, part, groups);
+        micro_tile(job, at, at->first + part, asks ? &ask : NULL);
     }
 }
 

@@ -7,26 +7,12 @@
 #define AHEAD  512             /* floats that a stream of memory is asked for early */
 #define SUMS   (2 * TILE_ROWS) /* vectors of sums that registers hold */
 
-/* Steps [p0, p1) of the chain: sum[M][N vectors] += a[M][k] b[k][N vectors]. Each asks
- * for the memory that comes next in `ask`, and step p for row p of c (NULL: of none). */
-INLINE void tile_steps(const int M, const int N, int64_t p0, int64_t p1, const float *a,
-                       int64_t a_row, int64_t a_step, const float *b, int64_t ldb,
-                       const float *c, int64_t ldc, rlhf__ask *ask, vf sum[16][8])
+/* k steps of the chain: sum[M][N vectors] += a[M][k] b[k][N vectors]. */
+INLINE void tile_steps(const int M, const int N, int64_t k, const float *a, int64_t a_row,
+                       int64_t a_step, const float *b, int64_t ldb, vf sum[16][8])
 {
-    int64_t left = ask ? ask->steps : 0;
-
-    for (int64_t p = p0; p < p1; p++) {
+    for (int64_t p = 0; p < k; p++) {
         vf row[8];
-        if (ask) {
-            __builtin_prefetch(ask->at, 0, 2);
-            left--;
-            ask->at += left ? ask->step : ask->step + ask->jump;
-            left = left ? left : ask->steps;
-        }
-        if (c) {
-            __builtin_prefetch(c + p * ldc, 1, 3);
-            __builtin_prefetch(c + p * ldc + N * LANES - 1, 1, 3);
-        }
 #pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             row[j] = v_load(b + p * ldb + j * LANES);
@@ -40,11 +26,50 @@ INLINE void tile_steps(const int M, const int N, int64_t p0, int64_t p1, const f
     }
 }
 
+/* Asks for one address, and moves on to the next. */
+INLINE void ask_next(rlhf__ask *ask, int64_t *left)
+{
+    __builtin_prefetch(ask->at, 0, 2);
+    --*left;
+    ask->at += *left ? ask->step : ask->step + ask->jump;
+    *left = *left ? *left : ask->steps;
+}
+
+/* All k steps, RLHF__ASK_STEPS at a time, so that little but multiply-adds takes the
+ * ports of those. Each such block asks for `asks` addresses, block i for row i of c too:
+ * the memory takes so many requests at once. */
+INLINE void tile_blocks(const int M, const int N, const int asks, int64_t k,
+                        const float *a, int64_t a_row, int64_t a_step, const float *b,
+                        int64_t ldb, const float *c, int64_t ldc, rlhf__ask ask,
+                        vf sum[16][8])
+{
+    const int steps = RLHF__ASK_STEPS;
+    int64_t blocks = k / steps, head = blocks < M ? blocks : M, left = ask.steps;
+
+    for (int64_t i = 0; i < blocks; i++) {
+        if (i < head) {
+#pragma GCC unroll 8
+            for (int j = 0; j < N; j++)
+                __builtin_prefetch(c + i * ldc + j * LANES, 1, 3);
+            __builtin_prefetch(c + i * ldc + N * LANES - 1, 1, 3);
+        }
+#pragma GCC unroll 4
+        for (int q = 0; q < steps; q++) {
+            if (q < asks)
+                ask_next(&ask, &left);
+            tile_steps(M, N, 1, a + (i * steps + q) * a_step, a_row, a_step,
+                       b + (i * steps + q) * ldb, ldb, sum);
+        }
+    }
+    tile_steps(M, N, k - blocks * steps, a + blocks * steps * a_step, a_row, a_step,
+               b + blocks * steps * ldb, ldb, sum);
+}
+
 /* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call.
  * Where there is something to ask for, c, too, is taken to lie in memory. */
 INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_row,
                  int64_t a_step, const float *b, int64_t ldb, float *c, int64_t ldc,
-                 bool accumulate, const rlhf__ask *given)
+                 bool accumulate, const rlhf__ask *ask)
 {
     vf sum[16][8];
 
@@ -53,14 +78,13 @@ INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_
 #pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             sum[i][j] = v_set(0.0f);
-    if (given) {
-        rlhf__ask ask = *given;
-        int64_t head = k < M ? k : M;
-        tile_steps(M, N, 0, head, a, a_row, a_step, b, ldb, c, ldc, NULL, sum);
-        tile_steps(M, N, head, k, a, a_row, a_step, b, ldb, NULL, 0, &ask, sum);
-    } else {
-        tile_steps(M, N, 0, k, a, a_row, a_step, b, ldb, NULL, 0, NULL, sum);
-    }
+    if (!ask)
+        tile_steps(M, N, k, a, a_row, a_step, b, ldb, sum);
+    else if (ask->often)
+        tile_blocks(M, N, RLHF__ASK_STEPS, k, a, a_row, a_step, b, ldb, c, ldc, *ask,
+                    sum);
+    else
+        tile_blocks(M, N, 1, k, a, a_row, a_step, b, ldb, c, ldc, *ask, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 8

@@ -20,10 +20,13 @@ static inline int64_t rlhf__k_block_end(int64_t k0, int64_t k)
 
 /* Memory that will be read soon, to be fetched into the L2 cache meanwhile, an address at
  * a time: `steps` of them `step` floats apart, then `jump` floats more to the next such
- * row. Spread like that, requests do not hold up the loads of the product. */
+ * row. Spread like that, requests do not hold up the loads of the product. One comes
+ * every RLHF__ASK_STEPS steps of k, or, `often`, at each step. */
+#define RLHF__ASK_STEPS 4
 typedef struct rlhf__ask {
     const float *at;
     int64_t step, steps, jump;
+    bool often;
 } rlhf__ask;
 
 typedef struct rlhf__kernels {
@@ -31,7 +34,7 @@ typedef struct rlhf__kernels {
     int64_t panel, tile_rows, lanes;
 
     /* c[m][panel] = (accumulate ? c : 0) + a b, m <= tile_rows, one chain over k; packed:
-     * a[k][tile_rows], b[k][panel]. Asks for c, and a step at a time for `ask`. */
+     * a[k][tile_rows], b[k][panel]. Asks for c, and now and then for `ask`. */
     void (*microkernel)(int64_t m, int64_t k, const float *a, const float *b, float *c,
                         int64_t ldc, bool accumulate, const rlhf__ask *ask);
     /* The same product for any m, n a multiple of lanes; a[i][p] is

@@ -200,7 +200,7 @@ static void compare_kernels(const rlhf__kernels *t)
         float *b = random_floats(k * t->panel + 64, 2);
         float *ours = random_floats(t->tile_rows * t->panel, 3);
         float *theirs = random_floats(t->tile_rows * t->panel, 3);
-        const rlhf__ask ask = {b, 0, 1, 0};
+        const rlhf__ask ask = {.at = b, .steps = 1};
         for (int accumulate = 0; accumulate < 2; accumulate++) {
             t->microkernel(t->tile_rows, k, a, b, ours, t->panel, accumulate, &ask);
             rlhf__blis_microkernel(&blis, k, a, b, theirs, t->panel, accumulate);
