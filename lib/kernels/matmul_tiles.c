@@ -352,23 +352,14 @@ static int64_t count_row_tiles(const rlhf__product *job)
     return rlhf__ceil_div(count_groups(job), job->tile_groups);
 }
 
-/* Which rows a tile takes. Threads that take turns, each with its own copy of x, find
- * tiles of the same rows. */
-static int64_t row_tile(const rlhf__product *job, int64_t tile)
-{
-    return job->copies ? tile % count_row_tiles(job) : tile / job->col_tiles;
-}
-
 /* The first block of a tile; false: there is no such tile. */
 static bool first_block(const rlhf__product *job, int64_t tile, block *out)
 {
-    int64_t row_tiles = count_row_tiles(job);
-    int64_t col_tile = job->copies ? tile / row_tiles : tile % job->col_tiles;
-    int64_t first = row_tile(job, tile) * job->tile_groups;
+    int64_t first = tile / job->col_tiles * job->tile_groups;
 
-    if (tile >= row_tiles * job->col_tiles)
+    if (first >= count_groups(job))
         return false;
-    *out = (block){.j = col_tile * job->tile_cols,
+    *out = (block){.j = tile % job->col_tiles * job->tile_cols,
                    .first = first,
                    .last = rlhf__min_i64(first + job->tile_groups, count_groups(job))};
     locate(job, out);
@@ -394,7 +385,7 @@ static bool next_block(const rlhf__product *job, int64_t j0, int64_t j1, block *
 static const float *own_copy(const rlhf__product *job, int64_t tile, int32_t thread)
 {
     const pack_job left = left_side(job, 0, job->k);
-    int64_t r = row_tile(job, tile), first = r * job->tile_groups;
+    int64_t r = tile / job->col_tiles, first = r * job->tile_groups;
     int64_t last = rlhf__min_i64(first + job->tile_groups, count_groups(job));
     float *copy = job->copies + thread * job->copy_size;
     uint64_t *copied = job->copied + thread * RLHF__COPIED_APART;
