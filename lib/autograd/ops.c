@@ -326,12 +326,28 @@ static rlhf_status pass_on(rlhf__tape *tape, rlhf__var *dst, const float *dy)
     return RLHF_OK;
 }
 
+/* Whether b's gradient may stand in the memory of a's: the next rule to run is that of
+ * b's linear, which only reads it, and adds to a value other than a. */
+static bool may_lend(const rlhf__tape *tape, const add_node *n)
+{
+    const rlhf__node *next = tape->last;
+
+    return n->a != n->b && n->a->needs_grad && !n->a->grad && next && next->out == n->b &&
+           next->backward == linear_backward && ((const linear_node *)next)->x != n->a;
+}
+
 /* y = a + b:  da += dy;  db += dy */
 static rlhf_status add_backward(rlhf__tape *tape, rlhf__node *node)
 {
     const add_node *n = (const add_node *)node;
     rlhf__var *out = node->out;
 
+    if (n->b->needs_grad && !n->b->grad && may_lend(tape, n)) {
+        n->a->grad = n->b->grad = out->grad;
+        n->b->grad_is_lent = true;
+        out->grad = NULL;
+        return RLHF_OK;
+    }
     if (n->a->needs_grad)
         RLHF__TRY(pass_on(tape, n->a, out->grad));
     if (!n->b->needs_grad)

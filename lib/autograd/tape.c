@@ -63,7 +63,8 @@ rlhf_status rlhf__tape_backward(rlhf__tape *tape)
         RLHF__TRY(rlhf__check_cancel(tape->context));
         RLHF__TRY(node->backward(tape, node));
         if (out->grad && !node->in_place) {
-            rlhf__grad_give(tape, out->grad, out->rows * out->cols);
+            if (!out->grad_is_lent)
+                rlhf__grad_give(tape, out->grad, out->rows * out->cols);
             out->grad = NULL;
         }
     }

@@ -27,6 +27,7 @@ typedef struct rlhf__var {
     float *data;
     float *grad;
     bool needs_grad;
+    bool grad_is_lent; /* grad is another value's, to be read only */
 } rlhf__var;
 
 typedef struct rlhf__tape rlhf__tape;

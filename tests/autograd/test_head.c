@@ -178,7 +178,11 @@ static void run_head(rlhf_context *context, problem *p, head_run how, float *out
     float *start = random_floats(nx, 5), *start_w = random_floats(nw, 6);
     float *dx = fenced(nx), *dw = fenced(nw);
     float *logprob = fenced(row->rows), *entropy = fenced(row->rows);
-    rlhf__var x = {row->rows, row->width, p->x, how.add ? dx : NULL, how.want_x};
+    rlhf__var x = {.rows = row->rows,
+                   .cols = row->width,
+                   .data = p->x,
+                   .grad = how.add ? dx : NULL,
+                   .needs_grad = how.want_x};
 
     memset(start, 0, how.add ? 0 : (size_t)nx * sizeof *start);
     memcpy(dx, start, (size_t)nx * sizeof *dx);
@@ -296,7 +300,8 @@ static void test_head_sees_only_the_rows_asked_for(void **state)
     float *data = random_floats(ROWS * row.width, 11),
           *dw = fenced(row.vocab * row.width);
     float logprob[ASKED];
-    rlhf__var x = {ROWS, row.width, data, NULL, true}, *picked = NULL;
+    rlhf__var x = {.rows = ROWS, .cols = row.width, .data = data, .needs_grad = true};
+    rlhf__var *picked = NULL;
     rlhf__params params;
     rlhf__tape *tape = NULL;
     problem p;

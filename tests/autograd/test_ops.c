@@ -436,7 +436,9 @@ static float *run_row(rlhf_context *context, const expectation *e, bool add, boo
     const int64_t n = x_count(row);
     rlhf__params params = {0};
     rlhf__tape *tape = NULL;
-    rlhf__var x = {row->rows, row->in, fenced(n), NULL, true}, *y = NULL;
+    rlhf__var x = {
+        .rows = row->rows, .cols = row->in, .data = fenced(n), .needs_grad = true};
+    rlhf__var *y = NULL;
     float *result = calloc((size_t)e->count, sizeof *result), *dy = NULL;
     float *x_start = random_floats(n, 7), *x_grad = fenced(n);
 
