@@ -171,18 +171,12 @@ static void rope(const float *cosines, const float *sines, float sign, int64_t h
                  float *a)
 {
     float *b = a + half;
-    int64_t i = 0;
 
-    for (; i + LANES <= half; i += LANES) {
-        vf u = v_load(a + i), v = v_load(b + i);
-        vf c = v_load(cosines + i), s = v_load(sines + i) * sign;
-        v_store(a + i, u * c - v * s);
-        v_store(b + i, v * c + u * s);
-    }
-    for (; i < half; i++) {
-        float u = a[i], v = b[i], s = sines[i] * sign;
-        a[i] = u * cosines[i] - v * s;
-        b[i] = v * cosines[i] + u * s;
+    FOR_VECTORS (half) {
+        vf u = load(a + i, n, 0.0f), v = load(b + i, n, 0.0f);
+        vf c = load(cosines + i, n, 0.0f), s = load(sines + i, n, 0.0f) * sign;
+        store(a + i, n, u * c - v * s);
+        store(b + i, n, v * c + u * s);
     }
 }
 
