@@ -332,7 +332,8 @@ static bool may_lend(const rlhf__tape *tape, const add_node *n)
 {
     const rlhf__node *next = tape->last;
 
-    return n->a != n->b && n->a->needs_grad && !n->a->grad && next && next->out == n->b &&
+    return n->a != n->b && n->a->needs_grad && !n->a->grad && n->b->needs_grad &&
+           !n->b->grad && next && next->out == n->b &&
            next->backward == linear_backward && ((const linear_node *)next)->x != n->a;
 }
 
@@ -342,7 +343,7 @@ static rlhf_status add_backward(rlhf__tape *tape, rlhf__node *node)
     const add_node *n = (const add_node *)node;
     rlhf__var *out = node->out;
 
-    if (n->b->needs_grad && !n->b->grad && may_lend(tape, n)) {
+    if (may_lend(tape, n)) {
         n->a->grad = n->b->grad = out->grad;
         n->b->grad_is_lent = true;
         out->grad = NULL;

@@ -5,9 +5,9 @@
 
 /* c[M][N vectors] = factors ? c factors[i] + a b : a b; M, N and, where it pays, the
  * strides of a are constants at each call: then one register addresses all of a. */
-INLINE void block_tile(const int M, const int N, int64_t k, const float *a, int64_t a_row,
-                       int64_t a_step, const float *b, int64_t ldb, const float *factors,
-                       float *c, int64_t ldc)
+INLINE void block_tile(const int M, const int N, const bool halves, int64_t k,
+                       const float *a, int64_t a_row, int64_t a_step, const void *b,
+                       int64_t ldb, const float *factors, float *c, int64_t ldc)
 {
     vf sum[16][8];
 
@@ -16,7 +16,7 @@ INLINE void block_tile(const int M, const int N, int64_t k, const float *a, int6
 #pragma GCC unroll 8
         for (int j = 0; j < N; j++)
             sum[i][j] = v_set(0.0f);
-    tile_steps(M, N, k, a, a_row, a_step, b, ldb, sum);
+    tile_steps(M, N, halves, k, a, a_row, a_step, b, ldb, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 8
@@ -27,15 +27,16 @@ INLINE void block_tile(const int M, const int N, int64_t k, const float *a, int6
         }
 }
 
-INLINE void block_strip(const int M, int64_t n, int64_t k, const float *a, int64_t a_row,
-                        int64_t a_step, const float *b, int64_t ldb, const float *factors,
-                        float *c, int64_t ldc)
+INLINE void block_strip(const int M, const bool halves, int64_t n, int64_t k,
+                        const float *a, int64_t a_row, int64_t a_step, const void *b,
+                        int64_t ldb, const float *factors, float *c, int64_t ldc)
 {
     int64_t j = 0;
 
 #define ACROSS(N)                                                                        \
     for (; j + (N)*LANES <= n; j += (N)*LANES)                                           \
-    block_tile(M, N, k, a, a_row, a_step, b + j, ldb, factors, c + j, ldc)
+    block_tile(M, N, halves, k, a, a_row, a_step, right_at(halves, b, j), ldb, factors,  \
+               c + j, ldc)
     if (M == 1) { /* chains enough to hide the latency of fma */
         ACROSS(8);
         ACROSS(6);
@@ -53,7 +54,7 @@ INLINE void block_strips(int64_t m, int64_t n, int64_t k, const float *a, int64_
 {
 #define STRIPS(M)                                                                        \
     for (; m >= (M); m -= (M), a += (M)*a_row, c += (M)*ldc) {                           \
-        block_strip(M, n, k, a, a_row, a_step, b, ldb, factors, c, ldc);                 \
+        block_strip(M, false, n, k, a, a_row, a_step, b, ldb, factors, c, ldc);          \
         factors = factors ? factors + (M) : NULL;                                        \
     }
     STRIPS(TILE_ROWS)
@@ -82,42 +83,10 @@ static void block_product_turned(int64_t m, int64_t n, int64_t k, const float *a
     block_strips(m, n, k, a, 1, BLOCK, b, ldb, factors, c, ldc);
 }
 
-INLINE void row_tile(const int N, int64_t k, const float *a, const uint16_t *b,
-                     int64_t ldb, const float *factor, float *c)
-{
-    vf sum[8];
-
-#pragma GCC unroll 8
-    for (int j = 0; j < N; j++)
-        sum[j] = v_set(0.0f);
-    for (int64_t p = 0; p < k; p++) {
-        vf x = v_set(a[p]);
-#pragma GCC unroll 8
-        for (int j = 0; j < N; j++)
-            sum[j] = v_fma(x, v_load_halves(b + p * ldb + j * LANES), sum[j]);
-    }
-#pragma GCC unroll 8
-    for (int j = 0; j < N; j++) {
-        float *at = c + j * LANES;
-        v_store(at, factor ? v_fma(v_load(at), v_set(*factor), sum[j]) : sum[j]);
-    }
-}
-
 static void row_product_halves(int64_t n, int64_t k, const float *a, const uint16_t *b,
                                int64_t ldb, const float *factor, float *c)
 {
-    int64_t j = 0;
-
-#define ACROSS(N)                                                                        \
-    for (; j + (N)*LANES <= n; j += (N)*LANES)                                           \
-    row_tile(N, k, a, b + j, ldb, factor, c + j)
-    ACROSS(8);
-    ACROSS(6);
-    ACROSS(4);
-    ACROSS(3);
-    ACROSS(2);
-    ACROSS(1);
-#undef ACROSS
+    block_strip(1, true, n, k, a, 0, 1, b, ldb, factor, c, 0);
 }
 
 /* A row's scores from j on, of which those before `last` count: the others are -inf. */

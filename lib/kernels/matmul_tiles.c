@@ -441,11 +441,9 @@ static void cut(rlhf_context *ctx, rlhf__product *job)
     int64_t wanted = TILES_PER_THREAD * rlhf__pool_num_threads(ctx->pool);
 
     job->tile_groups = groups;
-    if (job->copies) {
+    if (job->copies)
         job->tile_groups = rlhf__ceil_div(groups, job->row_parts);
-        wanted *= 3;
-        panels = rlhf__min_i64(panels, 8);
-    } else if (!job->packed) {
+    if (!job->packed && !job->copies) {
         int64_t fair = rlhf__max_i64(rlhf__ceil_div(groups, wanted), TILE_GROUPS);
         job->tile_groups =
             rlhf__ceil_div(groups, rlhf__ceil_div(groups, rlhf__min_i64(fair, most)));

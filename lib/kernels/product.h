@@ -7,15 +7,29 @@
 #define AHEAD  512             /* floats that a stream of memory is asked for early */
 #define SUMS   (2 * TILE_ROWS) /* vectors of sums that registers hold */
 
+/* Element i of a right side of floats or, with `halves`, numbers in bf16. */
+INLINE const void *right_at(const bool halves, const void *b, int64_t i)
+{
+    if (halves)
+        return (const uint16_t *)b + i;
+    return (const float *)b + i;
+}
+
+INLINE vf right_load(const bool halves, const void *at)
+{
+    return halves ? v_load_halves(at) : v_load(at);
+}
+
 /* k steps of the chain: sum[M][N vectors] += a[M][k] b[k][N vectors]. */
-INLINE void tile_steps(const int M, const int N, int64_t k, const float *a, int64_t a_row,
-                       int64_t a_step, const float *b, int64_t ldb, vf sum[16][8])
+INLINE void tile_steps(const int M, const int N, const bool halves, int64_t k,
+                       const float *a, int64_t a_row, int64_t a_step, const void *b,
+                       int64_t ldb, vf sum[16][8])
 {
     for (int64_t p = 0; p < k; p++) {
         vf row[8];
 #pragma GCC unroll 8
         for (int j = 0; j < N; j++)
-            row[j] = v_load(b + p * ldb + j * LANES);
+            row[j] = right_load(halves, right_at(halves, b, p * ldb + j * LANES));
 #pragma GCC unroll 16
         for (int i = 0; i < M; i++) {
             vf x = v_set(a[i * a_row + p * a_step]);
@@ -57,12 +71,12 @@ INLINE void tile_blocks(const int M, const int N, const int asks, int64_t k,
         for (int q = 0; q < steps; q++) {
             if (q < asks)
                 ask_next(&ask, &left);
-            tile_steps(M, N, 1, a + (i * steps + q) * a_step, a_row, a_step,
+            tile_steps(M, N, false, 1, a + (i * steps + q) * a_step, a_row, a_step,
                        b + (i * steps + q) * ldb, ldb, sum);
         }
     }
-    tile_steps(M, N, k - blocks * steps, a + blocks * steps * a_step, a_row, a_step,
-               b + blocks * steps * ldb, ldb, sum);
+    tile_steps(M, N, false, k - blocks * steps, a + blocks * steps * a_step, a_row,
+               a_step, b + blocks * steps * ldb, ldb, sum);
 }
 
 /* c[M][N vectors] (+)= a[M][k] b[k][N vectors]; M and N are constants at each call.
@@ -79,7 +93,7 @@ INLINE void tile(const int M, const int N, int64_t k, const float *a, int64_t a_
         for (int j = 0; j < N; j++)
             sum[i][j] = v_set(0.0f);
     if (!ask)
-        tile_steps(M, N, k, a, a_row, a_step, b, ldb, sum);
+        tile_steps(M, N, false, k, a, a_row, a_step, b, ldb, sum);
     else if (ask->often)
         tile_blocks(M, N, RLHF__ASK_STEPS, k, a, a_row, a_step, b, ldb, c, ldc, *ask,
                     sum);
