@@ -137,13 +137,15 @@ static const along_rows *rows_of(bench_state *state, const void *arg, int64_t ro
     return r;
 }
 
-static rlhf_status layernorm(bench_state *state, const void *arg, int64_t round)
+/* With a residual: the sum in the place of one side, and its norm. */
+static rlhf_status add_layernorm(bench_state *state, const void *arg, int64_t round)
 {
     const float *x, *w = state->source;
     float *y;
     const along_rows *r = rows_of(state, arg, round, 1, &x, &y);
 
-    rlhf__layernorm(state->context, x, r->rows, r->width, w, w, 1e-5f, y, NULL, NULL);
+    rlhf__layernorm(state->context, y + r->rows * r->width, x, r->rows, r->width, w, w,
+                    1e-5f, y, NULL, NULL);
     return RLHF_OK;
 }
 
@@ -159,13 +161,14 @@ static rlhf_status layernorm_grad(bench_state *state, const void *arg, int64_t r
                                 dweight + r->width);
 }
 
-static rlhf_status rmsnorm(bench_state *state, const void *arg, int64_t round)
+static rlhf_status add_rmsnorm(bench_state *state, const void *arg, int64_t round)
 {
     const float *x, *w = state->source;
     float *y;
     const along_rows *r = rows_of(state, arg, round, 1, &x, &y);
 
-    rlhf__rmsnorm(state->context, x, r->rows, r->width, w, 1e-5f, y, NULL);
+    rlhf__rmsnorm(state->context, y + r->rows * r->width, x, r->rows, r->width, w, 1e-5f,
+                  y, NULL);
     return RLHF_OK;
 }
 
@@ -283,9 +286,9 @@ static rlhf_status sum_squares(bench_state *state, const void *arg, int64_t roun
 static const along_rows kernels[] = {
     {"adamw", "16M parameters", adamw, 1 << 12, 1 << 12, 7, BOUND_COPY},
     {"sum squares", "16M parameters", sum_squares, 1 << 12, 1 << 12, 1, BOUND_READ},
-    {"layernorm", "gpt2-124m 4x512", layernorm, 2048, 768, 2, BOUND_COPY},
+    {"add layernorm", "gpt2-124m 4x512", add_layernorm, 2048, 768, 4, BOUND_COPY},
     {"layernorm grad", "gpt2-124m 4x512", layernorm_grad, 2048, 768, 4, BOUND_COPY},
-    {"rmsnorm", "llama-15m 8x256", rmsnorm, 2048, 288, 2, BOUND_COPY},
+    {"add rmsnorm", "llama-15m 8x256", add_rmsnorm, 2048, 288, 4, BOUND_COPY},
     {"rmsnorm grad", "llama-15m 8x256", rmsnorm_grad, 2048, 288, 4, BOUND_COPY},
     {"gelu", "gpt2-124m 4x512", gelu, 2048, 3072, 2, BOUND_COPY},
     {"gelu grad", "gpt2-124m 4x512", gelu_grad, 2048, 3072, 3, BOUND_COPY},

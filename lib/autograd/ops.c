@@ -165,18 +165,17 @@ static rlhf_status norm_backward(rlhf__tape *tape, rlhf__node *node)
                               weight, n->rstd, x->rows, x->cols, dx, dweight);
 }
 
-static rlhf_status push_norm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                             int32_t bias, bool with_mean, rlhf__var *x, rlhf__var *out,
-                             norm_node **out_node)
+static rlhf_status push_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
+                             rlhf__var *x, rlhf__var *out, norm_node **out_node)
 {
     norm_node *node = NULL;
 
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, out, norm_backward, &node));
-    node->params = params;
-    node->weight = weight;
-    node->bias = bias;
+    node->params = args->params;
+    node->weight = args->weight;
+    node->bias = args->bias;
     node->x = x;
-    if (with_mean)
+    if (!args->rms)
         RLHF__TRY(
             rlhf__arena_alloc(tape->arena, x->rows, sizeof *node->mean, &node->mean));
     RLHF__TRY(rlhf__arena_alloc(tape->arena, x->rows, sizeof *node->rstd, &node->rstd));
@@ -184,36 +183,40 @@ static rlhf_status push_norm(rlhf__tape *tape, rlhf__params *params, int32_t wei
     return RLHF_OK;
 }
 
-rlhf_status rlhf__op_layernorm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                               int32_t bias, float eps, rlhf__var *x, rlhf__var **out)
+/* y = norm(x + branch), the sum in x's place; node NULL: nothing is recorded. */
+static void run_norm(const rlhf__tape *tape, const rlhf__op_norm_args *args, rlhf__var *x,
+                     const float *branch, const norm_node *node, float *y)
 {
-    const bool grad = wants_grad(tape, x);
-    norm_node *node = NULL;
+    const float *weight = rlhf__slab_values(args->params, args->weight);
+    float *rstd = node ? node->rstd : NULL;
 
-    RLHF__TRY(rlhf__check_cancel(tape->context));
-    RLHF__TRY(rlhf__var_wrap(tape, x->rows, x->cols, NULL, grad, out));
-    if (grad)
-        RLHF__TRY(push_norm(tape, params, weight, bias, true, x, *out, &node));
-    rlhf__layernorm(tape->context, x->data, x->rows, x->cols,
-                    rlhf__slab_values(params, weight),
-                    bias >= 0 ? rlhf__slab_values(params, bias) : NULL, eps, (*out)->data,
-                    node ? node->mean : NULL, node ? node->rstd : NULL);
-    return RLHF_OK;
+    if (args->rms)
+        rlhf__rmsnorm(tape->context, x->data, branch, x->rows, x->cols, weight, args->eps,
+                      y, rstd);
+    else
+        rlhf__layernorm(tape->context, x->data, branch, x->rows, x->cols, weight,
+                        args->bias >= 0 ? rlhf__slab_values(args->params, args->bias)
+                                        : NULL,
+                        args->eps, y, node ? node->mean : NULL, rstd);
 }
 
-rlhf_status rlhf__op_rmsnorm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                             float eps, rlhf__var *x, rlhf__var **out)
+static rlhf_status open_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
+                             rlhf__var *x, norm_node **out_node, rlhf__var **out)
 {
     const bool grad = wants_grad(tape, x);
+
+    RLHF__TRY(rlhf__var_wrap(tape, x->rows, x->cols, NULL, grad, out));
+    return grad ? push_norm(tape, args, x, *out, out_node) : RLHF_OK;
+}
+
+rlhf_status rlhf__op_norm(rlhf__tape *tape, const rlhf__op_norm_args *args, rlhf__var *x,
+                          rlhf__var **out)
+{
     norm_node *node = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
-    RLHF__TRY(rlhf__var_wrap(tape, x->rows, x->cols, NULL, grad, out));
-    if (grad)
-        RLHF__TRY(push_norm(tape, params, weight, -1, false, x, *out, &node));
-    rlhf__rmsnorm(tape->context, x->data, x->rows, x->cols,
-                  rlhf__slab_values(params, weight), eps, (*out)->data,
-                  node ? node->rstd : NULL);
+    RLHF__TRY(open_norm(tape, args, x, &node, out));
+    run_norm(tape, args, x, NULL, node, (*out)->data);
     return RLHF_OK;
 }
 
@@ -360,21 +363,47 @@ static rlhf_status add_backward(rlhf__tape *tape, rlhf__node *node)
     return RLHF_OK;
 }
 
-rlhf_status rlhf__op_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b, rlhf__var **out)
+/* The sum's value, not yet formed: it takes the place of one side, and the other is to be
+ * added. */
+static rlhf_status open_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b,
+                            const rlhf__var **out_other, rlhf__var **out)
 {
     const bool grad = tape->record && (a->needs_grad || b->needs_grad);
-    rlhf__var *into = tape->record ? b : a;
-    const rlhf__var *other = tape->record ? a : b;
+    const rlhf__var *into = tape->record ? b : a;
     add_node *node = NULL;
 
-    RLHF__TRY(rlhf__check_cancel(tape->context));
+    *out_other = tape->record ? a : b;
     RLHF__TRY(rlhf__var_wrap(tape, a->rows, a->cols, into->data, grad, out));
-    rlhf__add_to(tape->context, other->data, a->rows * a->cols, into->data);
     if (!grad)
         return RLHF_OK;
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, add_backward, &node));
     node->a = a;
     node->b = b;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__op_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b, rlhf__var **out)
+{
+    const rlhf__var *other = NULL;
+
+    RLHF__TRY(rlhf__check_cancel(tape->context));
+    RLHF__TRY(open_add(tape, a, b, &other, out));
+    rlhf__add_to(tape->context, other->data, a->rows * a->cols, (*out)->data);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__op_add_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
+                              rlhf__var *a, rlhf__var *b, rlhf__var **out_sum,
+                              rlhf__var **out)
+{
+    const rlhf__var *other = NULL;
+    norm_node *node = NULL;
+
+    RLHF__TRY(rlhf__check_cancel(tape->context));
+    RLHF__TRY(open_add(tape, a, b, &other, out_sum));
+    if (tape->record)
+        RLHF__TRY(open_norm(tape, args, *out_sum, &node, out));
+    run_norm(tape, args, *out_sum, other->data, node, (*out)->data);
     return RLHF_OK;
 }
 

@@ -64,10 +64,20 @@ rlhf_status rlhf__op_embedding(rlhf__tape *tape, rlhf__params *params, int32_t t
 /* y = x W^T + b */
 rlhf_status rlhf__op_linear(rlhf__tape *tape, rlhf__params *params, int32_t weight,
                             int32_t bias, rlhf__var *x, rlhf__var **out);
-rlhf_status rlhf__op_layernorm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                               int32_t bias, float eps, rlhf__var *x, rlhf__var **out);
-rlhf_status rlhf__op_rmsnorm(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                             float eps, rlhf__var *x, rlhf__var **out);
+
+typedef struct rlhf__op_norm_args {
+    rlhf__params *params;
+    bool rms; /* RMSNorm, which has no bias; else LayerNorm */
+    int32_t weight, bias;
+    float eps;
+} rlhf__op_norm_args;
+rlhf_status rlhf__op_norm(rlhf__tape *tape, const rlhf__op_norm_args *args, rlhf__var *x,
+                          rlhf__var **out);
+/* rlhf__op_add, then rlhf__op_norm of the sum, in one pass over the rows. Where nothing
+ * is recorded the norm is put in *out's memory, which must be a value of x's shape. */
+rlhf_status rlhf__op_add_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
+                              rlhf__var *a, rlhf__var *b, rlhf__var **out_sum,
+                              rlhf__var **out);
 rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, rlhf__var *x,
                                 rlhf__var **out);
 /* Rotary in place on the first (num_heads + num_kv_heads) heads of qkv's columns. */

@@ -104,18 +104,19 @@ void rlhf__embed_grad(rlhf_context *ctx, const int32_t *tokens, const int32_t *p
 /* --- norms (norm.c) ----------------------------------------------------------------- */
 
 /* LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * weight + bias, biased variance.
- * mean and rstd [rows] may be NULL. bias may be NULL. */
-void rlhf__layernorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t width,
-                     const float *weight, const float *bias, float eps, float *y,
-                     float *mean, float *rstd);
+ * mean and rstd [rows] may be NULL. bias may be NULL. Where `branch` is not NULL it is
+ * added to x first. */
+void rlhf__layernorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
+                     int64_t width, const float *weight, const float *bias, float eps,
+                     float *y, float *mean, float *rstd);
 rlhf_status rlhf__layernorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                                  const float *x, const float *weight, const float *mean,
                                  const float *rstd, int64_t rows, int64_t width,
                                  float *dx /* += */, float *dweight /* +=, may be NULL */,
                                  float *dbias /* +=, may be NULL */);
-/* RMSNorm (Zhang and Sennrich 2019): y = x * rstd * weight. */
-void rlhf__rmsnorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t width,
-                   const float *weight, float eps, float *y, float *rstd);
+/* RMSNorm (Zhang and Sennrich 2019): y = x * rstd * weight; `branch` as above. */
+void rlhf__rmsnorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
+                   int64_t width, const float *weight, float eps, float *y, float *rstd);
 rlhf_status rlhf__rmsnorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                                const float *x, const float *weight, const float *rstd,
                                int64_t rows, int64_t width, float *dx /* += */,

@@ -6,6 +6,8 @@ typedef struct norm_job {
     bool rms;
     const float *x, *weight, *bias, *dy, *mean_in, *rstd_in;
     int64_t rows, width;
+    float *sums;         /* x, to which `branch` is added first */
+    const float *branch; /* NULL: none */
     float eps;
     float *y, *mean, *rstd, *dx;
     float *partial; /* [chunks][2][width]: sums of dweight and dbias */
@@ -22,6 +24,9 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
         float mean = 0.0f, rstd = 0.0f;
         const float *x = job->x + i * job->width;
         float *y = job->y + i * job->width;
+        if (job->branch)
+            job->table->add(x, job->branch + i * job->width, job->width,
+                            job->sums + i * job->width);
         if (job->rms)
             job->table->rmsnorm(x, job->width, job->weight, job->eps, y, &rstd);
         else
@@ -34,12 +39,14 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
     }
 }
 
-void rlhf__layernorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t width,
-                     const float *weight, const float *bias, float eps, float *y,
-                     float *mean, float *rstd)
+void rlhf__layernorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
+                     int64_t width, const float *weight, const float *bias, float eps,
+                     float *y, float *mean, float *rstd)
 {
     norm_job job = {.table = rlhf__table(ctx),
                     .x = x,
+                    .sums = x,
+                    .branch = branch,
                     .weight = weight,
                     .bias = bias,
                     .width = width,
@@ -51,12 +58,14 @@ void rlhf__layernorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t wi
     rlhf__for_rows(ctx, rows, width, forward_rows, &job);
 }
 
-void rlhf__rmsnorm(rlhf_context *ctx, const float *x, int64_t rows, int64_t width,
-                   const float *weight, float eps, float *y, float *rstd)
+void rlhf__rmsnorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
+                   int64_t width, const float *weight, float eps, float *y, float *rstd)
 {
     norm_job job = {.table = rlhf__table(ctx),
                     .rms = true,
                     .x = x,
+                    .sums = x,
+                    .branch = branch,
                     .weight = weight,
                     .width = width,
                     .eps = eps,

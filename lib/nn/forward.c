@@ -76,17 +76,46 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
     return RLHF_OK;
 }
 
-static rlhf_status norm(const pass *p, int32_t kind, double eps, int32_t weight,
-                        int32_t bias, rlhf__var *x, rlhf__var **out)
+/* The residual stream between two branches. */
+typedef struct stream {
+    rlhf__var *x;
+    rlhf__var *h; /* its norm, which the next branch reads; NULL: not formed yet */
+} stream;
+
+static rlhf__op_norm_args norm_of(const pass *p, int32_t kind, double eps, int32_t weight,
+                                  int32_t bias)
 {
-    if (kind == RLHF_NORM_RMSNORM)
-        return rlhf__op_rmsnorm(p->tape, &p->model->params, weight, (float)eps, x, out);
-    return rlhf__op_layernorm(p->tape, &p->model->params, weight, bias, (float)eps, x,
-                              out);
+    return (rlhf__op_norm_args){.params = &p->model->params,
+                                .rms = kind == RLHF_NORM_RMSNORM,
+                                .weight = weight,
+                                .bias = bias,
+                                .eps = (float)eps};
 }
 
-/* y = W_out attention(rope(W_qkv norm1(x))) */
-static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *x, rlhf__var **out)
+/* Before a layer's attention; after the last layer, before the head. */
+static rlhf__op_norm_args first_norm(const pass *p, int32_t layer)
+{
+    const rlhf_model_config *c = &p->model->config;
+    const rlhf_layer_config *l = &c->layers[layer];
+    const rlhf__block_slabs *b = &p->model->blocks[layer];
+
+    if (layer == c->num_layers)
+        return norm_of(p, c->norm, c->norm_eps, p->model->final_norm_weight,
+                       p->model->final_norm_bias);
+    return norm_of(p, l->norm, l->norm_eps, b->norm1_weight, b->norm1_bias);
+}
+
+/* Before its MLP. */
+static rlhf__op_norm_args second_norm(const pass *p, int32_t layer)
+{
+    const rlhf_layer_config *l = &p->model->config.layers[layer];
+    const rlhf__block_slabs *b = &p->model->blocks[layer];
+
+    return norm_of(p, l->norm, l->norm_eps, b->norm2_weight, b->norm2_bias);
+}
+
+/* y = W_out attention(rope(W_qkv h)) */
+static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *h, rlhf__var **out)
 {
     const rlhf_model_config *c = &p->model->config;
     const rlhf_layer_config *l = &c->layers[layer];
@@ -101,11 +130,10 @@ static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *x, rlhf__v
                                           .caches = p->caches,
                                           .past = p->past,
                                           .capacity = p->capacity};
-    rlhf__var *h = NULL, *qkv = NULL, *mixed = NULL;
+    rlhf__var *qkv = NULL, *mixed = NULL;
 
     for (int64_t s = 0; p->caches && s < p->batch->num_seqs; s++)
         p->caches[s] = rlhf__kv_cache_layer(p->batch->caches[s], p->model, layer);
-    RLHF__TRY(norm(p, l->norm, l->norm_eps, b->norm1_weight, b->norm1_bias, x, &h));
     RLHF__TRY(rlhf__op_linear(p->tape, params, b->qkv_weight, b->qkv_bias, h, &qkv));
     if (l->rotary)
         RLHF__TRY(rlhf__op_rope(p->tape, qkv, c->num_heads + c->num_kv_heads, c->head_dim,
@@ -127,39 +155,55 @@ static rlhf__activation activation_kind(int32_t activation)
     }
 }
 
-/* y = W_down act(W_up norm2(x)) */
-static rlhf_status mlp(const pass *p, int32_t layer, rlhf__var *x, rlhf__var **out)
+/* y = W_down act(W_up h) */
+static rlhf_status mlp(const pass *p, int32_t layer, rlhf__var *h, rlhf__var **out)
 {
-    const rlhf_layer_config *l = &p->model->config.layers[layer];
     const rlhf__block_slabs *b = &p->model->blocks[layer];
     rlhf__params *params = &p->model->params;
-    rlhf__var *h = NULL, *up = NULL, *active = NULL;
+    rlhf__var *up = NULL, *active = NULL;
 
-    RLHF__TRY(norm(p, l->norm, l->norm_eps, b->norm2_weight, b->norm2_bias, x, &h));
     RLHF__TRY(rlhf__op_linear(p->tape, params, b->up_weight, b->up_bias, h, &up));
     RLHF__TRY(rlhf__op_activation(p->tape, activation_kind(p->model->config.activation),
                                   up, &active));
     return rlhf__op_linear(p->tape, params, b->down_weight, b->down_bias, active, out);
 }
 
-typedef rlhf_status (*branch_fn)(const pass *p, int32_t layer, rlhf__var *x,
+typedef rlhf_status (*branch_fn)(const pass *p, int32_t layer, rlhf__var *h,
                                  rlhf__var **out);
 
-/* x + branch(x). Where nothing is recorded the sum is formed in x's own memory and all
- * else that the branch took is given back at once. */
-static rlhf_status residual(const pass *p, int32_t layer, branch_fn branch, rlhf__var **x)
+/* x += branch(h), and `next` of the sum, in one pass; NULL: that comes later. Where
+ * nothing is recorded the sum is formed in x's own memory, the norm in h's, and all else
+ * that the branch took is given back at once. */
+static rlhf_status residual(const pass *p, int32_t layer, branch_fn branch,
+                            const rlhf__op_norm_args *next, stream *s)
 {
     const rlhf__arena_mark mark = rlhf__arena_get_mark(p->tape->arena);
-    rlhf__var *branched = NULL, *sum = NULL;
-    rlhf_status status = branch(p, layer, *x, &branched);
+    rlhf__var *branched = NULL, *sum = NULL, *h = s->h;
+    rlhf_status status = branch(p, layer, h, &branched);
 
-    if (status == RLHF_OK)
-        status = rlhf__op_add(p->tape, *x, branched, &sum);
+    if (status == RLHF_OK && next)
+        status = rlhf__op_add_norm(p->tape, next, s->x, branched, &sum, &h);
+    else if (status == RLHF_OK)
+        status = rlhf__op_add(p->tape, s->x, branched, &sum);
     if (!p->tape->record)
         rlhf__arena_release(p->tape->arena, mark);
     else if (status == RLHF_OK)
-        *x = sum;
+        *s = (stream){sum, h};
+    if (!next)
+        s->h = NULL;
     return status;
+}
+
+/* One layer; `next` is the norm after it, NULL: to come later. */
+static rlhf_status run_block(const pass *p, int32_t layer, const rlhf__op_norm_args *next,
+                             stream *s)
+{
+    const rlhf__op_norm_args first = first_norm(p, layer), second = second_norm(p, layer);
+
+    if (!s->h)
+        RLHF__TRY(rlhf__op_norm(p->tape, &first, s->x, &s->h));
+    RLHF__TRY(residual(p, layer, attention, &second, s));
+    return residual(p, layer, mlp, next, s);
 }
 
 /* A block as a part by itself: it outlives the call that records it. */
@@ -169,20 +213,18 @@ typedef struct block_part {
     int32_t layer;
 } block_part;
 
-static rlhf_status run_block(const pass *p, int32_t layer, rlhf__var **x)
-{
-    RLHF__TRY(residual(p, layer, attention, x));
-    return residual(p, layer, mlp, x);
-}
-
 static rlhf_status run_part(const void *arg, rlhf__tape *tape, rlhf__var *x,
                             rlhf__var **out)
 {
+    const rlhf__arena_mark mark = rlhf__arena_get_mark(tape->arena);
     const block_part *b = arg;
+    stream s = {x, NULL};
 
-    (void)tape;
-    *out = x;
-    return run_block(&b->pass, b->layer, out);
+    RLHF__TRY(run_block(&b->pass, b->layer, NULL, &s));
+    if (!tape->record)
+        rlhf__arena_release(tape->arena, mark);
+    *out = s.x;
+    return RLHF_OK;
 }
 
 static rlhf_status checkpoint_block(const pass *p, int32_t layer, rlhf__var **x)
@@ -200,21 +242,26 @@ rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape
 {
     const rlhf_model_config *c = &model->config;
     const int64_t count = batch->cu_seqlens[batch->num_seqs];
-    rlhf__var *x = NULL;
+    rlhf__op_norm_args next;
+    stream s = {NULL, NULL};
     pass p;
 
     RLHF__TRY(begin(model, tape, batch, &p));
     model->tokens_read += count;
     RLHF__TRY(rlhf__op_embedding(tape, &model->params, model->token_table,
                                  model->position_table, batch->tokens, p.positions, count,
-                                 &x));
-    for (int32_t layer = 0; layer < c->num_layers; layer++)
-        RLHF__TRY(tape->record && tape->checkpoint ? checkpoint_block(&p, layer, &x)
-                                                   : run_block(&p, layer, &x));
-    RLHF__TRY(norm(&p, c->norm, c->norm_eps, model->final_norm_weight,
-                   model->final_norm_bias, x, out_hidden));
-    for (int64_t s = 0; batch->caches && s < batch->num_seqs; s++)
-        batch->caches[s]->length += batch->cu_seqlens[s + 1] - batch->cu_seqlens[s];
+                                 &s.x));
+    for (int32_t layer = 0; layer < c->num_layers; layer++) {
+        next = first_norm(&p, layer + 1);
+        RLHF__TRY(tape->record && tape->checkpoint ? checkpoint_block(&p, layer, &s.x)
+                                                   : run_block(&p, layer, &next, &s));
+    }
+    next = first_norm(&p, c->num_layers);
+    if (!s.h)
+        RLHF__TRY(rlhf__op_norm(tape, &next, s.x, &s.h));
+    *out_hidden = s.h;
+    for (int64_t i = 0; batch->caches && i < batch->num_seqs; i++)
+        batch->caches[i]->length += batch->cu_seqlens[i + 1] - batch->cu_seqlens[i];
     return RLHF_OK;
 }
 

@@ -84,7 +84,9 @@ static void linear(const op_row *row, const double *x, const double *const w[], 
 static rlhf_status run_layernorm(const op_row *row, rlhf__tape *tape,
                                  rlhf__params *params, rlhf__var *x, rlhf__var **y)
 {
-    return rlhf__op_layernorm(tape, params, 0, slab_of(row, 1), EPS, x, y);
+    const rlhf__op_norm_args args = {params, false, 0, slab_of(row, 1), EPS};
+
+    return rlhf__op_norm(tape, &args, x, y);
 }
 
 static void layernorm(const op_row *row, const double *x, const double *const w[],
@@ -96,8 +98,10 @@ static void layernorm(const op_row *row, const double *x, const double *const w[
 static rlhf_status run_rmsnorm(const op_row *row, rlhf__tape *tape, rlhf__params *params,
                                rlhf__var *x, rlhf__var **y)
 {
+    const rlhf__op_norm_args args = {params, true, 0, -1, EPS};
+
     (void)row;
-    return rlhf__op_rmsnorm(tape, params, 0, EPS, x, y);
+    return rlhf__op_norm(tape, &args, x, y);
 }
 
 static void rmsnorm(const op_row *row, const double *x, const double *const w[],
@@ -218,6 +222,62 @@ static void residual(const op_row *row, const double *x, const double *const w[]
         y[i] += x[i];
 }
 
+/* As a block has them: s = x + x W^T and its norm at once, y = s + norm(s) W^T. */
+static rlhf_status run_add_norm(bool rms, rlhf__tape *tape, rlhf__params *params,
+                                rlhf__var *x, rlhf__var **y)
+{
+    const rlhf__op_norm_args args = {params, rms, 1, -1, EPS};
+    rlhf__var *branch = NULL, *sum = NULL, *h = NULL;
+
+    RLHF__TRY(rlhf__op_linear(tape, params, 0, -1, x, &branch));
+    RLHF__TRY(rlhf__op_add_norm(tape, &args, x, branch, &sum, &h));
+    RLHF__TRY(rlhf__op_linear(tape, params, 0, -1, h, &branch));
+    return rlhf__op_add(tape, sum, branch, y);
+}
+
+static rlhf_status run_add_layernorm(const op_row *row, rlhf__tape *tape,
+                                     rlhf__params *params, rlhf__var *x, rlhf__var **y)
+{
+    (void)row;
+    return run_add_norm(false, tape, params, x, y);
+}
+
+static rlhf_status run_add_rmsnorm(const op_row *row, rlhf__tape *tape,
+                                   rlhf__params *params, rlhf__var *x, rlhf__var **y)
+{
+    (void)row;
+    return run_add_norm(true, tape, params, x, y);
+}
+
+static void add_norm(const op_row *row, bool rms, const double *x,
+                     const double *const w[], double *y)
+{
+    const int64_t count = row->rows * row->in;
+    double *sum = calloc((size_t)(2 * count), sizeof *sum), *h = sum + count;
+
+    residual(row, x, w, sum);
+    if (rms)
+        ref_rmsnorm(sum, row->rows, row->in, w[1], EPS, h);
+    else
+        ref_layernorm(sum, row->rows, row->in, w[1], NULL, EPS, h);
+    ref_linear(h, row->rows, row->in, w[0], row->out, NULL, y);
+    for (int64_t i = 0; i < count; i++)
+        y[i] += sum[i];
+    free(sum);
+}
+
+static void add_layernorm(const op_row *row, const double *x, const double *const w[],
+                          double *y)
+{
+    add_norm(row, false, x, w, y);
+}
+
+static void add_rmsnorm(const op_row *row, const double *x, const double *const w[],
+                        double *y)
+{
+    add_norm(row, true, x, w, y);
+}
+
 static rlhf_status run_gather(const op_row *row, rlhf__tape *tape, rlhf__params *params,
                               rlhf__var *x, rlhf__var **y)
 {
@@ -302,6 +362,10 @@ static const op_row table[] = {
      1, 67, false},
     {"residual", run_residual, residual, 1, 1, 1, 1, {{1, 1}}, EXACT, NO_HEADS},
     {"residual", run_residual, residual, 17, 67, 17, 67, {{67, 67}}, SUMS, NO_HEADS},
+    {"residual and layernorm", run_add_layernorm, add_layernorm, 17, 67, 17, 67, {{67,
+     67}, {1, 67}}, DIVIDE, NO_HEADS},
+    {"residual and rmsnorm", run_add_rmsnorm, add_rmsnorm, 17, 67, 17, 67, {{67, 67}, {1,
+     67}}, DIVIDE, NO_HEADS},
     {"gather", run_gather, gather, 7, 1, 3, 1, {{0}}, EXACT, NO_HEADS},
     {"gather, rows repeated", run_gather, gather, 7, 67, 17, 67, {{0}}, EXACT, NO_HEADS},
 };

@@ -74,10 +74,11 @@ static rlhf_status forward(net *n)
                                                .cu_seqlens = cu};
     rlhf__tape *t = n->tape;
     rlhf__params *p = &n->params;
+    const rlhf__op_norm_args norm = {p, true, NORM, -1, 1e-5f};
     rlhf__var *x, *h, *up, *down;
 
     RLHF__TRY(rlhf__op_embedding(t, p, EMBED, -1, n->tokens, n->tokens, COUNT, &x));
-    RLHF__TRY(rlhf__op_rmsnorm(t, p, NORM, 1e-5f, x, &h));
+    RLHF__TRY(rlhf__op_norm(t, &norm, x, &h));
     RLHF__TRY(rlhf__op_linear(t, p, QKV, -1, h, &h));
     RLHF__TRY(rlhf__op_attention(t, &attention, h, &h));
     RLHF__TRY(rlhf__op_linear(t, p, UP, -1, h, &up));

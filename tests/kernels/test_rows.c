@@ -79,12 +79,12 @@ static void check_norm(rlhf_context *context, bool rms, int64_t w)
     memset(dweight, 0, (size_t)w * sizeof *dweight);
     memset(dbias, 0, (size_t)w * sizeof *dbias);
     if (rms) {
-        rlhf__rmsnorm(context, x, ROWS, w, weight, 1e-3f, y, rstd);
+        rlhf__rmsnorm(context, x, NULL, ROWS, w, weight, 1e-3f, y, rstd);
         assert_int_equal(
             rlhf__rmsnorm_grad(context, arena, dy, x, weight, rstd, ROWS, w, dx, dweight),
             RLHF_OK);
     } else {
-        rlhf__layernorm(context, x, ROWS, w, weight, bias, 1e-3f, y, mean, rstd);
+        rlhf__layernorm(context, x, NULL, ROWS, w, weight, bias, 1e-3f, y, mean, rstd);
         assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, weight, mean, rstd,
                                               ROWS, w, dx, dweight, dbias),
                          RLHF_OK);
@@ -113,6 +113,33 @@ static void check_norm(rlhf_context *context, bool rms, int64_t w)
     free(dweight), free(dbias), free(db), free(dw);
 }
 
+/* The sum and its norm in one pass are to the bit those of two. */
+static void check_norm_of_sum(rlhf_context *context, bool rms, int64_t w)
+{
+    float *branch = random_floats(ROWS * w, 1), *weight = random_floats(w, 2);
+    float *x[2], *y[2], mean[2][ROWS], rstd[2][ROWS];
+
+    for (int i = 0; i < 2; i++) {
+        const float *rest = i == 0 ? branch : NULL;
+        x[i] = random_floats(ROWS * w, 3);
+        y[i] = fenced(ROWS * w);
+        if (i == 1)
+            rlhf__add_to(context, branch, ROWS * w, x[i]);
+        if (rms)
+            rlhf__rmsnorm(context, x[i], rest, ROWS, w, weight, 1e-3f, y[i], rstd[i]);
+        else
+            rlhf__layernorm(context, x[i], rest, ROWS, w, weight, NULL, 1e-3f, y[i],
+                            mean[i], rstd[i]);
+        assert_fence(y[i], ROWS * w);
+    }
+    assert_memory_equal(x[0], x[1], (size_t)(ROWS * w) * sizeof *x[0]);
+    assert_memory_equal(y[0], y[1], (size_t)(ROWS * w) * sizeof *y[0]);
+    assert_memory_equal(rstd[0], rstd[1], sizeof rstd[0]);
+    if (!rms)
+        assert_memory_equal(mean[0], mean[1], sizeof mean[0]);
+    free(branch), free(weight), free(x[0]), free(x[1]), free(y[0]), free(y[1]);
+}
+
 static void test_norms_equal_double_reference(void **state)
 {
     (void)state;
@@ -122,6 +149,8 @@ static void test_norms_equal_double_reference(void **state)
         {
             check_norm(context, false, w);
             check_norm(context, true, w);
+            check_norm_of_sum(context, false, w);
+            check_norm_of_sum(context, true, w);
         }
     }
 }
@@ -441,12 +470,12 @@ static float *all_results(rlhf_context *context, int64_t *out_count)
     rlhf__arena *arena = make_arena(context);
     int32_t targets[ROWS] = {0};
 
-    rlhf__layernorm(context, x, ROWS, W, w, w, 1e-5f, at, mean, rstd);
+    rlhf__layernorm(context, x, NULL, ROWS, W, w, w, 1e-5f, at, mean, rstd);
     assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, w, mean, rstd, ROWS, W,
                                           at + n, at + 2 * n, at + 2 * n + W),
                      RLHF_OK);
     at += 3 * n;
-    rlhf__rmsnorm(context, x, ROWS, W, w, 1e-5f, at, rstd);
+    rlhf__rmsnorm(context, x, NULL, ROWS, W, w, 1e-5f, at, rstd);
     assert_int_equal(
         rlhf__rmsnorm_grad(context, arena, dy, x, w, rstd, ROWS, W, at + n, at + 2 * n),
         RLHF_OK);
