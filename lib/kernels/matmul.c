@@ -5,7 +5,8 @@
 #include "kernels/matmul_tiles.h"
 #include "kernels/rows.h"
 
-#define PACK_FLOATS ((int64_t)1 << 20) /* of a right side that is packed at once */
+#define PACK_FLOATS ((int64_t)1 << 21) /* of a right side that is packed at once */
+#define K_MOST      (PACK_FLOATS / 2 / RLHF__ROW_BLOCK) /* of it */
 #define COPY_FLOATS ((int64_t)1 << 17) /* of a left side that each thread has in its L2 */
 #define MATRIX_ROWS 64 /* rows from which packing B on the way costs little */
 
@@ -153,29 +154,38 @@ static rlhf_status get_packed(rlhf_context *ctx, rlhf__arena *scratch,
     return rlhf__arena_alloc(scratch, threads * size, sizeof(float), out_packed);
 }
 
+/* Packing x does not pay for few panels, fewer on a level that packs 16 floats at once.
+ * Columns lie far apart, each in a cache line of its own, and are read so in small
+ * products only. */
+static bool is_direct(const rlhf__product *job)
+{
+    int64_t panels = job->table->lanes == 16 ? 6 : job->x_columns ? 12 : 24;
+
+    return job->n <= panels * job->table->panel && (!job->x_columns || job->ldx <= 512);
+}
+
 /* More rows than a micro-tile has. Rows of one tile are packed beforehand for all tiles,
  * or by each thread, unless they are read as they lie; of more the right side is. What is
- * packed at once is about PACK_FLOATS, still in a cache when it is read, and twice that
- * on a level of CPUs with larger ones, COPY_FLOATS of the left side; chunks of k end
- * where blocks of k do. */
+ * packed at once is about PACK_FLOATS, still in a cache when it is read, COPY_FLOATS of
+ * the left side; chunks of k end where blocks of k do. */
 static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
                                   rlhf__product whole)
 {
     const rlhf__kernels *t = whole.table;
-    bool direct = whole.matrix && rlhf__product_is_direct(&whole);
-    bool many = direct || whole.m > RLHF__ROW_BLOCK;
-    int64_t most = t->lanes == 16 ? 2 * PACK_FLOATS : PACK_FLOATS;
-    int64_t k_most = PACK_FLOATS / RLHF__ROW_BLOCK, width = 8 * t->panel;
+    bool many = whole.m > RLHF__ROW_BLOCK || (whole.matrix && is_direct(&whole));
+    int64_t k_most = K_MOST, width = 8 * t->panel;
     float *packed = NULL, *panels = NULL;
 
+    whole.direct = many && is_direct(&whole);
     if (!many && t->lanes == 16)
         k_most = rlhf__max_i64(COPY_FLOATS / whole.m, RLHF__K_BLOCK_MOST);
     k_most = rlhf__min_i64(k_most, whole.k);
     int64_t cols = rlhf__min_i64(
-        rlhf__max_i64(most / rlhf__max_i64(k_most, 1) / width, 1) * width, whole.n);
+        rlhf__max_i64(PACK_FLOATS / rlhf__max_i64(k_most, 1) / width, 1) * width,
+        whole.n);
     if (!many && whole.matrix)
         whole.block_size = t->panel;
-    else if (many && !direct)
+    else if (many && !whole.direct)
         whole.block_size = rlhf__min_i64(RLHF__ROW_BLOCK, whole.m + t->tile_rows);
     whole.block_size *= rlhf__min_i64(whole.k, RLHF__K_BLOCK_MOST);
     whole.block_size += RLHF__MAX_PANEL;

@@ -406,14 +406,13 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
 
     if (job->copies)
         own_job.packed = own_copy(job, tile, thread);
-    bool direct = !job->packed && rlhf__product_is_direct(job);
     if (!first_block(job, tile, &at))
         return;
     int64_t j0 = at.j, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
     int64_t i0 = group_begin(job->m, rows, at.first);
     int64_t i1 = group_begin(job->m, rows, at.last);
     for (bool more = true; more; at = next) {
-        if (!job->packed && !direct && !at.a)
+        if (!job->packed && !job->direct && !at.a)
             pack_a(job, &at, own);
         if (!job->panels)
             pack_b(job, &at, own);
@@ -421,7 +420,7 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
         more = next_block(job, j0, j1, &next);
         /* The tile that this thread takes next is most likely the next one. */
         bool known = more || first_block(job, tile + 1, &next);
-        if (direct)
+        if (job->direct)
             product_direct(job, &at);
         else
             product_panel(job, &at, known ? &next : NULL);

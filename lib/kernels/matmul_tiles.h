@@ -26,6 +26,7 @@ typedef struct rlhf__product {
     const float *x; /* [m][ldx], or, by x_columns, [k][ldx] */
     int64_t ldx;
     bool x_columns;
+    bool direct;         /* x is read as it lies */
     const float *packed; /* x: [groups][k][tile_rows]; NULL: by the tiles */
     /* Not NULL: where each thread packs x for itself, copy_size floats apart, a row part
      * of row_parts when it takes its first tile of that; and which parts it has, in bits,
@@ -46,16 +47,6 @@ typedef struct rlhf__product {
     int64_t ldy;
     int64_t tile_groups, tile_cols, col_tiles; /* the grid */
 } rlhf__product;
-
-/* Whether x is read as it lies: packing does not pay for few panels, fewer on a level
- * that packs 16 floats at once. Columns lie far apart, each in a cache line of its own,
- * and are read so in small products only. */
-static inline bool rlhf__product_is_direct(const rlhf__product *job)
-{
-    int64_t panels = job->table->lanes == 16 ? 6 : job->x_columns ? 12 : 24;
-
-    return job->n <= panels * job->table->panel && (!job->x_columns || job->ldx <= 512);
-}
 
 /* Floats of n columns packed in groups of `width`. BLIS's micro-kernels load the row
  * after the last one, and do not use it. */
