@@ -6,7 +6,7 @@ typedef struct norm_job {
     bool rms;
     const float *x, *weight, *bias, *dy, *mean_in, *rstd_in;
     int64_t rows, width;
-    float *sums;         /* x, to which `branch` is added first */
+    float *sums;         /* forward: x, to which `branch` is added first */
     const float *branch; /* NULL: none */
     float eps;
     float *y, *mean, *rstd, *dx;
@@ -22,11 +22,9 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
 
     for (int64_t i = first; i < last; i++) {
         float mean = 0.0f, rstd = 0.0f;
-        const float *x = job->x + i * job->width;
-        float *y = job->y + i * job->width;
+        float *x = job->sums + i * job->width, *y = job->y + i * job->width;
         if (job->branch)
-            job->table->add(x, job->branch + i * job->width, job->width,
-                            job->sums + i * job->width);
+            job->table->add(x, job->branch + i * job->width, job->width, x);
         if (job->rms)
             job->table->rmsnorm(x, job->width, job->weight, job->eps, y, &rstd);
         else
@@ -44,7 +42,6 @@ void rlhf__layernorm(rlhf_context *ctx, float *x, const float *branch, int64_t r
                      float *y, float *mean, float *rstd)
 {
     norm_job job = {.table = rlhf__table(ctx),
-                    .x = x,
                     .sums = x,
                     .branch = branch,
                     .weight = weight,
@@ -63,7 +60,6 @@ void rlhf__rmsnorm(rlhf_context *ctx, float *x, const float *branch, int64_t row
 {
     norm_job job = {.table = rlhf__table(ctx),
                     .rms = true,
-                    .x = x,
                     .sums = x,
                     .branch = branch,
                     .weight = weight,

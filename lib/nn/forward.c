@@ -242,7 +242,6 @@ rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape
 {
     const rlhf_model_config *c = &model->config;
     const int64_t count = batch->cu_seqlens[batch->num_seqs];
-    rlhf__op_norm_args next;
     stream s = {NULL, NULL};
     pass p;
 
@@ -252,13 +251,14 @@ rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape
                                  model->position_table, batch->tokens, p.positions, count,
                                  &s.x));
     for (int32_t layer = 0; layer < c->num_layers; layer++) {
-        next = first_norm(&p, layer + 1);
+        const rlhf__op_norm_args next = first_norm(&p, layer + 1);
         RLHF__TRY(tape->record && tape->checkpoint ? checkpoint_block(&p, layer, &s.x)
                                                    : run_block(&p, layer, &next, &s));
     }
-    next = first_norm(&p, c->num_layers);
-    if (!s.h)
-        RLHF__TRY(rlhf__op_norm(tape, &next, s.x, &s.h));
+    if (!s.h) {
+        const rlhf__op_norm_args last = first_norm(&p, c->num_layers);
+        RLHF__TRY(rlhf__op_norm(tape, &last, s.x, &s.h));
+    }
     *out_hidden = s.h;
     for (int64_t i = 0; batch->caches && i < batch->num_seqs; i++)
         batch->caches[i]->length += batch->cu_seqlens[i + 1] - batch->cu_seqlens[i];
