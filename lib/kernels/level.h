@@ -166,17 +166,18 @@ static void swiglu_grad(const float *dy, const float *gate, const float *up,
     }
 }
 
-/* Pairs (a, b) turned by the angles whose cos and sin * sign are given. */
+/* Pairs (a, b) of each head turned by the angles whose cos and sin * sign are given. */
 static void rope(const float *cosines, const float *sines, float sign, int64_t half,
-                 float *a)
+                 int64_t heads, float *x)
 {
-    float *b = a + half;
-
     FOR_VECTORS (half) {
-        vf u = load(a + i, n, 0.0f), v = load(b + i, n, 0.0f);
         vf c = load(cosines + i, n, 0.0f), s = load(sines + i, n, 0.0f) * sign;
-        store(a + i, n, u * c - v * s);
-        store(b + i, n, v * c + u * s);
+        for (int64_t h = 0; h < heads; h++) {
+            float *a = x + 2 * h * half + i, *b = a + half;
+            vf u = load(a, n, 0.0f), v = load(b, n, 0.0f);
+            store(a, n, u * c - v * s);
+            store(b, n, v * c + u * s);
+        }
     }
 }
 

@@ -35,9 +35,7 @@ static void turn_rows(void *arg, int64_t first, int64_t last)
     for (int64_t r = first; r < last; r++) {
         const float *c = job->cos_table + job->positions[r] * half;
         const float *s = job->sin_table + job->positions[r] * half;
-        for (int64_t h = 0; h < job->heads; h++)
-            job->table->rope(c, s, job->sign, half,
-                             job->x + r * job->ldx + h * job->head_dim);
+        job->table->rope(c, s, job->sign, half, job->heads, job->x + r * job->ldx);
     }
 }
 

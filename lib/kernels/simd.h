@@ -2,9 +2,9 @@
  * and the few operations that they lack. The including file defines LANES (4, 8 or
  * 16). Without FMA hardware v_fma is a multiplication and an addition.
  *
- * Where masks are there (AVX-512), what would take several instructions or a way through
- * memory takes one; its bits are those of the general form, by which the tests emulate
- * the level. */
+ * What would take several instructions or a way through memory takes one or few where
+ * the level has masks (AVX-512), or eight lanes (AVX2); its bits are those of the general
+ * form, by which the tests emulate the levels of sixteen. */
 #ifndef RLHF_KERNELS_SIMD_H
 #define RLHF_KERNELS_SIMD_H
 
@@ -98,7 +98,11 @@ static inline vf v_max(vf a, vf b)
 
 static inline vf v_min(vf a, vf b)
 {
+#if LANES == 8
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
     return -v_max(-a, -b);
+#endif
 }
 
 static inline vf v_sqrt(vf x)
@@ -121,6 +125,10 @@ static inline vf v_where_less(vf a, vf b, vf yes, vf no)
     __mmask16 less = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ);
 
     return (vf)_mm512_mask_blend_ps(less, (__m512)no, (__m512)yes);
+#elif LANES == 8
+    __m256 less = _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ);
+
+    return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, less);
 #else
     vi mask = a < b;
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
@@ -144,6 +152,16 @@ static inline vf v_copysign(vf size, vf sign)
 #endif
 }
 
+#if LANES == 8
+/* All bits of the first n lanes; n in [0, LANES]. */
+static inline __m256i v_first(int64_t n)
+{
+    static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+    return _mm256_loadu_si256((const void *)(ones + LANES - n));
+}
+#endif
+
 /* The first n lanes from memory, the others `fill`; n in [0, LANES). */
 static inline vf v_load_part(const float *p, int64_t n, float fill)
 {
@@ -151,6 +169,11 @@ static inline vf v_load_part(const float *p, int64_t n, float fill)
     __mmask16 first = (__mmask16)((1u << n) - 1u);
 
     return (vf)_mm512_mask_loadu_ps(_mm512_set1_ps(fill), first, p);
+#elif LANES == 8
+    __m256i first = v_first(n);
+
+    return (vf)_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, first),
+                                (__m256)first);
 #else
     float lanes[LANES];
 
@@ -164,6 +187,20 @@ static inline void v_store_part(float *p, int64_t n, vf x)
 {
 #if MASKS
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)x);
+#elif LANES == 8
+    /* By parts: storing by a mask takes AMD's CPUs a dozen cycles. */
+    __m128 rest = _mm256_castps256_ps128((__m256)x);
+
+    if (n & 4) {
+        _mm_storeu_ps(p, rest);
+        rest = _mm256_extractf128_ps((__m256)x, 1);
+    }
+    if (n & 2) {
+        _mm_storel_pi((void *)(p + (n & 4)), rest);
+        rest = _mm_movehl_ps(rest, rest);
+    }
+    if (n & 1)
+        _mm_store_ss(p + (n & 6), rest);
 #else
     float lanes[LANES];
 
@@ -182,6 +219,9 @@ static inline vf v_keep(vf x, int64_t first, int64_t last)
     __mmask16 kept = (__mmask16)(((1u << to) - 1u) & ~((1u << from) - 1u));
 
     return (vf)_mm512_maskz_mov_ps(kept, (__m512)x);
+#elif LANES == 8
+    return (vf)_mm256_and_ps((__m256)x,
+                             (__m256)_mm256_andnot_si256(v_first(from), v_first(to)));
 #else
     for (int64_t i = 0; i < LANES; i++)
         if (i < from || i >= to)
@@ -193,9 +233,13 @@ static inline vf v_keep(vf x, int64_t first, int64_t last)
 /* Sum of the lanes in a fixed tree: halves are added until one is left. */
 static inline float v_sum(vf x)
 {
+#if MASKS || LANES == 8
 #if MASKS
     __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)x),
                                  _mm512_extractf32x8_ps((__m512)x, 1));
+#else
+    __m256 eight = (__m256)x;
+#endif
     __m128 four =
         _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -214,9 +258,13 @@ static inline float v_sum(vf x)
 
 static inline float v_max_lane(vf x)
 {
+#if MASKS || LANES == 8
 #if MASKS
     __m256 eight = _mm256_max_ps(_mm512_castps512_ps256((__m512)x),
                                  _mm512_extractf32x8_ps((__m512)x, 1));
+#else
+    __m256 eight = (__m256)x;
+#endif
     __m128 four =
         _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));

@@ -90,10 +90,10 @@ typedef struct rlhf__kernels {
     void (*swiglu_grad)(const float *dy, const float *gate, const float *up,
                         int64_t count, float *dgate, float *dup);
 
-    /* One head, a[2 * half], rotated by the angles, element i with i + half; sign -1
-     * turns back. */
+    /* Heads of 2 * half elements each, one after another, turned by the angles, element i
+     * with i + half; sign -1 turns back. */
     void (*rope)(const float *cosines, const float *sines, float sign, int64_t half,
-                 float *a);
+                 int64_t heads, float *x);
 
     /* One block of the online softmax, up to 64 rows of 64 scores: s[first, last) become
      * weights exp(s * scale - m), the others 0; m and l move on; factors: what to scale

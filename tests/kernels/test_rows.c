@@ -13,8 +13,8 @@ static rlhf__arena *make_arena(rlhf_context *context)
     return arena;
 }
 
-static const int64_t widths[] = {1, 3, 16, 33, 100, 257};
-#define FOR_WIDTHS(w) for (int64_t i_ = 0, w; i_ < 6 && ((w = widths[i_]), 1); i_++)
+static const int64_t widths[] = {1, 2, 3, 4, 5, 6, 7, 16, 33, 100, 257};
+#define FOR_WIDTHS(w) for (int64_t i_ = 0, w; i_ < 11 && ((w = widths[i_]), 1); i_++)
 
 /* Loss = sum dy * y; its gradient by central differences in double. */
 typedef double (*row_loss)(const double *x, int64_t width, const float *weight,
