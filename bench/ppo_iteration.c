@@ -12,15 +12,16 @@
 static bench_work work_of(const rlhf_model_config *config, int64_t parameters,
                           int64_t batch, int64_t prompt, int64_t response, bool bf16)
 {
-    double backbone = bench_forward_flops(config, batch, prompt + response, 0);
-    double policy =
-        bench_forward_flops(config, batch, prompt + response, batch * response);
+    int64_t length = prompt + response;
+    double score = bench_forward_flops(config, batch, length, 1, false);
+    double value = bench_forward_flops(config, batch, length - 1, response, false);
+    double policy = bench_forward_flops(config, batch, length - 1, response, true);
     bench_work work = {.count = 0};
 
     bench_add_prompt(&work, config, batch, prompt);
     bench_add_decode(&work, config, batch, prompt, response - 1, bf16 ? 2 : 4);
-    bench_add_phase(&work, (bench_phase){.flops = policy + 2 * backbone});
-    bench_add_phase(&work, (bench_phase){.flops = EPOCHS * 3 * (policy + backbone)});
+    bench_add_phase(&work, (bench_phase){.flops = policy + score + value});
+    bench_add_phase(&work, (bench_phase){.flops = EPOCHS * 3 * (policy + value)});
     bench_add_update(&work, parameters, 2 * EPOCHS);
     return work;
 }

@@ -60,8 +60,9 @@ int main(int argc, char **argv)
     bench_sort(&times);
     double median = times.seconds[times.count / 2];
     bench_work work = {.count = 0};
-    bench_add_phase(&work, (bench_phase){.flops = 3 * bench_forward_flops(
-                                                          &config, 2 * pairs, seq, 0)});
+    bench_add_phase(&work,
+                    (bench_phase){.flops = 3 * bench_forward_flops(&config, 2 * pairs,
+                                                                   seq, 1, false)});
     bench_add_update(&work, parameters, 1);
     bench_report(context, "reward_step", argv[1], bf16, &work, &times,
                  "\"batch_pairs\": %" PRId64 ", \"seq\": %" PRId64

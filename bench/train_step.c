@@ -54,9 +54,9 @@ int main(int argc, char **argv)
     bench_sort(&times);
     double median = times.seconds[times.count / 2];
     bench_work work = {.count = 0};
-    bench_add_phase(&work,
-                    (bench_phase){.flops = 3 * bench_forward_flops(&config, batch, seq,
-                                                                   batch * seq)});
+    bench_add_phase(
+        &work,
+        (bench_phase){.flops = 3 * bench_forward_flops(&config, batch, seq, seq, true)});
     bench_add_update(&work, rlhf_model_num_parameters(model), 1);
     bench_report(context, "train_step", argv[1], bf16, &work, &times,
                  "\"batch\": %" PRId64 ", \"seq\": %" PRId64 ", \"compile\": false, "

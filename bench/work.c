@@ -47,14 +47,24 @@ bench_phase bench_total(const bench_work *work)
     return total;
 }
 
-/* Weights of the layers' matrices. */
-static double layer_weights(const rlhf_model_config *c)
+/* Weights of a layer's matrices for keys and values, and of its others. */
+static double kv_weights(const rlhf_model_config *c)
+{
+    return 2.0 * c->hidden_size * c->num_kv_heads * c->head_dim;
+}
+
+static double other_weights(const rlhf_model_config *c)
 {
     double d = c->hidden_size, q = (double)c->num_heads * c->head_dim;
-    double kv = (double)c->num_kv_heads * c->head_dim, mlp = c->intermediate_size;
+    double mlp = c->intermediate_size;
     double up = c->activation == RLHF_ACTIVATION_SWIGLU ? 2 * mlp : mlp;
 
-    return c->num_layers * (d * (q + 2 * kv) + q * d + d * up + mlp * d);
+    return 2 * q * d + d * up + mlp * d;
+}
+
+static double layer_weights(const rlhf_model_config *c)
+{
+    return c->num_layers * (kv_weights(c) + other_weights(c));
 }
 
 static double head_weights(const rlhf_model_config *c)
@@ -62,27 +72,36 @@ static double head_weights(const rlhf_model_config *c)
     return (double)c->vocab_size * c->hidden_size;
 }
 
-/* Scores and their sums of `pairs` of a query and a key in each layer. */
+/* Scores and their sums of `pairs` of a query and a key, in one layer. */
 static double attention_flops(const rlhf_model_config *c, double pairs)
 {
-    return 4 * pairs * c->num_layers * c->num_heads * c->head_dim;
+    return 4 * pairs * c->num_heads * c->head_dim;
+}
+
+/* Pairs of the last `queries` tokens of so many with what they see. */
+static double pairs_seen(double length, double queries)
+{
+    return queries * (length - (queries - 1) / 2);
 }
 
 double bench_forward_flops(const rlhf_model_config *config, int64_t seqs, int64_t length,
-                           int64_t head_rows)
+                           int64_t wanted, bool head)
 {
-    double tokens = (double)seqs * (double)length;
+    double each = (double)length, last = (double)wanted;
+    double whole = 2 * each * (kv_weights(config) + other_weights(config)) +
+                   attention_flops(config, pairs_seen(each, each));
+    double cut = 2 * each * kv_weights(config) + 2 * last * other_weights(config) +
+                 attention_flops(config, pairs_seen(each, last));
+    double logits = head ? 2 * last * head_weights(config) : 0;
 
-    return 2 * tokens * layer_weights(config) +
-           2 * (double)head_rows * head_weights(config) +
-           attention_flops(config, tokens * (double)(length + 1) / 2);
+    return (double)seqs * ((config->num_layers - 1) * whole + cut + logits);
 }
 
 void bench_add_prompt(bench_work *work, const rlhf_model_config *config, int64_t seqs,
                       int64_t prompt)
 {
     bench_add_phase(
-        work, (bench_phase){.flops = bench_forward_flops(config, seqs, prompt, seqs)});
+        work, (bench_phase){.flops = bench_forward_flops(config, seqs, prompt, 1, true)});
 }
 
 void bench_add_decode(bench_work *work, const rlhf_model_config *config, int64_t seqs,
@@ -93,10 +112,10 @@ void bench_add_decode(bench_work *work, const rlhf_model_config *config, int64_t
     double keys = batch * steps * ((double)prompt + (steps + 1) / 2);
     double kv = 2.0 * config->num_layers * config->num_kv_heads * config->head_dim;
 
-    bench_add_phase(work,
-                    (bench_phase){.flops = 2 * steps * batch * weights +
-                                           attention_flops(config, keys),
-                                  .read_bytes = element * (steps * weights + keys * kv)});
+    bench_add_phase(
+        work, (bench_phase){.flops = 2 * steps * batch * weights +
+                                     config->num_layers * attention_flops(config, keys),
+                            .read_bytes = element * (steps * weights + keys * kv)});
     if (element * weights > work->read_set)
         work->read_set = element * weights;
 }

@@ -35,10 +35,11 @@ double bench_limit_seconds(const bench_work *work, const bench_limits *limits);
 /* All phases together. */
 bench_phase bench_total(const bench_work *work);
 
-/* A forward pass over `seqs` sequences of `length` tokens, with logits for `head_rows` of
- * them. Training takes three times as many. */
+/* A forward pass over `seqs` sequences of `length` tokens, of whose last `wanted` each
+ * the result is asked for: logits or, without `head`, a number. Of the others the last
+ * layer forms keys and values only. Training takes three times as many. */
 double bench_forward_flops(const rlhf_model_config *config, int64_t seqs, int64_t length,
-                           int64_t head_rows);
+                           int64_t wanted, bool head);
 /* Phases: the prompts (which give the first new token), and the decoding of `count` more,
  * weights and keys and values of `element` bytes. */
 void bench_add_prompt(bench_work *work, const rlhf_model_config *config, int64_t seqs,

@@ -141,8 +141,9 @@ static rlhf_status run_group(rlhf__transformer *net, rlhf__tape *tape,
         rlhf__arena_alloc(tape->arena, end - first + 1, sizeof *cu_seqlens, &cu_seqlens));
     for (int64_t s = first; s <= end; s++)
         cu_seqlens[s - first] = batch->cu_seqlens[s] - first_token;
-    const rlhf__batch group = {batch->tokens + first_token, cu_seqlens, end - first,
-                               NULL};
+    const rlhf__batch group = {.tokens = batch->tokens + first_token,
+                               .cu_seqlens = cu_seqlens,
+                               .num_seqs = end - first};
     RLHF__TRY(rlhf__transformer_forward(net, tape, &group, &hidden));
     return use(arg, tape, &group, first_token, hidden);
 }
@@ -199,7 +200,8 @@ rlhf_status rlhf_model_logits(rlhf_model *model, const int32_t *tokens,
     RLHF__REQUIRE(model);
     RLHF__REQUIRE(out_logits);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
-    const rlhf__batch batch = {tokens, cu_seqlens, num_seqs, NULL};
+    const rlhf__batch batch = {
+        .tokens = tokens, .cu_seqlens = cu_seqlens, .num_seqs = num_seqs};
     logits_job job = {model->net, out_logits};
     RLHF__ENTER_AND_RETURN(model->handle.context,
                            run_batch(model->net, "logits", &batch, copy_logits, &job));
@@ -260,7 +262,8 @@ rlhf_status rlhf_model_logprobs(rlhf_model *model, const int32_t *tokens,
     RLHF__REQUIRE(model);
     RLHF__REQUIRE(out_logprobs);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
-    const rlhf__batch batch = {tokens, cu_seqlens, num_seqs, NULL};
+    const rlhf__batch batch = {
+        .tokens = tokens, .cu_seqlens = cu_seqlens, .num_seqs = num_seqs};
     RLHF__ENTER_AND_RETURN(model->handle.context,
                            run_logprobs(model->net, &batch, temperature, out_logprobs));
 }

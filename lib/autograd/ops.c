@@ -403,6 +403,7 @@ rlhf_status rlhf__op_add_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
     RLHF__TRY(open_add(tape, a, b, &other, out_sum));
     if (tape->record)
         RLHF__TRY(open_norm(tape, args, *out_sum, &node, out));
+    (*out)->rows = a->rows;
     run_norm(tape, args, *out_sum, other->data, node, (*out)->data);
     return RLHF_OK;
 }
@@ -448,5 +449,20 @@ rlhf_status rlhf__op_gather_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, gather_backward, &node));
     node->x = x;
     node->rows = rows;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__op_keep_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *rows,
+                               int64_t count, rlhf__var **out)
+{
+    const size_t size = (size_t)x->cols * sizeof *x->data;
+
+    if (tape->record)
+        return rlhf__op_gather_rows(tape, x, rows, count, out);
+    RLHF__TRY(rlhf__check_cancel(tape->context));
+    for (int64_t i = 0; i < count; i++)
+        memmove(x->data + i * x->cols, x->data + rows[i] * x->cols, size);
+    x->rows = count;
+    *out = x;
     return RLHF_OK;
 }

@@ -74,7 +74,8 @@ typedef struct rlhf__op_norm_args {
 rlhf_status rlhf__op_norm(rlhf__tape *tape, const rlhf__op_norm_args *args, rlhf__var *x,
                           rlhf__var **out);
 /* rlhf__op_add, then rlhf__op_norm of the sum, in one pass over the rows. Where nothing
- * is recorded the norm is put in *out's memory, which must be a value of x's shape. */
+ * is recorded *out becomes the norm, in its own memory: a value of a's columns and no
+ * fewer rows. */
 rlhf_status rlhf__op_add_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
                               rlhf__var *a, rlhf__var *b, rlhf__var **out_sum,
                               rlhf__var **out);
@@ -105,8 +106,11 @@ rlhf_status rlhf__op_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b, rlhf__var
 /* Rows picked: y[i] = x[rows[i]]. */
 rlhf_status rlhf__op_gather_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *rows,
                                  int64_t count, rlhf__var **out);
+/* The same of ascending rows; where nothing is recorded, in x's own memory. */
+rlhf_status rlhf__op_keep_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *rows,
+                               int64_t count, rlhf__var **out);
 
-/* A part of a network, [rows][cols] to the same shape, as one op: part(arg, tape, x, out)
+/* A part of a network, a residual stream to another, as one op: part(arg, tape, x, out)
  * computes it, in x's own memory where nothing is recorded. Of all its values the tape
  * keeps x and the output; the backward pass computes the others again. Recording only;
  * `arg` must stay until then. */

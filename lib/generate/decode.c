@@ -19,8 +19,8 @@ typedef struct group {
     int32_t *tokens;
     int64_t *cu_seqlens;     /* [num_read + 1] */
     rlhf__kv_cache **caches; /* [num_read] */
+    int64_t *last_rows;      /* [num_read]: row of each one's newest token */
     int64_t *readers;        /* [count]: the sequence that is the answer's */
-    int64_t *last_rows;      /* [count]: row of each answer's newest token */
     int64_t *past;           /* [count]: cache lengths before, to go back to */
 } group;
 
@@ -60,8 +60,8 @@ static rlhf_status build_group(rlhf__generator *g, const int64_t *which, int64_t
             total += a->num_tokens - out->past[i];
             out->caches[out->num_read++] = &g->slots[a->slot];
             out->cu_seqlens[out->num_read] = total;
+            out->last_rows[out->num_read - 1] = total - 1;
         }
-        out->last_rows[i] = out->cu_seqlens[out->readers[i] + 1] - 1;
     }
     RLHF__TRY(rlhf__arena_alloc(arena, total, sizeof *out->tokens, &out->tokens));
     for (int64_t i = 0; i < count; i++) {
@@ -129,9 +129,10 @@ static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t c
     return RLHF_OK;
 }
 
-/* Logits in chunks of rows, so that rows x vocabulary stays within a budget. */
+/* Logits in chunks of rows, so that rows x vocabulary stays within a budget; `readers`:
+ * each answer's row of hidden. */
 static rlhf_status pick_all(rlhf__generator *g, const int64_t *which, int64_t count,
-                            const int64_t *last_rows, rlhf__var *hidden)
+                            const int64_t *readers, rlhf__var *hidden)
 {
     const int64_t chunk =
         rlhf__max_i64(1, LOGITS_BUDGET / rlhf__max_i64(1, g->net->config.vocab_size));
@@ -141,7 +142,7 @@ static rlhf_status pick_all(rlhf__generator *g, const int64_t *which, int64_t co
         const int64_t n = rlhf__min_i64(chunk, count - first);
         const rlhf__arena_mark mark = rlhf__arena_get_mark(g->tape->arena);
         rlhf__var *rows = NULL, *logits = NULL;
-        status = rlhf__op_gather_rows(g->tape, hidden, last_rows + first, n, &rows);
+        status = rlhf__op_gather_rows(g->tape, hidden, readers + first, n, &rows);
         if (status == RLHF_OK)
             status = rlhf__transformer_head(g->net, g->tape, rows, &logits);
         if (status == RLHF_OK)
@@ -159,12 +160,16 @@ rlhf_status rlhf__generator_decode(rlhf__generator *g, const int64_t *which,
 
     rlhf__tape_reset(g->tape, false, NULL);
     RLHF__TRY(build_group(g, which, count, &members));
-    const rlhf__batch batch = {members.tokens, members.cu_seqlens, members.num_read,
-                               members.caches};
+    const rlhf__batch batch = {.tokens = members.tokens,
+                               .cu_seqlens = members.cu_seqlens,
+                               .num_seqs = members.num_read,
+                               .caches = members.caches,
+                               .rows = members.last_rows,
+                               .num_rows = members.num_read};
     rlhf_status status = rlhf__transformer_forward(g->net, g->tape, &batch, &hidden);
     if (status == RLHF_OK) {
         copy_caches(g, which, count, &members);
-        status = pick_all(g, which, count, members.last_rows, hidden);
+        status = pick_all(g, which, count, members.readers, hidden);
     }
     if (status != RLHF_OK)
         for (int64_t i = 0; i < count; i++)

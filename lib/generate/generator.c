@@ -136,7 +136,8 @@ void rlhf__generator_free(rlhf__generator *g)
 static rlhf_status check_prompts(const rlhf__generator *g, const int32_t *tokens,
                                  const int64_t *cu_seqlens, int64_t num_seqs)
 {
-    const rlhf__batch batch = {tokens, cu_seqlens, num_seqs, NULL};
+    const rlhf__batch batch = {
+        .tokens = tokens, .cu_seqlens = cu_seqlens, .num_seqs = num_seqs};
 
     if (num_seqs < 1)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_seqs must be >= 1, got %" PRId64,

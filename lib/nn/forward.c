@@ -78,9 +78,19 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
 
 /* The residual stream between two branches. */
 typedef struct stream {
-    rlhf__var *x;
+    rlhf__var *x; /* in the last layer, of the wanted rows */
     rlhf__var *h; /* its norm, which the next branch reads; NULL: not formed yet */
 } stream;
+
+/* Leaves the last layer the wanted rows: to it others are keys and values alone. */
+static rlhf_status keep_wanted(const pass *p, int32_t layer, rlhf__var **x)
+{
+    const rlhf__batch *b = p->batch;
+
+    if (layer + 1 < p->model->config.num_layers || !b->rows || b->num_rows == (*x)->rows)
+        return RLHF_OK;
+    return rlhf__op_keep_rows(p->tape, *x, b->rows, b->num_rows, x);
+}
 
 static rlhf__op_norm_args norm_of(const pass *p, int32_t kind, double eps, int32_t weight,
                                   int32_t bias)
@@ -140,6 +150,7 @@ static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *h, rlhf__v
                                 p->positions, p->model->layer_cos[layer],
                                 p->model->layer_sin[layer]));
     RLHF__TRY(rlhf__op_attention(p->tape, &args, qkv, &mixed));
+    RLHF__TRY(keep_wanted(p, layer, &mixed));
     return rlhf__op_linear(p->tape, params, b->out_weight, b->out_bias, mixed, out);
 }
 
@@ -202,6 +213,7 @@ static rlhf_status run_block(const pass *p, int32_t layer, const rlhf__op_norm_a
 
     if (!s->h)
         RLHF__TRY(rlhf__op_norm(p->tape, &first, s->x, &s->h));
+    RLHF__TRY(keep_wanted(p, layer, &s->x));
     RLHF__TRY(residual(p, layer, attention, &second, s));
     return residual(p, layer, mlp, next, s);
 }

@@ -91,14 +91,17 @@ typedef struct rlhf__batch {
     int64_t num_seqs;
     rlhf__kv_cache *const *caches; /* NULL, or one a sequence; all of one capacity;
                                       lengths grow by the new tokens on success only */
+    const int64_t *rows; /* [num_rows] tokens whose hidden states are wanted, ascending;
+                            NULL: all. They must stay as long as what is recorded. */
+    int64_t num_rows;
 } rlhf__batch;
 
 /* INVALID_ARG if a token is outside the vocabulary or a sequence (with its cache)
  * exceeds the context, naming both. */
 rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch *batch);
 
-/* Hidden states after the final norm, [tokens][hidden]. Positions count from the cache's
- * length. */
+/* Hidden states after the final norm, [tokens or num_rows][hidden]. Positions count from
+ * the cache's length. Behind its attention the last layer computes wanted rows only. */
 rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape,
                                       const rlhf__batch *batch, rlhf__var **out_hidden);
 /* logits[rows][vocab] (LM head) or scores[rows][1] (scalar head, bias included). */

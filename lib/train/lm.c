@@ -45,7 +45,11 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
         end += n - 1;
         cu[++num_seqs] = end;
     }
-    out->batch = (rlhf__batch){tokens, cu, num_seqs, NULL};
+    out->batch = (rlhf__batch){.tokens = tokens,
+                               .cu_seqlens = cu,
+                               .num_seqs = num_seqs,
+                               .rows = out->rows,
+                               .num_rows = out->num_targets};
     return RLHF_OK;
 }
 
@@ -94,8 +98,6 @@ static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
     RLHF__TRY(rlhf__batch_check(t->net, &in.batch));
     RLHF__TRY(check_targets(t->net, &in));
     RLHF__TRY(rlhf__transformer_forward(t->net, tape, &in.batch, &hidden));
-    if (in.num_targets < hidden->rows) /* else every row is asked for, in its order */
-        RLHF__TRY(rlhf__op_gather_rows(tape, hidden, in.rows, in.num_targets, &hidden));
     RLHF__TRY(rlhf__op_linear_logprob(tape, &t->net->params, t->net->head_weight, hidden,
                                       in.targets, NULL, 1.0f, logprobs, NULL, sum_loss,
                                       NULL));

@@ -89,7 +89,11 @@ rlhf_status rlhf__ppo_rows_build(const rlhf__ppo_trainer *t, const rlhf__rollout
         add_episode(r, episodes[i], after && r->episodes[episodes[i]].has_after, tokens,
                     cu, out);
     mask_stop_token(&t->options, out);
-    out->batch = (rlhf__batch){tokens, cu, count, NULL};
+    out->batch = (rlhf__batch){.tokens = tokens,
+                               .cu_seqlens = cu,
+                               .num_seqs = count,
+                               .rows = out->rows,
+                               .num_rows = out->num_rows};
     return RLHF_OK;
 }
 
@@ -109,11 +113,8 @@ int64_t rlhf__ppo_micro_end(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
 rlhf_status rlhf__ppo_hidden(rlhf__ppo_trainer *t, rlhf__transformer *net,
                              const rlhf__ppo_rows *rows, rlhf__var **out)
 {
-    rlhf__var *hidden = NULL;
-
     RLHF__TRY(rlhf__batch_check(net, &rows->batch));
-    RLHF__TRY(rlhf__transformer_forward(net, t->tape, &rows->batch, &hidden));
-    return rlhf__op_gather_rows(t->tape, hidden, rows->rows, rows->num_rows, out);
+    return rlhf__transformer_forward(net, t->tape, &rows->batch, out);
 }
 
 /* One micro-batch of rlhf__ppo_logprobs. */

@@ -18,10 +18,10 @@ bool rlhf__reward_appends_eos(const rlhf__reward_model *model, rlhf__span sequen
             sequence.tokens[sequence.count - 1] != model->eos_token_id);
 }
 
-/* The sequences end to end, EOS appended by the rule, in the tape's memory. */
+/* The sequences end to end, EOS appended by the rule, in the tape's memory, of which the
+ * last tokens' rows are wanted. */
 static rlhf_status build_input(const rlhf__reward_model *model, rlhf__arena *arena,
-                               const rlhf__span *sequences, int64_t n, rlhf__batch *out,
-                               int64_t **out_last_rows)
+                               const rlhf__span *sequences, int64_t n, rlhf__batch *out)
 {
     int32_t *tokens = NULL;
     int64_t *cu = NULL, *last = NULL, total = 0;
@@ -43,8 +43,8 @@ static rlhf_status build_input(const rlhf__reward_model *model, rlhf__arena *are
         cu[s + 1] = end;
         last[s] = end - 1;
     }
-    *out = (rlhf__batch){tokens, cu, n, NULL};
-    *out_last_rows = last;
+    *out = (rlhf__batch){
+        .tokens = tokens, .cu_seqlens = cu, .num_seqs = n, .rows = last, .num_rows = n};
     return RLHF_OK;
 }
 
@@ -52,14 +52,12 @@ rlhf_status rlhf__reward_forward(rlhf__reward_model *model, rlhf__tape *tape,
                                  const rlhf__span *sequences, int64_t n, rlhf__var **out)
 {
     rlhf__batch batch;
-    rlhf__var *hidden = NULL, *rows = NULL;
-    int64_t *last = NULL;
+    rlhf__var *hidden = NULL;
 
-    RLHF__TRY(build_input(model, tape->arena, sequences, n, &batch, &last));
+    RLHF__TRY(build_input(model, tape->arena, sequences, n, &batch));
     RLHF__TRY(rlhf__batch_check(model->net, &batch));
     RLHF__TRY(rlhf__transformer_forward(model->net, tape, &batch, &hidden));
-    RLHF__TRY(rlhf__op_gather_rows(tape, hidden, last, n, &rows));
-    return rlhf__transformer_head(model->net, tape, rows, out);
+    return rlhf__transformer_head(model->net, tape, hidden, out);
 }
 
 rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,

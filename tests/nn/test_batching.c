@@ -74,7 +74,8 @@ static outputs run_whole(rlhf__transformer *m, bool record)
 {
     outputs o = outputs_make(m, TOTAL);
 
-    run(m, record, &(rlhf__batch){tokens, cu, SEQS, NULL}, 0, &o);
+    run(m, record, &(rlhf__batch){.tokens = tokens, .cu_seqlens = cu, .num_seqs = SEQS},
+        0, &o);
     return o;
 }
 
@@ -84,7 +85,9 @@ static void run_one_by_one(rlhf__transformer *m, outputs *o)
 {
     for (int s = 0; s < SEQS; s++) {
         const int64_t own[2] = {0, cu[s + 1] - cu[s]};
-        run(m, false, &(rlhf__batch){tokens + cu[s], own, 1, NULL}, cu[s], o);
+        run(m, false,
+            &(rlhf__batch){.tokens = tokens + cu[s], .cu_seqlens = own, .num_seqs = 1},
+            cu[s], o);
     }
 }
 
@@ -129,6 +132,60 @@ static void test_batch_does_not_depend_on_threads(void **state)
             }
             outputs_free(&first);
         }
+}
+
+/* --- wanted rows -------------------------------------------------------------------- */
+
+/* Hidden states of some rows, asked for by themselves, are those of the whole batch. */
+static void assert_rows_same(rlhf__transformer *m, bool record, const int64_t *rows,
+                             int64_t count, const outputs *whole)
+{
+    const rlhf__batch batch = {.tokens = tokens,
+                               .cu_seqlens = cu,
+                               .num_seqs = SEQS,
+                               .rows = rows,
+                               .num_rows = count};
+    const int64_t d = m->config.hidden_size;
+    rlhf__tape *tape = NULL;
+    rlhf__var *hidden = NULL;
+
+    assert_ok(rlhf__tape_create(m->context, &tape));
+    rlhf__tape_reset(tape, record, NULL);
+    assert_ok(rlhf__transformer_forward(m, tape, &batch, &hidden));
+    assert_int_equal(hidden->rows, count);
+    for (int64_t i = 0; i < count; i++)
+        assert_memory_equal(hidden->data + i * d, whole->hidden + rows[i] * d,
+                            (size_t)d * sizeof(float));
+    rlhf__tape_free(tape);
+}
+
+static void test_wanted_rows_equal_whole_forward(void **state)
+{
+    int64_t last[SEQS], third[TOTAL], all[TOTAL], thirds = 0;
+
+    (void)state;
+    for (int s = 0; s < SEQS; s++)
+        last[s] = cu[s + 1] - 1;
+    for (int64_t i = 0; i < TOTAL; i++) {
+        all[i] = i;
+        if (i % 3 == 1)
+            third[thirds++] = i;
+    }
+    FOR_LEVELS(context, 2)
+    {
+        for (int kind = 0; kind < NN_KINDS; kind++) {
+            rlhf__transformer *m = nn_model(context, &nn_kinds[kind]);
+            outputs whole = run_whole(m, false);
+            for (int record = 0; record < 2; record++) {
+                assert_rows_same(m, record, last, SEQS, &whole);
+                assert_rows_same(m, record, third, thirds, &whole);
+                assert_rows_same(m, record, all, TOTAL, &whole);
+                assert_rows_same(m, record, all, 0, &whole);
+            }
+            outputs_free(&whole);
+            rlhf__transformer_free(m);
+        }
+    }
 }
 
 /* --- cache -------------------------------------------------------------------------- */
@@ -180,7 +237,12 @@ static void run_cached(rlhf__transformer *m, int64_t stride, outputs *o)
         }
         for (int64_t i = 0; i < num; i++) /* one capacity for all */
             assert_ok(rlhf__kv_cache_reserve(active[i], m, at + stride));
-        run_round(m, &(rlhf__batch){round_tokens, round_cu, num, active}, from, o);
+        run_round(m,
+                  &(rlhf__batch){.tokens = round_tokens,
+                                 .cu_seqlens = round_cu,
+                                 .num_seqs = num,
+                                 .caches = active},
+                  from, o);
         for (int64_t i = 0; i < num; i++)
             assert_int_equal(active[i]->length, at + round_cu[i + 1] - round_cu[i]);
     }
@@ -251,19 +313,26 @@ static void test_batch_check_names_what_is_wrong(void **state)
     rlhf__kv_cache cache = {.length = NN_CONTEXT - 1};
     rlhf__kv_cache *caches[] = {&cache};
 
-    assert_fails(rlhf__batch_check(m, &(rlhf__batch){many, over, 1, NULL}),
-                 RLHF_ERR_INVALID_ARG,
-                 "sequence 0 has 161 tokens, more than context_length 160");
-    assert_fails(rlhf__batch_check(m, &(rlhf__batch){many, two, 1, caches}),
+    assert_fails(
+        rlhf__batch_check(
+            m, &(rlhf__batch){.tokens = many, .cu_seqlens = over, .num_seqs = 1}),
+        RLHF_ERR_INVALID_ARG, "sequence 0 has 161 tokens, more than context_length 160");
+    assert_fails(rlhf__batch_check(m, &(rlhf__batch){.tokens = many,
+                                                     .cu_seqlens = two,
+                                                     .num_seqs = 1,
+                                                     .caches = caches}),
                  RLHF_ERR_INVALID_ARG, "161 tokens");
-    assert_fails(rlhf__batch_check(m, &(rlhf__batch){many, back, 2, NULL}),
-                 RLHF_ERR_INVALID_ARG,
-                 "cu_seqlens must ascend, sequence 1 has length -1");
+    assert_fails(
+        rlhf__batch_check(
+            m, &(rlhf__batch){.tokens = many, .cu_seqlens = back, .num_seqs = 2}),
+        RLHF_ERR_INVALID_ARG, "cu_seqlens must ascend, sequence 1 has length -1");
     many[1] = NN_VOCAB;
-    assert_fails(rlhf__batch_check(m, &(rlhf__batch){many, two, 1, NULL}),
+    assert_fails(rlhf__batch_check(
+                     m, &(rlhf__batch){.tokens = many, .cu_seqlens = two, .num_seqs = 1}),
                  RLHF_ERR_INVALID_ARG, "tokens[1] must be in [0, 23), got 23");
     many[1] = -1;
-    assert_fails(rlhf__batch_check(m, &(rlhf__batch){many, two, 1, NULL}),
+    assert_fails(rlhf__batch_check(
+                     m, &(rlhf__batch){.tokens = many, .cu_seqlens = two, .num_seqs = 1}),
                  RLHF_ERR_INVALID_ARG, "got -1");
     rlhf__transformer_free(m);
     rlhf_context_free(context);
@@ -274,6 +343,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batch_equals_one_by_one),
         cmocka_unit_test(test_batch_does_not_depend_on_threads),
+        cmocka_unit_test(test_wanted_rows_equal_whole_forward),
         cmocka_unit_test(test_cache_equals_whole_forward),
         cmocka_unit_test(test_later_tokens_change_nothing),
         cmocka_unit_test(test_batch_check_names_what_is_wrong),

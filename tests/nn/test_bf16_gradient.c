@@ -293,7 +293,7 @@ static rlhf_status loss_slopes(void *arg, int64_t first, int64_t count,
 
 static float *library_gradient(rlhf__transformer *m)
 {
-    const rlhf__batch batch = {tokens, cu, SEQS, NULL};
+    const rlhf__batch batch = {.tokens = tokens, .cu_seqlens = cu, .num_seqs = SEQS};
     float *grads = fenced(m->params.count), logprob[COUNT], *dscores = NULL;
     bool *is_written = calloc((size_t)m->params.num_slabs, sizeof *is_written);
     rlhf__grads sum = {&m->params, grads, is_written};

@@ -167,16 +167,29 @@ static rlhf_status loss_slopes(void *arg, int64_t first, int64_t count,
                                const float *logprob, const float *entropy,
                                float *dlogprob, float *dentropy)
 {
-    (void)arg, (void)logprob, (void)entropy;
-    memcpy(dlogprob, weight_logprob + first, (size_t)count * sizeof *dlogprob);
-    memcpy(dentropy, weight_entropy + first, (size_t)count * sizeof *dentropy);
+    const int64_t *rows = arg;
+
+    (void)logprob, (void)entropy;
+    for (int64_t i = 0; i < count; i++) {
+        dlogprob[i] = weight_logprob[rows[first + i]];
+        dentropy[i] = weight_entropy[rows[first + i]];
+    }
     return RLHF_OK;
 }
 
-/* The loss' gradient, added to `grads`; the hidden states, held against the reference. */
-static void run_network(rlhf__transformer *m, float *grads, const double *hidden_ref)
+/* The loss' gradient by the hidden states of some rows, added to `grads`; they are held
+ * against the reference. */
+static void run_rows(rlhf__transformer *m, const int64_t *rows, int64_t count,
+                     float *grads, const double *hidden_ref)
 {
-    const rlhf__batch batch = {tokens, cu, SEQS, NULL};
+    const rlhf__batch batch = {.tokens = tokens,
+                               .cu_seqlens = cu,
+                               .num_seqs = SEQS,
+                               .rows = rows,
+                               .num_rows = count};
+    const int64_t d = m->config.hidden_size;
+    int32_t asked[COUNT];
+    int64_t from[COUNT];
     rlhf__tape *tape = NULL;
     rlhf__var *hidden = NULL, *scores = NULL;
     float logprob[COUNT], *dscores = NULL;
@@ -187,20 +200,33 @@ static void run_network(rlhf__transformer *m, float *grads, const double *hidden
     memset(is_written, true, (size_t)m->params.num_slabs * sizeof *is_written);
     rlhf__tape_reset(tape, true, &sum);
     assert_ok(rlhf__transformer_forward(m, tape, &batch, &hidden));
-    assert_all_near(hidden->data, hidden_ref, COUNT * m->config.hidden_size, 5e-5);
+    assert_int_equal(hidden->rows, count);
+    for (int64_t i = 0; i < count; i++) {
+        from[i] = rows[i];
+        asked[i] = targets[rows[i]];
+        assert_all_near(hidden->data + i * d, hidden_ref + rows[i] * d, d, 5e-5);
+    }
     if (m->score_weight >= 0) {
         assert_ok(rlhf__transformer_head(m, tape, hidden, &scores));
         assert_ok(rlhf__var_grad(tape, scores, &dscores));
-        for (int64_t i = 0; i < COUNT; i++)
-            dscores[i] += weight_logprob[i];
+        for (int64_t i = 0; i < count; i++)
+            dscores[i] += weight_logprob[rows[i]];
     } else {
-        assert_ok(rlhf__op_linear_logprob(tape, &m->params, m->head_weight, hidden,
-                                          targets, NULL, 1.25f, logprob, NULL,
-                                          loss_slopes, NULL));
+        assert_ok(rlhf__op_linear_logprob(tape, &m->params, m->head_weight, hidden, asked,
+                                          NULL, 1.25f, logprob, NULL, loss_slopes, from));
     }
     assert_ok(rlhf__tape_backward(tape));
     rlhf__tape_free(tape);
     free(is_written);
+}
+
+static void run_network(rlhf__transformer *m, float *grads, const double *hidden_ref)
+{
+    int64_t rows[COUNT];
+
+    for (int64_t i = 0; i < COUNT; i++)
+        rows[i] = i;
+    run_rows(m, rows, COUNT, grads, hidden_ref);
 }
 
 /* One direction a parameter tensor. The reference is double, so the tolerance is for
@@ -264,6 +290,40 @@ static void test_networks_equal_double_reference(void **state)
     }
 }
 
+/* A loss of a few rows, of which alone the last layer's end is computed. */
+static void test_wanted_rows_equal_double_reference(void **state)
+{
+    static const int64_t wanted[] = {0, 3, 20, 21, 50, 51, 92};
+    const int64_t num = sizeof wanted / sizeof wanted[0];
+
+    (void)state;
+    memset(weight_logprob, 0, sizeof weight_logprob);
+    memset(weight_entropy, 0, sizeof weight_entropy);
+    for (int64_t i = 0; i < num; i++) {
+        weight_logprob[wanted[i]] = (float)(i + 1);
+        weight_entropy[wanted[i]] = (float)(3 - i);
+    }
+    for (int kind = 0; kind < NN_KINDS; kind++) {
+        rlhf_context *context = context_of(RLHF_CPU_AUTO, 2);
+        rlhf__transformer *model = nn_model(context, &nn_kinds[kind]);
+        const int64_t count = model->params.count;
+        double *values = doubles(count),
+               *hidden = doubles(COUNT * model->config.hidden_size);
+        float *grads = fenced(count);
+        for (int64_t i = 0; i < count; i++)
+            values[i] = model->params.values[i];
+        ref_hidden(&(ref_net){model, values}, hidden);
+        memset(grads, 0, (size_t)count * sizeof *grads);
+        run_rows(model, wanted, num, grads, hidden);
+        check_slabs(nn_kinds[kind].name, model, grads);
+        assert_fence(grads, count);
+        free(values), free(hidden), free(grads);
+        rlhf__transformer_free(model);
+        rlhf_context_free(context);
+    }
+    fill_batch();
+}
+
 /* A tied table takes the embedding's and the head's gradient: the sum of what the two
  * take in the untied network of the same weights. */
 static void test_tied_table_takes_both_gradients(void **state)
@@ -306,6 +366,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_networks_equal_double_reference),
+        cmocka_unit_test(test_wanted_rows_equal_double_reference),
         cmocka_unit_test(test_tied_table_takes_both_gradients),
     };
     fill_batch();
