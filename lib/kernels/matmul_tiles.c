@@ -8,7 +8,9 @@
 #define TILE_GROUPS      12 /* fewest of a tile that packs its own left side */
 #define FEW_GROUPS       8
 #define FEW_STREAMS      4 /* in which a panel is asked for */
-#define PACK_GROUPS      8
+#define PACK_GROUPS      8 /* of a tile, at most */
+#define PACK_TILES       2 /* of a thread, at least */
+#define PACK_WORK        8 /* multiply-adds that take as long as packing an element */
 #define PACK_ROWS        16
 #define PACK_K           128 /* with 16 lanes; a multiple of PACK_ROWS */
 
@@ -33,6 +35,7 @@ typedef struct pack_job {
     int64_t ld, k, n, width; /* groups of `width` columns */
     bool transposed;         /* src is [n][k] */
     bool left;               /* groups are of group_begin */
+    int64_t tile_groups;
     float *out;
 } pack_job;
 
@@ -69,8 +72,9 @@ static void pack_tile(void *arg, int64_t tile, int32_t thread)
     const pack_job *job = arg;
     int64_t step = pack_k(job), parts = rlhf__ceil_div(job->k, step);
     int64_t k0 = tile % parts * step;
-    int64_t first = tile / parts * PACK_GROUPS;
-    int64_t last = rlhf__min_i64(first + PACK_GROUPS, rlhf__ceil_div(job->n, job->width));
+    int64_t first = tile / parts * job->tile_groups;
+    int64_t last =
+        rlhf__min_i64(first + job->tile_groups, rlhf__ceil_div(job->n, job->width));
 
     (void)thread;
     pack_some(job, k0, rlhf__min_i64(k0 + step, job->k), first, last,
@@ -79,11 +83,17 @@ static void pack_tile(void *arg, int64_t tile, int32_t thread)
 
 static void run_pack(rlhf_context *ctx, pack_job *job)
 {
+    const int64_t wanted = PACK_TILES * rlhf__pool_num_threads(ctx->pool);
+    const int64_t groups = rlhf__ceil_div(job->n, job->width);
+
     job->table = rlhf__table(ctx);
-    rlhf__run_tiles(ctx, job->k * job->n,
-                    rlhf__ceil_div(job->n, PACK_GROUPS * job->width) *
-                        rlhf__ceil_div(job->k, pack_k(job)),
-                    pack_tile, job);
+    const int64_t parts = rlhf__ceil_div(job->k, pack_k(job));
+    job->tile_groups = PACK_GROUPS;
+    while (job->tile_groups > 1 &&
+           rlhf__ceil_div(groups, job->tile_groups) * parts < wanted)
+        job->tile_groups /= 2;
+    rlhf__run_tiles(ctx, PACK_WORK * job->k * job->n,
+                    rlhf__ceil_div(groups, job->tile_groups) * parts, pack_tile, job);
 }
 
 void rlhf__pack_right(rlhf_context *ctx, const float *src, int64_t ld, bool transposed,

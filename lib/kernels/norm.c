@@ -74,7 +74,7 @@ void rlhf__rmsnorm(rlhf_context *ctx, float *x, const float *branch, int64_t row
 static void backward_rows(void *arg, int64_t first, int64_t last)
 {
     const norm_job *job = arg;
-    int64_t w = job->width, chunk = first / rlhf__row_chunk(w);
+    int64_t w = job->width, chunk = first / rlhf__row_chunk(job->rows, w);
     float *dweight = job->want_weight ? job->partial + 2 * chunk * w : NULL;
     float *dbias = job->want_bias ? job->partial + (2 * chunk + 1) * w : NULL;
 
@@ -95,7 +95,7 @@ static rlhf_status backward(rlhf_context *ctx, rlhf__arena *scratch, norm_job *j
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     int64_t w = job->width;
 
-    job->chunks = rlhf__ceil_div(job->rows, rlhf__row_chunk(w));
+    job->chunks = rlhf__ceil_div(job->rows, rlhf__row_chunk(job->rows, w));
     if (job->want_weight || job->want_bias)
         RLHF__TRY(rlhf__arena_zalloc(scratch, 2 * job->chunks * w, sizeof(float),
                                      &job->partial));

@@ -30,7 +30,7 @@ static void run_chunk(void *arg, int64_t tile, int32_t thread)
 void rlhf__for_rows(rlhf_context *ctx, int64_t rows, int64_t width, rlhf__rows_fn fn,
                     void *arg)
 {
-    rows_job job = {fn, arg, rows, rlhf__row_chunk(width)};
+    rows_job job = {fn, arg, rows, rlhf__row_chunk(rows, width)};
 
     rlhf__pool_run(ctx->pool, rlhf__ceil_div(rows, job.chunk), run_chunk, &job);
 }

@@ -5,7 +5,9 @@
 #include "base/size.h"
 #include "kernels/table.h"
 
-#define RLHF__ROW_WORK 16384 /* elements a chunk, about */
+#define RLHF__ROW_WORK   16384 /* elements of a chunk, at most about */
+#define RLHF__ROW_LEAST  2048  /* where these are enough for */
+#define RLHF__ROW_CHUNKS 8     /* chunks to share out evenly */
 
 /* Multiply-adds below which the calling thread alone is done sooner than others wake. */
 #define RLHF__SMALL_WORK ((int64_t)1 << 16)
@@ -17,10 +19,14 @@ void rlhf__run_tiles(rlhf_context *ctx, int64_t work, int64_t tiles, rlhf__tile_
 /* Rows [first, last) of a job. */
 typedef void (*rlhf__rows_fn)(void *arg, int64_t first, int64_t last);
 
-/* Rows in a chunk of rows of `width` elements. */
-static inline int64_t rlhf__row_chunk(int64_t width)
+/* Rows in a chunk of `rows` rows of `width` elements. */
+static inline int64_t rlhf__row_chunk(int64_t rows, int64_t width)
 {
-    return rlhf__max_i64(1, RLHF__ROW_WORK / rlhf__max_i64(1, width));
+    const int64_t least = RLHF__ROW_LEAST / rlhf__max_i64(1, width);
+    const int64_t most = RLHF__ROW_WORK / rlhf__max_i64(1, width);
+    const int64_t fair = rlhf__max_i64(least, rlhf__ceil_div(rows, RLHF__ROW_CHUNKS));
+
+    return rlhf__max_i64(1, rlhf__min_i64(most, fair));
 }
 
 /* Calls fn on all chunks of `rows` rows; small work on the calling thread. */
