@@ -90,6 +90,9 @@ typedef struct rlhf__op_attention_args {
     int64_t num_heads, num_kv_heads, head_dim, window;
     int64_t num_seqs;
     const int64_t *cu_seqlens;
+    const int64_t
+        *from; /* [num_seqs] of each, where wanted rows begin; the others have no
+                            values, and get no gradient. NULL: all */
     /* With a cache (no recording then): one layer's cache of each sequence. */
     void *const *caches; /* NULL: none */
     const int64_t *past;

@@ -218,9 +218,9 @@ typedef struct attention_job {
     int64_t total;         /* tokens */
     const int64_t *chunks; /* [num_chunks][2]: sequence, first query in it */
     int64_t num_chunks;
-    bool pack_within;    /* no sequence has two chunks that would read what one packs */
-    void *const *packed; /* [num_seqs] */
-    const int64_t *past; /* [num_seqs], or NULL: 0 */
+    bool pack_within;        /* each sequence has one chunk, which packs what it reads */
+    void *const *packed;     /* [num_seqs] */
+    const int64_t *past;     /* [num_seqs], or NULL: 0 */
     const int64_t *capacity; /* [num_seqs] */
     float *out;
     int64_t ldo;
@@ -294,27 +294,28 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
                                  attention_job *job)
 {
     const rlhf__attention *a = job->a;
-    int64_t *chunks = NULL, at = 0, pairs = 0, longest = 0;
+    int64_t *chunks = NULL, at = 0, pairs = 0;
 
     job->total = a->cu_seqlens[a->num_seqs];
-    for (int64_t s = 0; s < a->num_seqs; s++)
-        job->num_chunks += rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK);
+    job->pack_within = true;
+    for (int64_t s = 0; s < a->num_seqs; s++) {
+        int64_t length = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
+        int64_t queries = length - rlhf__attention_from(a, s);
+        job->num_chunks += rlhf__ceil_div(queries, BLOCK);
+        job->pack_within &= rlhf__ceil_div(queries, BLOCK) == (length > 0);
+        pairs += queries * ((job->past ? job->past[s] : 0) + length);
+    }
     RLHF__TRY(rlhf__arena_alloc(scratch, 2 * job->num_chunks, sizeof *chunks, &chunks));
     RLHF__TRY(rlhf__arena_alloc(
         scratch, rlhf__pool_num_threads(ctx->pool) * attend_scratch(a->head_dim),
         sizeof(float), &job->scratch));
     for (int64_t s = 0; s < a->num_seqs; s++)
-        for (int64_t q = 0; q < a->cu_seqlens[s + 1] - a->cu_seqlens[s]; q += BLOCK) {
+        for (int64_t q = rlhf__attention_from(a, s);
+             q < a->cu_seqlens[s + 1] - a->cu_seqlens[s]; q += BLOCK) {
             chunks[at++] = s;
             chunks[at++] = q;
         }
-    for (int64_t s = 0; s < a->num_seqs; s++) {
-        int64_t length = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
-        pairs += length * ((job->past ? job->past[s] : 0) + length);
-        longest = rlhf__max_i64(longest, length);
-    }
     job->chunks = chunks;
-    job->pack_within = longest <= BLOCK;
     if (!job->pack_within)
         rlhf__run_tiles(ctx, job->total * a->num_kv_heads * a->head_dim,
                         a->num_seqs * a->num_kv_heads, pack_tile, job);

@@ -6,6 +6,7 @@
 #include "kernels/table.h"
 
 #define BLOCK RLHF__ATTENTION_BLOCK
+#define STRIP 12
 
 /* Rows of values are padded with zeros to a multiple of every level's lanes. */
 static inline int64_t rlhf__attention_padded(int64_t head_dim)
@@ -40,12 +41,18 @@ static inline void rlhf__attention_range(int64_t position, int64_t window, int64
     *last = rlhf__min_i64(position + 1 - b * BLOCK, BLOCK);
 }
 
-/* Rows from r on, up to `rows`, that are multiplied at once: few where the last key that
- * they see moves on with them (r sees keys up to `last`), so that what none of them sees
- * is left out. A multiple of every level's tile_rows. */
+/* Where rows end that are multiplied at once from r on, of `rows`: few where the last key
+ * that they see moves on with them (r sees keys up to `last`), so that what none of them
+ * sees is left out. At a multiple of every level's tile_rows, wherever they begin. */
 static inline int64_t rlhf__attention_strip(int64_t r, int64_t rows, int64_t last)
 {
-    return last == BLOCK ? rows : rlhf__min_i64(r + 12, rows);
+    return last == BLOCK ? rows : rlhf__min_i64(r / STRIP * STRIP + STRIP, rows);
+}
+
+/* The first of a sequence's new tokens whose output is wanted. */
+static inline int64_t rlhf__attention_from(const rlhf__attention *a, int64_t seq)
+{
+    return a->from ? a->from[seq] : 0;
 }
 
 /* Columns of a block that hold the first `seen` keys, in whole vectors. */

@@ -91,9 +91,9 @@ static void grad_scores(const grad_job *job, grad_space *w, const float *lse, in
                          w->d + q0 + r0);
 }
 
-/* Queries [q0, q0 + rows) against key block b. */
+/* Queries q0 + [r0, rows) against key block b. */
 static void grad_block(const grad_job *job, grad_space *w, int64_t length,
-                       const float *lse, int64_t q0, int64_t rows, int64_t b)
+                       const float *lse, int64_t q0, int64_t r0, int64_t rows, int64_t b)
 {
     const rlhf__kernels *t = job->table;
     const rlhf__attention *a = job->a;
@@ -105,7 +105,7 @@ static void grad_block(const grad_job *job, grad_space *w, int64_t length,
 
     for (int64_t r = 0; r < BLOCK; r++)
         ones[r] = 1.0f; /* gradients add up */
-    for (int64_t r = 0, end; r < rows; r = end) {
+    for (int64_t r = r0, end; r < rows; r = end) {
         end = rlhf__attention_strip(r, rows, diagonal ? r + 1 : BLOCK);
         grad_scores(job, w, lse, q0, r, end, b, diagonal ? end : BLOCK);
         t->block_product(end - r, dp, diagonal ? end : keys, w->ds + r * BLOCK, BLOCK,
@@ -113,7 +113,7 @@ static void grad_block(const grad_job *job, grad_space *w, int64_t length,
                          dp);
     }
     for (int64_t j = 0, end; j < keys; j = end) {
-        int64_t r = diagonal ? j : 0; /* the first that sees key j */
+        int64_t r = rlhf__max_i64(diagonal ? j : 0, r0); /* the first that sees key j */
         end = rlhf__attention_strip(j, keys, diagonal ? j + 1 : BLOCK);
         t->block_product_turned(end - j, dp, rows - r, w->p + r * BLOCK + j,
                                 w->douts + (q0 + r) * ld, ld, ones,
@@ -124,25 +124,29 @@ static void grad_block(const grad_job *job, grad_space *w, int64_t length,
     }
 }
 
-static void grad_head(const grad_job *job, grad_space *w, int64_t token, int64_t length,
-                      int64_t h)
+static void grad_head(const grad_job *job, grad_space *w, int64_t seq, int64_t h)
 {
     const rlhf__attention *a = job->a;
+    int64_t token = a->cu_seqlens[seq], length = a->cu_seqlens[seq + 1] - token;
+    int64_t from = rlhf__attention_from(a, seq), first = token + from;
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
     int64_t ld = rlhf__attention_stride(d);
     const float *lse = job->lse + h * job->total + token;
 
-    copy_rows(a->q + token * a->ldq + h * d, a->ldq, length, d, w->queries, ld);
-    copy_rows(job->dout + token * job->lddo + h * d, job->lddo, length, d, w->douts, ld);
+    copy_rows(a->q + first * a->ldq + h * d, a->ldq, length - from, d,
+              w->queries + from * ld, ld);
+    copy_rows(job->dout + first * job->lddo + h * d, job->lddo, length - from, d,
+              w->douts + from * ld, ld);
     memset(w->dqueries, 0, (size_t)(length * dp) * sizeof *w->dqueries);
-    for (int64_t i = 0; i < length; i++)
+    for (int64_t i = from; i < length; i++)
         w->d[i] = job->table->dot(w->douts + i * ld,
                                   job->out + (token + i) * job->ldo + h * d, d);
-    for (int64_t q0 = 0; q0 < length; q0 += BLOCK) {
+    for (int64_t q0 = from / BLOCK * BLOCK; q0 < length; q0 += BLOCK) {
         int64_t rows = rlhf__min_i64(BLOCK, length - q0);
+        int64_t r0 = rlhf__max_i64(from - q0, 0);
         int64_t b = rlhf__attention_first_key(q0, a->window) / BLOCK;
         for (; b <= (q0 + rows - 1) / BLOCK; b++)
-            grad_block(job, w, length, lse, q0, rows, b);
+            grad_block(job, w, length, lse, q0, r0, rows, b);
     }
     for (int64_t i = 0; i < length; i++)
         memcpy(job->dq + (token + i) * a->ldq + h * d, w->dqueries + i * dp,
@@ -167,7 +171,7 @@ static void grad_tile(void *arg, int64_t tile, int32_t thread)
     memset(w.dkeys, 0, (size_t)(length * dp) * sizeof(float));
     memset(w.dvalues, 0, (size_t)(length * dp) * sizeof(float));
     for (int64_t h = kv * group; h < (kv + 1) * group; h++)
-        grad_head(job, &w, token, length, h);
+        grad_head(job, &w, s, h);
     for (int64_t i = 0; i < length; i++) {
         memcpy(job->dk + (token + i) * a->ldk + kv * d, w.dkeys + i * dp,
                (size_t)d * sizeof(float));

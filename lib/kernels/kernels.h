@@ -163,6 +163,9 @@ typedef struct rlhf__attention {
     int64_t num_heads, num_kv_heads, head_dim;
     int64_t window;
     float scale;
+    /* [num_seqs] The first of each one's new tokens whose output is wanted (its number of
+     * them: none); rows before it are not written. NULL: 0. */
+    const int64_t *from;
 } rlhf__attention;
 
 /* out[tokens][num_heads*head_dim] (row stride ldo); lse[num_heads][tokens] may be
@@ -170,7 +173,8 @@ typedef struct rlhf__attention {
 rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
                                     const rlhf__attention *a, float *out, int64_t ldo,
                                     float *lse);
-/* dq, dk, dv are written (not accumulated), same strides as q, k, v. */
+/* dq, dk, dv are written (not accumulated), same strides as q, k, v; rows of out and dout
+ * before `from` are not read. */
 rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                  const rlhf__attention *a, const float *out, int64_t ldo,
                                  const float *dout, int64_t lddo, const float *lse,

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "autograd/tape.h"
+#include "base/size.h"
 #include "nn/transformer.h"
 
 /* What every layer needs, made once a pass, in the tape's arena. */
@@ -10,6 +11,7 @@ typedef struct pass {
     rlhf__tape *tape;
     const rlhf__batch *batch;
     const int32_t *positions; /* [tokens] */
+    const int64_t *wanted;    /* [num_seqs] of each, where wanted rows begin; NULL: all */
     const int64_t *past;      /* [num_seqs], tokens in the caches; NULL without */
     void **caches;            /* [num_seqs], one layer's; NULL without */
     int64_t capacity;
@@ -48,6 +50,25 @@ rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch 
     return RLHF_OK;
 }
 
+static rlhf_status find_wanted(rlhf__arena *arena, const rlhf__batch *batch,
+                               const int64_t **out)
+{
+    int64_t *wanted = NULL, i = 0;
+
+    if (!batch->rows || batch->num_rows == batch->cu_seqlens[batch->num_seqs])
+        return RLHF_OK;
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *wanted, &wanted));
+    for (int64_t s = 0; s < batch->num_seqs; s++) {
+        const int64_t first = batch->cu_seqlens[s], end = batch->cu_seqlens[s + 1];
+        wanted[s] = i < batch->num_rows ? rlhf__min_i64(batch->rows[i], end) - first
+                                        : end - first;
+        while (i < batch->num_rows && batch->rows[i] < end)
+            i++;
+    }
+    *out = wanted;
+    return RLHF_OK;
+}
+
 static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
                          const rlhf__batch *batch, pass *out)
 {
@@ -64,6 +85,7 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
             positions[i] = (int32_t)(before + i - first);
     }
     out->positions = positions;
+    RLHF__TRY(find_wanted(arena, batch, &out->wanted));
     if (!batch->caches || batch->num_seqs == 0)
         return RLHF_OK;
     RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *past, &past));
@@ -82,14 +104,17 @@ typedef struct stream {
     rlhf__var *h; /* its norm, which the next branch reads; NULL: not formed yet */
 } stream;
 
-/* Leaves the last layer the wanted rows: to it others are keys and values alone. */
+/* To the last layer rows that are not wanted are keys and values alone. */
+static bool is_narrow(const pass *p, int32_t layer)
+{
+    return p->wanted && layer + 1 == p->model->config.num_layers;
+}
+
 static rlhf_status keep_wanted(const pass *p, int32_t layer, rlhf__var **x)
 {
-    const rlhf__batch *b = p->batch;
-
-    if (layer + 1 < p->model->config.num_layers || !b->rows || b->num_rows == (*x)->rows)
+    if (!is_narrow(p, layer))
         return RLHF_OK;
-    return rlhf__op_keep_rows(p->tape, *x, b->rows, b->num_rows, x);
+    return rlhf__op_keep_rows(p->tape, *x, p->batch->rows, p->batch->num_rows, x);
 }
 
 static rlhf__op_norm_args norm_of(const pass *p, int32_t kind, double eps, int32_t weight,
@@ -137,6 +162,7 @@ static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *h, rlhf__v
                                           .window = l->window,
                                           .num_seqs = p->batch->num_seqs,
                                           .cu_seqlens = p->batch->cu_seqlens,
+                                          .from = is_narrow(p, layer) ? p->wanted : NULL,
                                           .caches = p->caches,
                                           .past = p->past,
                                           .capacity = p->capacity};

@@ -85,14 +85,15 @@ typedef struct result {
     float *out, *dqkv, *lse;
 } result;
 
-static result run(rlhf_context *context, const setting *s, const float *qkv,
-                  const float *dout)
+static result run_from(rlhf_context *context, const setting *s, const float *qkv,
+                       const float *dout, const int64_t *from)
 {
     int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
     result r = {fenced(TOTAL * width), fenced(TOTAL * ld), fenced(s->heads * TOTAL)};
     rlhf__attention a = make(s, qkv);
     rlhf__arena *arena = NULL;
 
+    a.from = from;
     assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
                      RLHF_OK);
     assert_int_equal(rlhf__attention_forward(context, arena, &a, r.out, width, r.lse),
@@ -106,6 +107,12 @@ static result run(rlhf_context *context, const setting *s, const float *qkv,
     assert_fence(r.lse, s->heads * TOTAL);
     rlhf__arena_free(arena);
     return r;
+}
+
+static result run(rlhf_context *context, const setting *s, const float *qkv,
+                  const float *dout)
+{
+    return run_from(context, s, qkv, dout, NULL);
 }
 
 static void free_result(result r)
@@ -133,6 +140,49 @@ static void test_attention_equals_double_reference(void **state)
             free_result(r);
             free(qkv), free(dout), free(out), free(dqkv);
         }
+    }
+}
+
+/* Rows before `from` are neither written nor read, and the others are what they are in
+ * the whole; gradients are those of the whole whose other rows get none. */
+static void check_from(rlhf_context *context, const setting *s, const int64_t *from)
+{
+    int64_t width = s->heads * s->head_dim, ld = width + 2 * s->kv_heads * s->head_dim;
+    float *qkv = random_floats(TOTAL * ld, 1), *dout = random_floats(TOTAL * width, 2);
+    float *none = random_floats(TOTAL * width, 2);
+
+    for (int64_t n = 0; n < NUM_SEQS; n++)
+        for (int64_t i = cu_seqlens[n] * width; i < (cu_seqlens[n] + from[n]) * width;
+             i++) {
+            none[i] = 0.0f;
+            dout[i] = NAN;
+        }
+    result whole = run(context, s, qkv, none),
+           some = run_from(context, s, qkv, dout, from);
+    for (int64_t n = 0; n < NUM_SEQS; n++) {
+        int64_t begin = cu_seqlens[n] * width, end = cu_seqlens[n + 1] * width;
+        for (int64_t i = begin; i < end; i++)
+            assert_true(some.out[i] ==
+                        (i < begin + from[n] * width ? GUARD : whole.out[i]));
+    }
+    for (int64_t i = 0; i < TOTAL * ld;
+         i++) /* where terms of 0 are left out, to the bit */
+        assert_true(some.dqkv[i] == whole.dqkv[i]);
+    free_result(whole), free_result(some);
+    free(qkv), free(dout), free(none);
+}
+
+static void test_attention_of_wanted_rows_equals_whole(void **state)
+{
+    static const int64_t froms[][NUM_SEQS] = {
+        {0, 2, 63, 64, 149}, {1, 3, 64, 65, 150}, {0, 1, 5, 30, 77}, {0, 0, 13, 64, 128}};
+
+    (void)state;
+    FOR_LEVELS(context, 2)
+    {
+        for (size_t i = 0; i < NUM_SETTINGS; i++)
+            for (size_t f = 0; f < sizeof froms / sizeof froms[0]; f++)
+                check_from(context, &settings[i], froms[f]);
     }
 }
 
@@ -227,6 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention_equals_double_reference),
+        cmocka_unit_test(test_attention_of_wanted_rows_equals_whole),
         cmocka_unit_test(test_attention_bits_do_not_depend_on_threads),
         cmocka_unit_test(test_attention_cached_equals_whole_sequence),
     };
