@@ -13,9 +13,8 @@
 /* Inputs of a micro-batch: each row without its last token, which is no input to
  * anything. */
 typedef struct inputs {
-    rlhf__batch batch;
-    int64_t *rows;    /* [num_targets] hidden row that predicts each target */
-    int32_t *targets; /* [num_targets] */
+    rlhf__batch batch; /* its rows: those that predict each target */
+    int32_t *targets;  /* [num_targets] */
     int64_t num_targets;
 } inputs;
 
@@ -23,12 +22,12 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
 {
     const int64_t most = rlhf__rows_num_tokens(rows);
     int32_t *tokens = NULL;
-    int64_t *cu = NULL, num_seqs = 0, end = 0;
+    int64_t *cu = NULL, *predicting = NULL, num_seqs = 0, end = 0;
 
     memset(out, 0, sizeof *out);
     RLHF__TRY(rlhf__arena_alloc(arena, most, sizeof *tokens, &tokens));
     RLHF__TRY(rlhf__arena_alloc(arena, rows->num_seqs + 1, sizeof *cu, &cu));
-    RLHF__TRY(rlhf__arena_alloc(arena, most, sizeof *out->rows, &out->rows));
+    RLHF__TRY(rlhf__arena_alloc(arena, most, sizeof *predicting, &predicting));
     RLHF__TRY(rlhf__arena_alloc(arena, most, sizeof *out->targets, &out->targets));
     cu[0] = 0;
     for (int64_t s = 0; s < rows->num_seqs; s++) {
@@ -38,7 +37,7 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
         if (first >= n)
             continue;
         for (int64_t j = first; j < n; j++) {
-            out->rows[out->num_targets] = end + j - 1;
+            predicting[out->num_targets] = end + j - 1;
             out->targets[out->num_targets++] = row[j];
         }
         memcpy(tokens + end, row, (size_t)(n - 1) * sizeof *tokens);
@@ -48,7 +47,7 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
     out->batch = (rlhf__batch){.tokens = tokens,
                                .cu_seqlens = cu,
                                .num_seqs = num_seqs,
-                               .rows = out->rows,
+                               .rows = predicting,
                                .num_rows = out->num_targets};
     return RLHF_OK;
 }

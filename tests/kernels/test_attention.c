@@ -165,8 +165,7 @@ static void check_from(rlhf_context *context, const setting *s, const int64_t *f
             assert_true(some.out[i] ==
                         (i < begin + from[n] * width ? GUARD : whole.out[i]));
     }
-    for (int64_t i = 0; i < TOTAL * ld;
-         i++) /* where terms of 0 are left out, to the bit */
+    for (int64_t i = 0; i < TOTAL * ld; i++) /* what is left out are terms of 0 */
         assert_true(some.dqkv[i] == whole.dqkv[i]);
     free_result(whole), free_result(some);
     free(qkv), free(dout), free(none);

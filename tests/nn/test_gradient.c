@@ -177,10 +177,10 @@ static rlhf_status loss_slopes(void *arg, int64_t first, int64_t count,
     return RLHF_OK;
 }
 
-/* The loss' gradient by the hidden states of some rows, added to `grads`; they are held
- * against the reference. */
-static void run_rows(rlhf__transformer *m, const int64_t *rows, int64_t count,
-                     float *grads, const double *hidden_ref)
+/* The loss' gradient by the hidden states of some rows, which are held against the
+ * reference; fenced. */
+static float *rows_gradient(rlhf__transformer *m, int64_t *rows, int64_t count,
+                            const double *hidden_ref)
 {
     const rlhf__batch batch = {.tokens = tokens,
                                .cu_seqlens = cu,
@@ -189,20 +189,19 @@ static void run_rows(rlhf__transformer *m, const int64_t *rows, int64_t count,
                                .num_rows = count};
     const int64_t d = m->config.hidden_size;
     int32_t asked[COUNT];
-    int64_t from[COUNT];
     rlhf__tape *tape = NULL;
     rlhf__var *hidden = NULL, *scores = NULL;
-    float logprob[COUNT], *dscores = NULL;
+    float *grads = fenced(m->params.count), logprob[COUNT], *dscores = NULL;
     bool *is_written = malloc((size_t)m->params.num_slabs * sizeof *is_written);
     rlhf__grads sum = {&m->params, grads, is_written};
 
+    memset(grads, 0, (size_t)m->params.count * sizeof *grads);
     assert_ok(rlhf__tape_create(m->context, &tape));
     memset(is_written, true, (size_t)m->params.num_slabs * sizeof *is_written);
     rlhf__tape_reset(tape, true, &sum);
     assert_ok(rlhf__transformer_forward(m, tape, &batch, &hidden));
     assert_int_equal(hidden->rows, count);
     for (int64_t i = 0; i < count; i++) {
-        from[i] = rows[i];
         asked[i] = targets[rows[i]];
         assert_all_near(hidden->data + i * d, hidden_ref + rows[i] * d, d, 5e-5);
     }
@@ -213,20 +212,35 @@ static void run_rows(rlhf__transformer *m, const int64_t *rows, int64_t count,
             dscores[i] += weight_logprob[rows[i]];
     } else {
         assert_ok(rlhf__op_linear_logprob(tape, &m->params, m->head_weight, hidden, asked,
-                                          NULL, 1.25f, logprob, NULL, loss_slopes, from));
+                                          NULL, 1.25f, logprob, NULL, loss_slopes, rows));
     }
     assert_ok(rlhf__tape_backward(tape));
     rlhf__tape_free(tape);
     free(is_written);
+    assert_fence(grads, m->params.count);
+    return grads;
 }
 
-static void run_network(rlhf__transformer *m, float *grads, const double *hidden_ref)
+static float *whole_gradient(rlhf__transformer *m, const double *hidden_ref)
 {
     int64_t rows[COUNT];
 
     for (int64_t i = 0; i < COUNT; i++)
         rows[i] = i;
-    run_rows(m, rows, COUNT, grads, hidden_ref);
+    return rows_gradient(m, rows, COUNT, hidden_ref);
+}
+
+/* The hidden states of the reference with the model's own values. */
+static double *hidden_of(const rlhf__transformer *m)
+{
+    double *values = doubles(m->params.count);
+    double *hidden = doubles(COUNT * m->config.hidden_size);
+
+    for (int64_t i = 0; i < m->params.count; i++)
+        values[i] = m->params.values[i];
+    ref_hidden(&(ref_net){m, values}, hidden);
+    free(values);
+    return hidden;
 }
 
 /* One direction a parameter tensor. The reference is double, so the tolerance is for
@@ -261,30 +275,19 @@ static void test_networks_equal_double_reference(void **state)
     for (int kind = 0; kind < NN_KINDS; kind++) {
         rlhf_context *any = context_of(RLHF_CPU_AUTO, 2);
         rlhf__transformer *model = nn_model(any, &nn_kinds[kind]);
-        const int64_t count = model->params.count;
-        double *values = doubles(count),
-               *hidden = doubles(COUNT * model->config.hidden_size);
-        float *grads = fenced(count);
-        for (int64_t i = 0; i < count; i++)
-            values[i] = model->params.values[i];
-        ref_hidden(&(ref_net){model, values}, hidden);
-        memset(grads, 0, (size_t)count * sizeof *grads);
-        run_network(model, grads, hidden);
+        double *hidden = hidden_of(model);
+        float *grads = whole_gradient(model, hidden);
         check_slabs(nn_kinds[kind].name, model, grads);
         FOR_LEVELS(context, 2)
         {
             rlhf__transformer *other = nn_model(context, &nn_kinds[kind]);
-            float *others = fenced(count);
-            memset(others, 0, (size_t)count * sizeof *others);
-            run_network(other, others, hidden);
-            for (int64_t i = 0; i < count; i++)
+            float *others = whole_gradient(other, hidden);
+            for (int64_t i = 0; i < model->params.count; i++)
                 assert_near(others[i], grads[i], 2e-4);
-            assert_fence(others, count);
             free(others);
             rlhf__transformer_free(other);
         }
-        assert_fence(grads, count);
-        free(values), free(hidden), free(grads);
+        free(hidden), free(grads);
         rlhf__transformer_free(model);
         rlhf_context_free(any);
     }
@@ -293,7 +296,7 @@ static void test_networks_equal_double_reference(void **state)
 /* A loss of a few rows, of which alone the last layer's end is computed. */
 static void test_wanted_rows_equal_double_reference(void **state)
 {
-    static const int64_t wanted[] = {0, 3, 20, 21, 50, 51, 92};
+    int64_t wanted[] = {0, 3, 20, 21, 50, 51, 92};
     const int64_t num = sizeof wanted / sizeof wanted[0];
 
     (void)state;
@@ -306,18 +309,10 @@ static void test_wanted_rows_equal_double_reference(void **state)
     for (int kind = 0; kind < NN_KINDS; kind++) {
         rlhf_context *context = context_of(RLHF_CPU_AUTO, 2);
         rlhf__transformer *model = nn_model(context, &nn_kinds[kind]);
-        const int64_t count = model->params.count;
-        double *values = doubles(count),
-               *hidden = doubles(COUNT * model->config.hidden_size);
-        float *grads = fenced(count);
-        for (int64_t i = 0; i < count; i++)
-            values[i] = model->params.values[i];
-        ref_hidden(&(ref_net){model, values}, hidden);
-        memset(grads, 0, (size_t)count * sizeof *grads);
-        run_rows(model, wanted, num, grads, hidden);
+        double *hidden = hidden_of(model);
+        float *grads = rows_gradient(model, wanted, num, hidden);
         check_slabs(nn_kinds[kind].name, model, grads);
-        assert_fence(grads, count);
-        free(values), free(hidden), free(grads);
+        free(hidden), free(grads);
         rlhf__transformer_free(model);
         rlhf_context_free(context);
     }
@@ -336,27 +331,20 @@ static void test_tied_table_takes_both_gradients(void **state)
     rlhf__transformer *untied = nn_model(context, &untied_kind);
     const int64_t trunk = tied->params.count,
                   table = (int64_t)NN_VOCAB * untied_kind.hidden;
-    float *both = fenced(trunk), *apart = fenced(untied->params.count);
-    double *values = doubles(trunk), *hidden = doubles(COUNT * untied_kind.hidden);
 
     float *write = rlhf__params_begin_write(&untied->params);
     memcpy(write, tied->params.values, (size_t)trunk * sizeof *write);
     memcpy(rlhf__slab_values(&untied->params, untied->head_weight), tied->params.values,
            (size_t)table * sizeof *write);
     rlhf__params_end_write(&untied->params);
-    for (int64_t i = 0; i < trunk; i++)
-        values[i] = tied->params.values[i];
-    ref_hidden(&(ref_net){tied, values}, hidden);
-    memset(both, 0, (size_t)trunk * sizeof *both);
-    memset(apart, 0, (size_t)untied->params.count * sizeof *apart);
-    run_network(tied, both, hidden);
-    run_network(untied, apart, hidden);
+    double *hidden = hidden_of(tied);
+    float *both = whole_gradient(tied, hidden), *apart = whole_gradient(untied, hidden);
     const float *head = apart + untied->params.slabs[untied->head_weight].offset;
     for (int64_t i = 0; i < table; i++)
         assert_near(both[i], (double)apart[i] + head[i], 1e-5);
     for (int64_t i = table; i < trunk; i++) /* all else does not know of the tie */
         assert_near(both[i], apart[i], 1e-6);
-    free(both), free(apart), free(values), free(hidden);
+    free(both), free(apart), free(hidden);
     rlhf__transformer_free(tied);
     rlhf__transformer_free(untied);
     rlhf_context_free(context);
