@@ -49,30 +49,34 @@ INLINE vf step(vf sum, part a, part b)
 
 #else
 
-/* Without FMA, lane by lane: the product of two bf16 is exact in double, and its sum with
- * an fp32 is nearly so. Rounding that sum again, to fp32, gives what one rounding would,
- * unless it fell on the middle between two fp32: then it first goes to its neighbour on
- * the exact sum's side (rounding to odd, Boldo and Melquiond 2008). */
-INLINE float step_lane(float sum, float a, float b)
+/* Without FMA: the product of two bf16 is exact in double, and its sum with an fp32 is
+ * nearly so. Rounding that sum again, to fp32, gives what one rounding would, unless it
+ * fell on the middle between two fp32: then it first goes to its neighbour on the exact
+ * sum's side (rounding to odd, Boldo and Melquiond 2008). */
+__attribute__((noinline, cold)) static void off_the_middle(vd *sums, const vd *x,
+                                                           const vd *y)
 {
-    double x = (double)a * (double)b, y = (double)sum, s = x + y;
-    uint64_t bits;
-
-    memcpy(&bits, &s, sizeof bits);
-    if (__builtin_expect((bits & 0x1fffffff) == 0x10000000, 0)) {
-        double of_x = s - y, error = (x - of_x) + (y - (s - of_x)); /* Knuth's two-sum */
-        if (error > 0.0 || error < 0.0)
+    for (int i = 0; i < LANES; i++) {
+        double s = (*sums)[i], of_x = s - (*y)[i]; /* Knuth's two-sum */
+        double error = ((*x)[i] - of_x) + ((*y)[i] - (s - of_x));
+        uint64_t bits;
+        memcpy(&bits, &s, sizeof bits);
+        if ((bits & 0x1fffffff) == 0x10000000 && (error > 0.0 || error < 0.0))
             bits += (error > 0.0) == (s > 0.0) ? 1 : -1;
         memcpy(&s, &bits, sizeof s);
+        (*sums)[i] = s;
     }
-    return narrow(s);
 }
 
 INLINE vf step(vf sum, part a, part b)
 {
-    for (int i = 0; i < LANES; i++)
-        sum[i] = step_lane(sum[i], a[i], b[i]);
-    return sum;
+    vd x = widen(a) * widen(b);
+    vd y = widen(sum), s = x + y;
+    vi middle = __builtin_convertvector((vl)s & 0x1fffffff, vi) == 0x10000000;
+
+    if (__builtin_expect(any_lane(middle), 0))
+        off_the_middle(&s, &x, &y);
+    return narrow(s);
 }
 
 #endif

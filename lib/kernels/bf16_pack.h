@@ -292,10 +292,29 @@ static void bf16_pack(const float *src, int64_t ld, bool transposed, int64_t k,
 
 #if LANES == 4
 
-/* To fp32; what lies below its normal numbers once rounded to 24 bits is a zero. */
-INLINE float narrow(double x)
+typedef double vd __attribute__((vector_size(LANES * 8)));
+typedef int64_t vl __attribute__((vector_size(LANES * 8)));
+
+INLINE bool any_lane(vi mask)
 {
-    return fabs(x) < 0x1.ffffffp-127 ? copysignf(0.0f, (float)x) : (float)x;
+    uint64_t words[2];
+
+    memcpy(words, &mask, sizeof words);
+    return (words[0] | words[1]) != 0;
+}
+
+/* To fp32; what lies below its normal numbers once rounded to 24 bits is a zero. */
+INLINE vf narrow(vd x)
+{
+    vd size = (vd)((vl)x & INT64_MAX);
+    vi tiny = __builtin_convertvector(size < 0x1.ffffffp-127, vi);
+
+    return (vf)((vi) __builtin_convertvector(x, vf) & (~tiny | INT32_MIN));
+}
+
+INLINE vd widen(vf x)
+{
+    return __builtin_convertvector(x, vd);
 }
 
 #endif
@@ -305,9 +324,7 @@ INLINE vf add_flushed(vf a, vf b)
 #if LANES > 4
     return a + b; /* the control word flushes */
 #else
-    for (int i = 0; i < LANES; i++)
-        a[i] = narrow((double)narrow((double)a[i]) + (double)narrow((double)b[i]));
-    return a;
+    return narrow(widen(narrow(widen(a))) + widen(narrow(widen(b))));
 #endif
 }
 
