@@ -118,6 +118,18 @@ static inline vf v_sqrt(vf x)
 #endif
 }
 
+#if !MASKS
+/* yes or no by each lane of a comparison. */
+static inline vf v_select(vi mask, vf yes, vf no)
+{
+#if LANES == 8
+    return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
+#else
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+#endif
+}
+#endif
+
 /* a < b ? yes : no, in each lane. */
 static inline vf v_where_less(vf a, vf b, vf yes, vf no)
 {
@@ -125,13 +137,8 @@ static inline vf v_where_less(vf a, vf b, vf yes, vf no)
     __mmask16 less = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ);
 
     return (vf)_mm512_mask_blend_ps(less, (__m512)no, (__m512)yes);
-#elif LANES == 8
-    __m256 less = _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ);
-
-    return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, less);
 #else
-    vi mask = a < b;
-    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+    return v_select(a < b, yes, no);
 #endif
 }
 
@@ -309,13 +316,10 @@ static inline vf v_exp(vf x)
     __mmask16 kept = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.33f), _CMP_NLT_UQ);
     return (vf)_mm512_maskz_scalef_ps(kept, (__m512)p, (__m512)n);
 #else
-    /* 2^n in two halves, so that n = 128 does not overflow. */
-    vi bits = (vi)shifted - 0x4b400000, half = bits >> 1;
-    vf y = p * (vf)((half + 127) << 23) * (vf)((bits - half + 127) << 23);
-    y = v_where_less(x, v_set(-87.33f), v_set(0.0f), y);
-    y = v_where_less(v_set(88.72f), x, v_set(INFINITY), y);
-    vi number = x == x; /* NOLINT(misc-redundant-expression) */
-    return (vf)((number & (vi)y) | (~number & (vi)x));
+    /* Times 2^n: p is below 1 where n = 128, above where n = -126. */
+    vi y = (vi)p + ((vi)shifted << 23);
+    y &= ~(x < -87.33f);
+    return v_select(x <= 88.72f, (vf)y, x + INFINITY); /* or NaN */
 #endif
 }
 
