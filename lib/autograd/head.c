@@ -50,9 +50,9 @@ static rlhf_status chunk_backward(head *h, int64_t first, int64_t count)
                                     h->width, count));
     if (!h->dx)
         return RLHF_OK;
-    return rlhf__params_matmul(h->params, h->weight, false, tape->arena, h->logits,
-                               h->vocab, count, NULL, !h->dx_fresh,
-                               h->dx + first * h->width, h->width);
+    return rlhf__tape_matmul(tape, h->params, h->weight, false, h->logits, h->vocab,
+                             count, NULL, !h->dx_fresh, h->dx + first * h->width,
+                             h->width);
 }
 
 static rlhf_status run_chunk(head *h, int64_t first, int64_t count,
@@ -62,9 +62,9 @@ static rlhf_status run_chunk(head *h, int64_t first, int64_t count,
     rlhf__tape *tape = h->tape;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
-    RLHF__TRY(rlhf__params_matmul(h->params, h->weight, true, tape->arena,
-                                  h->x->data + first * h->width, h->width, count, NULL,
-                                  false, h->logits, h->vocab));
+    RLHF__TRY(rlhf__tape_matmul(tape, h->params, h->weight, true,
+                                h->x->data + first * h->width, h->width, count, NULL,
+                                false, h->logits, h->vocab));
     for (int64_t i = 0; masked && i < count; i++)
         if (masked[first + i] >= 0)
             h->logits[i * h->vocab + masked[first + i]] = RLHF__MASKED_LOGIT;

@@ -34,6 +34,10 @@ static inline float *rlhf__slab_grad(const rlhf__tape *tape, int32_t slab)
     return tape->param_grads && slab >= 0 ? rlhf__grads_slab(tape->param_grads, slab)
                                           : NULL;
 }
+/* rlhf__params_matmul. In a pass over many rows a product of few keeps no copy either. */
+rlhf_status rlhf__tape_matmul(rlhf__tape *tape, rlhf__params *params, int32_t weight,
+                              bool forward, const float *x, int64_t ldx, int64_t m,
+                              const float *bias, bool accumulate, float *y, int64_t ldy);
 /* dW of y = x W^T, [rows][width_out] to [rows][width_in]; nothing where W is frozen. */
 rlhf_status rlhf__add_weight_grad(rlhf__tape *tape, int32_t weight, const float *dy,
                                   int64_t width_out, const float *x, int64_t width_in,

@@ -4,6 +4,7 @@
 
 #include "autograd/node.h"
 #include "base/context.h"
+#include "base/size.h"
 
 /* Whether an op on x with parameters leaves a node: something below it wants a
  * gradient. */
@@ -73,6 +74,16 @@ typedef struct linear_node {
     rlhf__var *x;
 } linear_node;
 
+rlhf_status rlhf__tape_matmul(rlhf__tape *tape, rlhf__params *params, int32_t weight,
+                              bool forward, const float *x, int64_t ldx, int64_t m,
+                              const float *bias, bool accumulate, float *y, int64_t ldy)
+{
+    const bool keep = rlhf__matmul_wants_panels(rlhf__max_i64(m, tape->pass_rows));
+
+    return rlhf__params_matmul(params, weight, forward, keep, tape->arena, x, ldx, m,
+                               bias, accumulate, y, ldy);
+}
+
 rlhf_status rlhf__add_weight_grad(rlhf__tape *tape, int32_t weight, const float *dy,
                                   int64_t width_out, const float *x, int64_t width_in,
                                   int64_t rows)
@@ -106,8 +117,8 @@ static rlhf_status linear_backward(rlhf__tape *tape, rlhf__node *node)
         float *dx = NULL;
         bool fresh;
         RLHF__TRY(rlhf__grad_open(tape, x, &dx, &fresh));
-        RLHF__TRY(rlhf__params_matmul(n->params, n->weight, false, tape->arena, dy,
-                                      width_out, m, NULL, !fresh, dx, width_in));
+        RLHF__TRY(rlhf__tape_matmul(tape, n->params, n->weight, false, dy, width_out, m,
+                                    NULL, !fresh, dx, width_in));
     }
     return RLHF_OK;
 }
@@ -121,10 +132,9 @@ rlhf_status rlhf__op_linear(rlhf__tape *tape, rlhf__params *params, int32_t weig
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(rlhf__var_wrap(tape, x->rows, width_out, NULL, grad, out));
-    RLHF__TRY(rlhf__params_matmul(params, weight, true, tape->arena, x->data, x->cols,
-                                  x->rows,
-                                  bias >= 0 ? rlhf__slab_values(params, bias) : NULL,
-                                  false, (*out)->data, width_out));
+    RLHF__TRY(rlhf__tape_matmul(tape, params, weight, true, x->data, x->cols, x->rows,
+                                bias >= 0 ? rlhf__slab_values(params, bias) : NULL, false,
+                                (*out)->data, width_out));
     if (!grad)
         return RLHF_OK;
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, linear_backward, &node));

@@ -49,6 +49,7 @@ void rlhf__tape_reset(rlhf__tape *tape, bool record, rlhf__grads *param_grads)
     tape->param_grads = param_grads;
     tape->last = NULL;
     tape->free_grads = NULL;
+    tape->pass_rows = 0;
     tape->resets++;
 }
 

@@ -39,6 +39,7 @@ struct rlhf__tape {
     rlhf__grads *param_grads; /* or NULL */
     struct rlhf__node *last;  /* newest node */
     void *free_grads;         /* gradients' memory for reuse */
+    int64_t pass_rows;        /* tokens of a network's pass without caches; 0: none */
     uint64_t resets;          /* so far: tells whether what was recorded is still there */
 };
 
@@ -109,7 +110,7 @@ rlhf_status rlhf__op_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b, rlhf__var
 /* Rows picked: y[i] = x[rows[i]]. */
 rlhf_status rlhf__op_gather_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *rows,
                                  int64_t count, rlhf__var **out);
-/* The same of ascending rows; where nothing is recorded, in x's own memory. */
+/* The same of ascending rows, each once; where nothing is recorded, in x's own memory. */
 rlhf_status rlhf__op_keep_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *rows,
                                int64_t count, rlhf__var **out);
 

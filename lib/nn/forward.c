@@ -77,6 +77,8 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
     int64_t *past = NULL;
 
     *out = (pass){.model = model, .tape = tape, .batch = batch};
+    /* What a prompt packs the answer's tokens read. */
+    tape->pass_rows = batch->caches ? 0 : batch->cu_seqlens[batch->num_seqs];
     RLHF__TRY(rlhf__arena_alloc(arena, batch->cu_seqlens[batch->num_seqs],
                                 sizeof *positions, &positions));
     for (int64_t s = 0; s < batch->num_seqs; s++) {

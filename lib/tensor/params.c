@@ -302,9 +302,9 @@ rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
 }
 
 rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward,
-                                rlhf__arena *scratch, const float *x, int64_t ldx,
-                                int64_t m, const float *bias, bool accumulate, float *y,
-                                int64_t ldy)
+                                bool keep, rlhf__arena *scratch, const float *x,
+                                int64_t ldx, int64_t m, const float *bias,
+                                bool accumulate, float *y, int64_t ldy)
 {
     rlhf__slab *s = &params->slabs[slab];
     int64_t k = forward ? s->cols : s->rows, n = forward ? s->rows : s->cols;
@@ -312,7 +312,7 @@ rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward
     const void *panels = NULL;
 
     assert(forward || !s->is_packed);
-    if (!s->is_packed && version != params->version && !rlhf__matmul_wants_panels(m))
+    if (!s->is_packed && version != params->version && !keep)
         return rlhf__matmul_unpacked(params->context, scratch, x, ldx, m, k, n,
                                      rlhf__slab_values(params, slab), s->cols, forward,
                                      bias, accumulate, y, ldy);

@@ -118,12 +118,12 @@ rlhf_status rlhf__params_forward_panels(rlhf__params *params, int32_t slab,
 rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
                                          const void **out_panels);
 /* y[m][n] = (accumulate ? y : 0) + x W^T (forward; n = the slab's rows) or x W (n = its
- * columns), + bias[n] where not NULL: through the packed copy where it is current or the
- * rows are few, else from the slab itself. The bits are the same. */
+ * columns), + bias[n] where not NULL: through the packed copy where it is current or, by
+ * `keep`, made and kept, else from the slab itself. The bits are the same. */
 rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward,
-                                rlhf__arena *scratch, const float *x, int64_t ldx,
-                                int64_t m, const float *bias, bool accumulate, float *y,
-                                int64_t ldy);
+                                bool keep, rlhf__arena *scratch, const float *x,
+                                int64_t ldx, int64_t m, const float *bias,
+                                bool accumulate, float *y, int64_t ldy);
 /* Forward panels that are made from here on stand in `memory` ([count], 64-byte aligned)
  * as far as it goes. They are gone with rlhf__params_take_back, before the lender writes
  * there. */

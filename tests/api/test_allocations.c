@@ -125,7 +125,7 @@ static rlhf_ppo_options ppo_options(const char *preset)
     rlhf_ppo_options o;
 
     assert_ok(rlhf_ppo_options_preset(&o, sizeof o, preset));
-    o.max_new_tokens = 80; /* over 64 rows: those pack weights on the way */
+    o.max_new_tokens = 80; /* over 64 tokens: such passes pack weights on the way */
     o.stop_token_id = -2;
     o.num_epochs = 2;
     o.num_minibatches = 2;

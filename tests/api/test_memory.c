@@ -183,14 +183,13 @@ static void test_ppo_keeps_four_weights_two_gradients_no_copies(void **state)
     const int64_t trunk = n + 16 + 16; /* the scalar head and its bias, padded */
     const int32_t tokens[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     const int64_t cu[5] = {0, 3, 6, 9, 12};
-    const int64_t heads = 4 * block(2 * 32 * 16); /* scalar heads, on few rows */
     rlhf_ppo_options options;
     rlhf_reward_model *reward;
     rlhf_ppo_trainer *trainer;
 
     (void)state;
     assert_ok(rlhf_ppo_options_init(&options, sizeof options));
-    options.max_new_tokens = 40; /* 64 rows and more at once: packed on the way */
+    options.max_new_tokens = 40; /* passes over 64 tokens: packed on the way */
     options.stop_token_id = -2;
     options.num_epochs = 2;
     assert_ok(rlhf_reward_model_create(policy, NULL, &reward));
@@ -199,7 +198,7 @@ static void test_ppo_keeps_four_weights_two_gradients_no_copies(void **state)
         assert_ok(rlhf_ppo_trainer_step(trainer, tokens, cu, 4, NULL));
         assert_kinds(context, 2 * block(n) + 2 * block(trunk), block(n) + block(trunk),
                      2 * block(n) + 2 * block(trunk));
-        assert_true(memory(context).peak[RLHF_MEMORY_PACKED] <= heads);
+        assert_int_equal(memory(context).peak[RLHF_MEMORY_PACKED], 0);
     }
     rlhf_ppo_trainer_free(trainer);
     rlhf_reward_model_free(reward);
