@@ -22,11 +22,11 @@ import zipfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build-wheel"
-# Packages whose code is in the library or, after auditwheel, beside it.
 # What the library and the package are built from, by their places in the tree.
 SOURCES = ["LICENSE", "meson.build", "meson_options.txt", "pyproject.toml", "include", "lib",
            "bindings/python/README.md", "bindings/python/build_backend.py",
            "bindings/python/pyproject.toml", "bindings/python/rlhf"]
+# Packages whose code is in the library or, after auditwheel, beside it.
 CARRIED = ["libblis-serial-dev", "libyaml-0-2", "libjansson4", "libpcre2-8-0", "libsqlite3-0"]
 
 

@@ -4,9 +4,9 @@
  * An operand's elements are rounded to bf16 (to nearest, ties to even; denormals become
  * zeros of their sign) and lie in pairs of k: a 32-bit word, the even k in its low half.
  * An odd last k is padded with a zero. The step for a pair is that of vdpbf16ps, whoever
- * does it: sum = fma(odd, odd, sum), then sum = fma(even, even, sum), each rounded to
- * nearest, a result that is tiny after rounding becoming zero. All of a product, its sums
- * and the bias included, flushes denormals. */
+ * does it but AMX (bf16_amx.c): sum = fma(odd, odd, sum), then sum = fma(even, even,
+ * sum), each rounded to nearest, a result that is tiny after rounding becoming zero. All
+ * of a product, its sums and the bias included, flushes denormals. */
 #ifndef RLHF_KERNELS_BF16_H
 #define RLHF_KERNELS_BF16_H
 

@@ -9,8 +9,8 @@
  *    0, in blocks of 256, a rest of up to 128 being part of the last; sums are added in
  *    order: y = ((c0 + c1) + c2) + ...; then + bias. (Portable level: multiply then
  *    add, same order.) In a bf16 context both operands are rounded to bf16 and the chain
- *    is that of vdpbf16ps on every level (bf16.h): blocks of 256, for each pair of k the
- *    odd product first.
+ *    is that of vdpbf16ps on every level but AMX, which has its own (bf16_amx.c): blocks
+ *    of 256, for each pair of k the odd product first (bf16.h).
  *  - attention: keys walked in blocks of 64 from position 0 with the online softmax,
  *    scores and outputs as chains over ascending head_dim / key.
  *  - norms, softmax, sums along a row: one fixed lane tree.

@@ -3217,8 +3217,8 @@ Fills `options` with defaults: 64 new tokens, the model's EOS, seed 0, no text.
 Makes a generator. It has the keys and values; the model has weights only, so several
 generators may serve one model.
 
-@param model          Kept alive. Its parameters must not change between _start and the
-                      end of the answers: what was cached is of the old ones.
+@param model          Kept alive. Where its parameters change amid an answer, what was
+                      cached is dropped and the sequence read again by the new ones.
 @param sampler        Kept alive. NULL: softmax at temperature 1.
 @param options        NULL: defaults.
 @param out_generator  The caller's.
