@@ -91,9 +91,9 @@ typedef struct rlhf__batch {
     int64_t num_seqs;
     rlhf__kv_cache *const *caches; /* NULL, or one a sequence; all of one capacity;
                                       lengths grow by the new tokens on success only */
-    const int64_t
-        *rows; /* [num_rows] tokens whose hidden states are wanted, each once, ascending;
-                            NULL: all. They must stay as long as what is recorded. */
+    const int64_t *rows; /* [num_rows] tokens whose hidden states are wanted, each once,
+                            ascending; NULL: all. They must stay as long as what is
+                            recorded. */
     int64_t num_rows;
 } rlhf__batch;
 
