@@ -83,6 +83,18 @@ static inline vf v_fma(vf a, vf b, vf c)
 #endif
 }
 
+#if !MASKS
+/* yes or no by each lane of a comparison. */
+static inline vf v_select(vi mask, vf yes, vf no)
+{
+#if LANES == 8
+    return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
+#else
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+#endif
+}
+#endif
+
 /* A NaN in either is lost; callers look for those elsewhere. */
 static inline vf v_max(vf a, vf b)
 {
@@ -91,8 +103,7 @@ static inline vf v_max(vf a, vf b)
 #elif LANES == 8
     return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 #else
-    vi greater = a > b;
-    return (vf)((greater & (vi)a) | (~greater & (vi)b));
+    return v_select(a > b, a, b);
 #endif
 }
 
@@ -117,18 +128,6 @@ static inline vf v_sqrt(vf x)
     return x;
 #endif
 }
-
-#if !MASKS
-/* yes or no by each lane of a comparison. */
-static inline vf v_select(vi mask, vf yes, vf no)
-{
-#if LANES == 8
-    return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
-#else
-    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
-#endif
-}
-#endif
 
 /* a < b ? yes : no, in each lane. */
 static inline vf v_where_less(vf a, vf b, vf yes, vf no)

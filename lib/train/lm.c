@@ -14,15 +14,14 @@
  * anything. */
 typedef struct inputs {
     rlhf__batch batch; /* its rows: those that predict each target */
-    int32_t *targets;  /* [num_targets] */
-    int64_t num_targets;
+    int32_t *targets;  /* [batch.num_rows] */
 } inputs;
 
 static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inputs *out)
 {
     const int64_t most = rlhf__rows_num_tokens(rows);
     int32_t *tokens = NULL;
-    int64_t *cu = NULL, *predicting = NULL, num_seqs = 0, end = 0;
+    int64_t *cu = NULL, *predicting = NULL, num_targets = 0, num_seqs = 0, end = 0;
 
     memset(out, 0, sizeof *out);
     RLHF__TRY(rlhf__arena_alloc(arena, most, sizeof *tokens, &tokens));
@@ -37,8 +36,8 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
         if (first >= n)
             continue;
         for (int64_t j = first; j < n; j++) {
-            predicting[out->num_targets] = end + j - 1;
-            out->targets[out->num_targets++] = row[j];
+            predicting[num_targets] = end + j - 1;
+            out->targets[num_targets++] = row[j];
         }
         memcpy(tokens + end, row, (size_t)(n - 1) * sizeof *tokens);
         end += n - 1;
@@ -48,7 +47,7 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
                                .cu_seqlens = cu,
                                .num_seqs = num_seqs,
                                .rows = predicting,
-                               .num_rows = out->num_targets};
+                               .num_rows = num_targets};
     return RLHF_OK;
 }
 
@@ -57,7 +56,7 @@ static rlhf_status check_targets(const rlhf__transformer *net, const inputs *in)
 {
     const int32_t vocab = net->config.vocab_size;
 
-    for (int64_t i = 0; i < in->num_targets; i++)
+    for (int64_t i = 0; i < in->batch.num_rows; i++)
         if (in->targets[i] < 0 || in->targets[i] >= vocab)
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
                               "target %" PRId64 " must be in [0, %" PRId32
@@ -90,10 +89,10 @@ static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
     inputs in;
 
     RLHF__TRY(build_inputs(tape->arena, rows, &in));
-    if (in.num_targets == 0)
+    if (in.batch.num_rows == 0)
         return RLHF_OK;
     RLHF__TRY(
-        rlhf__arena_alloc(tape->arena, in.num_targets, sizeof *logprobs, &logprobs));
+        rlhf__arena_alloc(tape->arena, in.batch.num_rows, sizeof *logprobs, &logprobs));
     RLHF__TRY(rlhf__batch_check(t->net, &in.batch));
     RLHF__TRY(check_targets(t->net, &in));
     RLHF__TRY(rlhf__transformer_forward(t->net, tape, &in.batch, &hidden));
@@ -102,9 +101,9 @@ static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
                                       NULL));
     if (tape->record)
         RLHF__TRY(rlhf__tape_backward(tape));
-    for (int64_t i = 0; i < in.num_targets; i++)
+    for (int64_t i = 0; i < in.batch.num_rows; i++)
         t->sums.loss -= (double)logprobs[i];
-    t->sums.num_targets += in.num_targets;
+    t->sums.num_targets += in.batch.num_rows;
     return RLHF_OK;
 }
 
