@@ -46,9 +46,10 @@ static rlhf_status decode(bench_state *state, const void *arg, int64_t round)
     const product *p = arg;
     int64_t size = rlhf__panels_size(state->context, p->in, p->out);
 
-    return rlhf__matmul(state->context, state->arena, state->source, p->in, p->rows,
-                        p->in, p->out, state->source + bench_cold(state, size, round),
-                        NULL, false, state->target, p->out);
+    return rlhf__matmul(state->context, state->arena, rlhf__floats(state->source, p->in),
+                        p->rows, p->in, p->out,
+                        state->source + bench_cold(state, size, round), NULL, false,
+                        state->target, p->out);
 }
 
 /* The same from the weights themselves, as in training: packing them is part of it. */
@@ -57,9 +58,9 @@ static rlhf_status forward(bench_state *state, const void *arg, int64_t round)
     const product *p = arg;
     const float *weight = state->source + bench_cold(state, p->out * p->in, round);
 
-    return rlhf__matmul_unpacked(state->context, state->arena, state->source, p->in,
-                                 p->rows, p->in, p->out, weight, p->in, true, NULL, false,
-                                 state->target, p->out);
+    return rlhf__matmul_unpacked(
+        state->context, state->arena, rlhf__floats(state->source, p->in), p->rows, p->in,
+        p->out, weight, p->in, true, NULL, false, state->target, p->out);
 }
 
 /* dx = dy W */
@@ -68,9 +69,9 @@ static rlhf_status grad_input(bench_state *state, const void *arg, int64_t round
     const product *p = arg;
     const float *weight = state->source + bench_cold(state, p->out * p->in, round);
 
-    return rlhf__matmul_unpacked(state->context, state->arena, state->source, p->out,
-                                 p->rows, p->out, p->in, weight, p->in, false, NULL,
-                                 false, state->target, p->in);
+    return rlhf__matmul_unpacked(
+        state->context, state->arena, rlhf__floats(state->source, p->out), p->rows,
+        p->out, p->in, weight, p->in, false, NULL, false, state->target, p->in);
 }
 
 /* dW += dy^T x */
@@ -80,8 +81,8 @@ static rlhf_status grad_weight(bench_state *state, const void *arg, int64_t roun
     const float *x = state->source, *dy = x + p->rows * p->in;
 
     return rlhf__matmul_weight_grad(
-        state->context, state->arena, dy, p->out, x, p->in, p->rows, p->out, p->in, true,
-        state->target + bench_cold(state, p->out * p->in, round), p->in);
+        state->context, state->arena, dy, p->out, rlhf__floats(x, p->in), p->rows, p->out,
+        p->in, true, state->target + bench_cold(state, p->out * p->in, round), p->in);
 }
 
 /* A weight packed for either direction: what an optimizer step costs besides AdamW. */

@@ -144,9 +144,8 @@ static rlhf_status add_layernorm(bench_state *state, const void *arg, int64_t ro
     float *y;
     const along_rows *r = rows_of(state, arg, round, 1, &x, &y);
 
-    rlhf__layernorm(state->context, y + r->rows * r->width, x, r->rows, r->width, w, w,
-                    1e-5f, y, NULL, NULL);
-    return RLHF_OK;
+    return rlhf__layernorm(state->context, NULL, y + r->rows * r->width, x, r->rows,
+                           r->width, w, w, 1e-5f, rlhf__to_floats(y), NULL, NULL);
 }
 
 static rlhf_status layernorm_grad(bench_state *state, const void *arg, int64_t round)
@@ -167,9 +166,8 @@ static rlhf_status add_rmsnorm(bench_state *state, const void *arg, int64_t roun
     float *y;
     const along_rows *r = rows_of(state, arg, round, 1, &x, &y);
 
-    rlhf__rmsnorm(state->context, y + r->rows * r->width, x, r->rows, r->width, w, 1e-5f,
-                  y, NULL);
-    return RLHF_OK;
+    return rlhf__rmsnorm(state->context, NULL, y + r->rows * r->width, x, r->rows,
+                         r->width, w, 1e-5f, rlhf__to_floats(y), NULL);
 }
 
 static rlhf_status rmsnorm_grad(bench_state *state, const void *arg, int64_t round)
@@ -188,8 +186,8 @@ static rlhf_status gelu(bench_state *state, const void *arg, int64_t round)
     float *y;
     const along_rows *r = rows_of(state, arg, round, 1, &x, &y);
 
-    rlhf__activation_forward(state->context, RLHF__GELU_TANH, x, r->rows, r->width, y);
-    return RLHF_OK;
+    return rlhf__activation_forward(state->context, NULL, RLHF__GELU_TANH, x, r->rows,
+                                    r->width, rlhf__to_floats(y));
 }
 
 static rlhf_status gelu_grad(bench_state *state, const void *arg, int64_t round)
@@ -209,8 +207,8 @@ static rlhf_status swiglu(bench_state *state, const void *arg, int64_t round)
     float *y;
     const along_rows *r = rows_of(state, arg, round, 2, &x, &y);
 
-    rlhf__activation_forward(state->context, RLHF__SWIGLU, x, r->rows, r->width, y);
-    return RLHF_OK;
+    return rlhf__activation_forward(state->context, NULL, RLHF__SWIGLU, x, r->rows,
+                                    r->width, rlhf__to_floats(y));
 }
 
 static rlhf_status swiglu_grad(bench_state *state, const void *arg, int64_t round)

@@ -44,15 +44,15 @@ static int64_t chunk_rows(int64_t vocab)
 static rlhf_status chunk_backward(head *h, int64_t first, int64_t count)
 {
     rlhf__tape *tape = h->tape;
-    const float *x_chunk = h->x->data + first * h->width;
+    const rlhf__operand x_chunk = rlhf__floats(h->x->data + first * h->width, h->width);
 
     RLHF__TRY(rlhf__add_weight_grad(tape, h->weight, h->logits, h->vocab, x_chunk,
                                     h->width, count));
     if (!h->dx)
         return RLHF_OK;
-    return rlhf__tape_matmul(tape, h->params, h->weight, false, h->logits, h->vocab,
-                             count, NULL, !h->dx_fresh, h->dx + first * h->width,
-                             h->width);
+    return rlhf__tape_matmul(tape, h->params, h->weight, false,
+                             rlhf__floats(h->logits, h->vocab), count, NULL, !h->dx_fresh,
+                             h->dx + first * h->width, h->width);
 }
 
 static rlhf_status run_chunk(head *h, int64_t first, int64_t count,
@@ -63,8 +63,8 @@ static rlhf_status run_chunk(head *h, int64_t first, int64_t count,
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(rlhf__tape_matmul(tape, h->params, h->weight, true,
-                                h->x->data + first * h->width, h->width, count, NULL,
-                                false, h->logits, h->vocab));
+                                rlhf__floats(h->x->data + first * h->width, h->width),
+                                count, NULL, false, h->logits, h->vocab));
     for (int64_t i = 0; masked && i < count; i++)
         if (masked[first + i] >= 0)
             h->logits[i * h->vocab + masked[first + i]] = RLHF__MASKED_LOGIT;

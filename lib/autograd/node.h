@@ -36,11 +36,11 @@ static inline float *rlhf__slab_grad(const rlhf__tape *tape, int32_t slab)
 }
 /* rlhf__params_matmul. In a pass over many rows a product of few keeps no copy either. */
 rlhf_status rlhf__tape_matmul(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                              bool forward, const float *x, int64_t ldx, int64_t m,
-                              const float *bias, bool accumulate, float *y, int64_t ldy);
+                              bool forward, rlhf__operand x, int64_t m, const float *bias,
+                              bool accumulate, float *y, int64_t ldy);
 /* dW of y = x W^T, [rows][width_out] to [rows][width_in]; nothing where W is frozen. */
 rlhf_status rlhf__add_weight_grad(rlhf__tape *tape, int32_t weight, const float *dy,
-                                  int64_t width_out, const float *x, int64_t width_in,
+                                  int64_t width_out, rlhf__operand x, int64_t width_in,
                                   int64_t rows);
 
 #endif

@@ -67,6 +67,29 @@ rlhf_status rlhf__op_embedding(rlhf__tape *tape, rlhf__params *params, int32_t t
 
 /* --- linear ------------------------------------------------------------------------- */
 
+static rlhf__operand operand_of(const rlhf__tape *tape, const rlhf__var *x)
+{
+    if (!x->rounded)
+        return rlhf__floats(x->data, x->cols);
+    return (rlhf__operand){x->data, rlhf__rounded_ld(tape->context, x->cols), true};
+}
+
+/* A value of floats, or rounded where linear ops alone read it and products round. */
+static rlhf_status open_value(rlhf__tape *tape, int64_t rows, int64_t cols,
+                              bool for_linear, bool grad, rlhf__var **out)
+{
+    const bool rounded = for_linear && rlhf__products_round(tape->context);
+    int64_t width = rounded ? rlhf__rounded_ld(tape->context, cols) / 2 : cols;
+
+    /* Where nothing is recorded the next norm, of floats maybe, takes the place. */
+    if (!tape->record)
+        width = rlhf__max_i64(width, cols);
+    RLHF__TRY(rlhf__var_wrap(tape, rows, width, NULL, grad, out));
+    (*out)->cols = cols;
+    (*out)->rounded = rounded;
+    return RLHF_OK;
+}
+
 typedef struct linear_node {
     rlhf__node node;
     rlhf__params *params;
@@ -75,17 +98,17 @@ typedef struct linear_node {
 } linear_node;
 
 rlhf_status rlhf__tape_matmul(rlhf__tape *tape, rlhf__params *params, int32_t weight,
-                              bool forward, const float *x, int64_t ldx, int64_t m,
-                              const float *bias, bool accumulate, float *y, int64_t ldy)
+                              bool forward, rlhf__operand x, int64_t m, const float *bias,
+                              bool accumulate, float *y, int64_t ldy)
 {
     const bool keep = rlhf__matmul_wants_panels(rlhf__max_i64(m, tape->pass_rows));
 
-    return rlhf__params_matmul(params, weight, forward, keep, tape->arena, x, ldx, m,
-                               bias, accumulate, y, ldy);
+    return rlhf__params_matmul(params, weight, forward, keep, tape->arena, x, m, bias,
+                               accumulate, y, ldy);
 }
 
 rlhf_status rlhf__add_weight_grad(rlhf__tape *tape, int32_t weight, const float *dy,
-                                  int64_t width_out, const float *x, int64_t width_in,
+                                  int64_t width_out, rlhf__operand x, int64_t width_in,
                                   int64_t rows)
 {
     bool fresh;
@@ -94,9 +117,8 @@ rlhf_status rlhf__add_weight_grad(rlhf__tape *tape, int32_t weight, const float 
     if (!tape->param_grads)
         return RLHF_OK;
     dw = rlhf__grads_open(tape->param_grads, weight, &fresh);
-    return rlhf__matmul_weight_grad(tape->context, tape->arena, dy, width_out, x,
-                                    width_in, rows, width_out, width_in, !fresh, dw,
-                                    width_in);
+    return rlhf__matmul_weight_grad(tape->context, tape->arena, dy, width_out, x, rows,
+                                    width_out, width_in, !fresh, dw, width_in);
 }
 
 /* y = x W^T + b:  dW += dy^T x;  db += sum of dy's rows;  dx += dy W */
@@ -108,8 +130,8 @@ static rlhf_status linear_backward(rlhf__tape *tape, rlhf__node *node)
     const float *dy = node->out->grad;
     float *db = rlhf__slab_grad(tape, n->bias);
 
-    RLHF__TRY(
-        rlhf__add_weight_grad(tape, n->weight, dy, width_out, x->data, width_in, m));
+    RLHF__TRY(rlhf__add_weight_grad(tape, n->weight, dy, width_out, operand_of(tape, x),
+                                    width_in, m));
     if (db)
         RLHF__TRY(rlhf__column_sums(tape->context, tape->arena, dy, width_out, m,
                                     width_out, db));
@@ -117,8 +139,9 @@ static rlhf_status linear_backward(rlhf__tape *tape, rlhf__node *node)
         float *dx = NULL;
         bool fresh;
         RLHF__TRY(rlhf__grad_open(tape, x, &dx, &fresh));
-        RLHF__TRY(rlhf__tape_matmul(tape, n->params, n->weight, false, dy, width_out, m,
-                                    NULL, !fresh, dx, width_in));
+        RLHF__TRY(rlhf__tape_matmul(tape, n->params, n->weight, false,
+                                    rlhf__floats(dy, width_out), m, NULL, !fresh, dx,
+                                    width_in));
     }
     return RLHF_OK;
 }
@@ -132,7 +155,7 @@ rlhf_status rlhf__op_linear(rlhf__tape *tape, rlhf__params *params, int32_t weig
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(rlhf__var_wrap(tape, x->rows, width_out, NULL, grad, out));
-    RLHF__TRY(rlhf__tape_matmul(tape, params, weight, true, x->data, x->cols, x->rows,
+    RLHF__TRY(rlhf__tape_matmul(tape, params, weight, true, operand_of(tape, x), x->rows,
                                 bias >= 0 ? rlhf__slab_values(params, bias) : NULL, false,
                                 (*out)->data, width_out));
     if (!grad)
@@ -194,20 +217,21 @@ static rlhf_status push_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
 }
 
 /* y = norm(x + branch), the sum in x's place; node NULL: nothing is recorded. */
-static void run_norm(const rlhf__tape *tape, const rlhf__op_norm_args *args, rlhf__var *x,
-                     const float *branch, const norm_node *node, float *y)
+static rlhf_status run_norm(const rlhf__tape *tape, const rlhf__op_norm_args *args,
+                            rlhf__var *x, const float *branch, const norm_node *node,
+                            const rlhf__var *out)
 {
     const float *weight = rlhf__slab_values(args->params, args->weight);
+    const rlhf__result y = {out->data, out->rounded};
     float *rstd = node ? node->rstd : NULL;
 
     if (args->rms)
-        rlhf__rmsnorm(tape->context, x->data, branch, x->rows, x->cols, weight, args->eps,
-                      y, rstd);
-    else
-        rlhf__layernorm(tape->context, x->data, branch, x->rows, x->cols, weight,
-                        args->bias >= 0 ? rlhf__slab_values(args->params, args->bias)
-                                        : NULL,
-                        args->eps, y, node ? node->mean : NULL, rstd);
+        return rlhf__rmsnorm(tape->context, tape->arena, x->data, branch, x->rows,
+                             x->cols, weight, args->eps, y, rstd);
+    return rlhf__layernorm(
+        tape->context, tape->arena, x->data, branch, x->rows, x->cols, weight,
+        args->bias >= 0 ? rlhf__slab_values(args->params, args->bias) : NULL, args->eps,
+        y, node ? node->mean : NULL, rstd);
 }
 
 static rlhf_status open_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
@@ -215,7 +239,7 @@ static rlhf_status open_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
 {
     const bool grad = wants_grad(tape, x);
 
-    RLHF__TRY(rlhf__var_wrap(tape, x->rows, x->cols, NULL, grad, out));
+    RLHF__TRY(open_value(tape, x->rows, x->cols, args->for_linear, grad, out));
     return grad ? push_norm(tape, args, x, *out, out_node) : RLHF_OK;
 }
 
@@ -226,8 +250,7 @@ rlhf_status rlhf__op_norm(rlhf__tape *tape, const rlhf__op_norm_args *args, rlhf
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(open_norm(tape, args, x, &node, out));
-    run_norm(tape, args, x, NULL, node, (*out)->data);
-    return RLHF_OK;
+    return run_norm(tape, args, x, NULL, node, *out);
 }
 
 /* --- activations -------------------------------------------------------------------- */
@@ -259,16 +282,18 @@ static rlhf_status activation_backward(rlhf__tape *tape, rlhf__node *node)
     return RLHF_OK;
 }
 
-rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, rlhf__var *x,
-                                rlhf__var **out)
+rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, bool for_linear,
+                                rlhf__var *x, rlhf__var **out)
 {
     const int64_t width = kind == RLHF__SWIGLU ? x->cols / 2 : x->cols;
     const bool grad = tape->record && x->needs_grad;
     activation_node *node = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
-    RLHF__TRY(rlhf__var_wrap(tape, x->rows, width, NULL, grad, out));
-    rlhf__activation_forward(tape->context, kind, x->data, x->rows, width, (*out)->data);
+    RLHF__TRY(open_value(tape, x->rows, width, for_linear, grad, out));
+    RLHF__TRY(rlhf__activation_forward(tape->context, tape->arena, kind, x->data, x->rows,
+                                       width,
+                                       (rlhf__result){(*out)->data, (*out)->rounded}));
     if (!grad)
         return RLHF_OK;
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, activation_backward, &node));
@@ -414,8 +439,8 @@ rlhf_status rlhf__op_add_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
     if (tape->record)
         RLHF__TRY(open_norm(tape, args, *out_sum, &node, out));
     (*out)->rows = a->rows;
-    run_norm(tape, args, *out_sum, other->data, node, (*out)->data);
-    return RLHF_OK;
+    (*out)->rounded = args->for_linear && rlhf__products_round(tape->context);
+    return run_norm(tape, args, *out_sum, other->data, node, *out);
 }
 
 /* --- gather ------------------------------------------------------------------------- */

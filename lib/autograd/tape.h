@@ -20,13 +20,15 @@
 #include "tensor/grads.h"
 #include "tensor/params.h"
 
-/* A value on the tape: [rows][cols], contiguous. grad is NULL until something needs
+/* A value on the tape: [rows][cols], contiguous; rounded, it is an operand of halves
+ * (kernels/operand.h), which linear ops alone read. grad is NULL until something needs
  * it; use rlhf__var_grad to seed it. */
 typedef struct rlhf__var {
     int64_t rows, cols;
     float *data;
     float *grad;
     bool needs_grad;
+    bool rounded;
     bool grad_is_lent; /* grad is another value's, to be read only */
 } rlhf__var;
 
@@ -71,17 +73,18 @@ typedef struct rlhf__op_norm_args {
     bool rms; /* RMSNorm, which has no bias; else LayerNorm */
     int32_t weight, bias;
     float eps;
+    bool for_linear; /* linear ops alone read it: a bf16 context keeps it rounded */
 } rlhf__op_norm_args;
 rlhf_status rlhf__op_norm(rlhf__tape *tape, const rlhf__op_norm_args *args, rlhf__var *x,
                           rlhf__var **out);
 /* rlhf__op_add, then rlhf__op_norm of the sum, in one pass over the rows. Where nothing
- * is recorded *out becomes the norm, in its own memory: a value of a's columns and no
- * fewer rows. */
+ * is recorded *out becomes the norm, in its own memory: that of a norm of a's columns and
+ * no fewer rows. */
 rlhf_status rlhf__op_add_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
                               rlhf__var *a, rlhf__var *b, rlhf__var **out_sum,
                               rlhf__var **out);
-rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, rlhf__var *x,
-                                rlhf__var **out);
+rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, bool for_linear,
+                                rlhf__var *x, rlhf__var **out);
 /* Rotary in place on the first (num_heads + num_kv_heads) heads of qkv's columns. */
 rlhf_status rlhf__op_rope(rlhf__tape *tape, rlhf__var *qkv, int64_t num_rotated_heads,
                           int64_t head_dim, const int32_t *positions,

@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/context.h"
 #include "base/error.h"
+#include "kernels/operand.h"
 
 #define RLHF__BF16_BLOCK      128 /* pairs: the 256 k of a block */
 #define RLHF__BF16_MAX_ROWS   32
@@ -36,15 +37,15 @@ typedef struct rlhf__bf16_kernels {
     /* out[ceil(count / 2)]: a row as words. */
     void (*round_pairs)(const float *src, int64_t count, uint32_t *out);
     /* Columns of a k x cols matrix in groups of `width`, a panel's: each group
-     * out[pairs][width], the last filled up with zeros. Element (p, j) is
-     * src[j * ld + p] if `transposed`, else src[p * ld + j]. */
-    void (*pack)(const float *src, int64_t ld, bool transposed, int64_t k, int64_t cols,
+     * out[pairs][width], the last filled up with zeros. Column j is row j of src if it is
+     * `transposed`. */
+    void (*pack)(rlhf__operand src, bool transposed, int64_t k, int64_t cols,
                  int64_t width, uint32_t *out);
     /* The same of up to tile_rows columns, as a product's left side, tile_rows * pairs
      * words in the level's own order, where pair p, a multiple of pair_step, begins at
      * p * tile_rows. */
-    void (*pack_left)(const float *src, int64_t ld, bool transposed, int64_t k,
-                      int64_t cols, uint32_t *out);
+    void (*pack_left)(rlhf__operand src, bool transposed, int64_t k, int64_t cols,
+                      uint32_t *out);
     /* Products, skinny and add run between these, on the same thread; end takes what
      * begin gave. */
     unsigned int (*begin)(void);
@@ -80,18 +81,17 @@ void rlhf__bf16_pack_panels(rlhf_context *ctx, const float *src, int64_t ld,
                             bool transposed, int64_t k, int64_t n, uint32_t *out_panels);
 void rlhf__bf16_panels_column(const rlhf_context *ctx, const uint32_t *panels, int64_t k,
                               int64_t j, float *out);
-rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                              int64_t ldx, int64_t m, int64_t k, int64_t n,
-                              const uint32_t *panels, const float *bias, bool accumulate,
-                              float *y, int64_t ldy);
+rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, rlhf__operand x,
+                              int64_t m, int64_t k, int64_t n, const uint32_t *panels,
+                              const float *bias, bool accumulate, float *y, int64_t ldy);
 rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
-                                       const float *x, int64_t ldx, int64_t m, int64_t k,
-                                       int64_t n, const float *matrix, int64_t ldb,
-                                       bool transposed, const float *bias,
-                                       bool accumulate, float *y, int64_t ldy);
+                                       rlhf__operand x, int64_t m, int64_t k, int64_t n,
+                                       const float *matrix, int64_t ldb, bool transposed,
+                                       const float *bias, bool accumulate, float *y,
+                                       int64_t ldy);
 rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
-                                   const float *dy, int64_t lddy, const float *x,
-                                   int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                   bool accumulate, float *dw, int64_t lddw);
+                                   const float *dy, int64_t lddy, rlhf__operand x,
+                                   int64_t m, int64_t n, int64_t k, bool accumulate,
+                                   float *dw, int64_t lddw);
 
 #endif

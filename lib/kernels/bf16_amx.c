@@ -20,43 +20,49 @@
 
 /* The left side lies in tiles: [pairs / 16][2][16 rows][16 pairs]. */
 
-static void pack_rows(const float *src, int64_t ld, int64_t k, int64_t rows,
-                      uint32_t *out)
+INLINE void pack_rows(const bool halves, const void *src, int64_t ld, int64_t k,
+                      int64_t rows, uint32_t *out)
 {
     for (int64_t i = 0; i < TILE_ROWS; i++) {
         uint32_t *to = out + i / 16 * TILE + i % 16 * LANES;
-        const float *from = src + i * ld;
-        for (int64_t p = 0; p < k; p += 2 * LANES, to += 2 * TILE)
+        for (int64_t p = 0; p < k; p += 2 * LANES, to += 2 * TILE) {
+            const void *from = element(halves, src, i * ld + p);
             *(vu_unaligned *)to = i >= rows ? word_set(0)
                                   : p + 2 * LANES <= k
-                                      ? words_along(from + p)
-                                      : words_along_part(from + p, k - p);
+                                      ? words_along(halves, from)
+                                      : words_along_part(halves, from, k - p);
+        }
     }
 }
 
-static void pack_columns(const float *src, int64_t ld, int64_t k, int64_t cols,
-                         uint32_t *out)
+INLINE void pack_columns(const bool halves, const void *src, int64_t ld, int64_t k,
+                         int64_t cols, uint32_t *out)
 {
     for (int64_t p0 = 0; p0 < k; p0 += 2 * LANES)
         for (int64_t j0 = 0; j0 < TILE_ROWS; j0 += LANES, out += TILE) {
             vu square[LANES];
             for (int p = 0; p < LANES; p++)
-                square[p] =
-                    j0 < cols ? words_across_part(src + j0, ld, p0 + 2 * p, k, cols - j0)
-                              : word_set(0);
+                square[p] = j0 < cols
+                                ? words_across_part(halves, element(halves, src, j0), ld,
+                                                    p0 + 2 * p, k, cols - j0)
+                                : word_set(0);
             turn_words(square);
             for (int j = 0; j < LANES; j++)
                 *(vu_unaligned *)(out + j * LANES) = square[j];
         }
 }
 
-static void amx_pack_left(const float *src, int64_t ld, bool transposed, int64_t k,
-                          int64_t cols, uint32_t *out)
+static void amx_pack_left(rlhf__operand src, bool transposed, int64_t k, int64_t cols,
+                          uint32_t *out)
 {
-    if (transposed)
-        pack_rows(src, ld, k, cols, out);
+    if (transposed && src.halves)
+        pack_rows(true, src.data, src.ld, k, cols, out);
+    else if (transposed)
+        pack_rows(false, src.data, src.ld, k, cols, out);
+    else if (src.halves)
+        pack_columns(true, src.data, src.ld, k, cols, out);
     else
-        pack_columns(src, ld, k, cols, out);
+        pack_columns(false, src.data, src.ld, k, cols, out);
 }
 
 /* --- products ----------------------------------------------------------------------- */

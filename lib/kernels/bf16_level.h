@@ -4,10 +4,10 @@
 
 #define SKINNY_ROWS 3
 
-static void bf16_pack_left(const float *src, int64_t ld, bool transposed, int64_t k,
-                           int64_t cols, uint32_t *out)
+static void bf16_pack_left(rlhf__operand src, bool transposed, int64_t k, int64_t cols,
+                           uint32_t *out)
 {
-    bf16_pack(src, ld, transposed, k, cols, TILE_ROWS, out);
+    bf16_pack(src, transposed, k, cols, TILE_ROWS, out);
 }
 
 /* --- the chain ---------------------------------------------------------------------- */

@@ -105,28 +105,40 @@ static void bf16_widen(const uint16_t *src, int64_t count, float *out)
     }
 }
 
-/* Words from 2 * LANES floats along memory. */
-INLINE vu words_along(const float *src)
+/* Element i of an operand. */
+INLINE const void *element(const bool halves, const void *src, int64_t i)
 {
+    if (halves)
+        return (const uint16_t *)src + i;
+    return (const float *)src + i;
+}
+
+/* Words from 2 * LANES elements along memory. */
+INLINE vu words_along(const bool halves, const void *src)
+{
+    if (halves)
+        return word_load((const uint32_t *)src);
+    const float *floats = (const float *)src;
 #if defined(HAS_BF16)
-    return (vu)_mm512_cvtne2ps_pbh((__m512)v_load(src + LANES), (__m512)v_load(src));
+    return (vu)_mm512_cvtne2ps_pbh((__m512)v_load(floats + LANES),
+                                   (__m512)v_load(floats));
 #else
-    const vu_half halves[2] = {join_lanes(round_bits(v_load(src))),
-                               join_lanes(round_bits(v_load(src + LANES)))};
+    const vu_half parts[2] = {join_lanes(round_bits(v_load(floats))),
+                              join_lanes(round_bits(v_load(floats + LANES)))};
     vu words;
 
-    memcpy(&words, halves, sizeof words);
+    memcpy(&words, parts, sizeof words);
     return words;
 #endif
 }
 
 /* From the first `count` of them; zeros after these. */
-static vu words_along_part(const float *src, int64_t count)
+static vu words_along_part(const bool halves, const void *src, int64_t count)
 {
     float part[2 * LANES] = {0};
 
-    memcpy(part, src, (size_t)count * sizeof *part);
-    return words_along(part);
+    memcpy(part, src, (size_t)count * (halves ? sizeof(uint16_t) : sizeof *part));
+    return words_along(halves, part);
 }
 
 /* Words from two rows: `even` in the low halves, `odd` in the high ones. */
@@ -142,13 +154,28 @@ INLINE vu words_across(vf even, vf odd)
 #endif
 }
 
-/* The same from `cols` columns of row p and the next of k rows. */
-INLINE vu words_across_part(const float *src, int64_t ld, int64_t p, int64_t k,
-                            int64_t cols)
+/* Up to LANES halves, each in its lane's low half; zeros after these. */
+INLINE vu halves_at(const void *src, int64_t count)
 {
-    const float *even = src + p * ld, *odd = even + ld;
+    uint16_t part[LANES] = {0};
+
+    if (count < LANES)
+        src = memcpy(part, src, (size_t)count * sizeof *part);
+    return __builtin_convertvector(*(const vs_unaligned *)src, vu);
+}
+
+/* The same from `cols` columns of row p and the next of k rows. */
+INLINE vu words_across_part(const bool halves, const void *src, int64_t ld, int64_t p,
+                            int64_t k, int64_t cols)
+{
+    const void *first = element(halves, src, p * ld);
+    const void *second = element(halves, src, (p + 1) * ld);
+    const float *even = (const float *)first, *odd = (const float *)second;
     const vf none = v_set(0.0f);
 
+    if (halves)
+        return (p < k ? halves_at(first, cols) : word_set(0)) |
+               (p + 1 < k ? halves_at(second, cols) : word_set(0)) << 16;
     if (cols >= LANES)
         return words_across(p < k ? v_load(even) : none, p + 1 < k ? v_load(odd) : none);
     return words_across(p < k ? v_load_part(even, cols, 0.0f) : none,
@@ -160,9 +187,9 @@ static void bf16_round_pairs(const float *src, int64_t count, uint32_t *out)
     int64_t i = 0;
 
     for (; i + 2 * LANES <= count; i += 2 * LANES)
-        *(vu_unaligned *)(out + i / 2) = words_along(src + i);
+        *(vu_unaligned *)(out + i / 2) = words_along(false, src + i);
     if (i < count) {
-        vu last = words_along_part(src + i, count - i);
+        vu last = words_along_part(false, src + i, count - i);
         memcpy(out + i / 2, &last, (size_t)((count - i + 1) / 2) * sizeof *out);
     }
 }
@@ -241,8 +268,8 @@ INLINE void put_words(uint32_t *out, int64_t count, vu words)
 
 /* Rows of k, which lie along memory, become columns of words: in squares of LANES words
  * each way. */
-static void pack_transposed(const float *src, int64_t ld, int64_t k, int64_t cols,
-                            int64_t width, uint32_t *out)
+INLINE void pack_transposed(const bool halves, const void *src, int64_t ld, int64_t k,
+                            int64_t cols, int64_t width, uint32_t *out)
 {
     const int64_t all_pairs = pairs_of(k);
 
@@ -252,10 +279,10 @@ static void pack_transposed(const float *src, int64_t ld, int64_t k, int64_t col
         for (int64_t j0 = 0; j0 < width; j0 += LANES) {
             vu square[LANES];
             for (int j = 0; j < LANES; j++) {
-                const float *at = src + (j0 + j) * ld + p0;
+                const void *at = element(halves, src, (j0 + j) * ld + p0);
                 square[j] = j0 + j >= cols      ? word_set(0)
-                            : left == 2 * LANES ? words_along(at)
-                                                : words_along_part(at, left);
+                            : left == 2 * LANES ? words_along(halves, at)
+                                                : words_along_part(halves, at, left);
             }
             turn_words(square);
             for (int64_t p = 0; p < pairs; p++)
@@ -265,27 +292,38 @@ static void pack_transposed(const float *src, int64_t ld, int64_t k, int64_t col
 }
 
 /* Two rows of the matrix become one of words, in all groups of columns. */
-static void pack_straight(const float *src, int64_t ld, int64_t k, int64_t cols,
-                          int64_t width, uint32_t *out)
+INLINE void pack_straight(const bool halves, const void *src, int64_t ld, int64_t k,
+                          int64_t cols, int64_t width, uint32_t *out)
 {
     const int64_t pairs = pairs_of(k);
 
     for (int64_t p = 0; p < pairs; p++, out += width)
         for (int64_t j0 = 0; j0 < cols; j0 += width)
             for (int64_t j = j0; j < j0 + width; j += LANES) {
-                vu words = j < cols ? words_across_part(src + j, ld, 2 * p, k, cols - j)
+                vu words = j < cols ? words_across_part(halves, element(halves, src, j),
+                                                        ld, 2 * p, k, cols - j)
                                     : word_set(0);
                 put_words(out + j0 * pairs + j - j0, j0 + width - j, words);
             }
 }
 
-static void bf16_pack(const float *src, int64_t ld, bool transposed, int64_t k,
-                      int64_t cols, int64_t width, uint32_t *out)
+INLINE void pack_of(const bool halves, const void *src, int64_t ld, bool transposed,
+                    int64_t k, int64_t cols, int64_t width, uint32_t *out)
 {
     if (!transposed)
-        pack_straight(src, ld, k, cols, width, out);
+        pack_straight(halves, src, ld, k, cols, width, out);
     for (int64_t j = 0; transposed && j < cols; j += width)
-        pack_transposed(src + j * ld, ld, k, cols - j, width, out + j * pairs_of(k));
+        pack_transposed(halves, element(halves, src, j * ld), ld, k, cols - j, width,
+                        out + j * pairs_of(k));
+}
+
+static void bf16_pack(rlhf__operand src, bool transposed, int64_t k, int64_t cols,
+                      int64_t width, uint32_t *out)
+{
+    if (src.halves)
+        pack_of(true, src.data, src.ld, transposed, k, cols, width, out);
+    else
+        pack_of(false, src.data, src.ld, transposed, k, cols, width, out);
 }
 
 /* --- sums --------------------------------------------------------------------------- */

@@ -27,6 +27,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "kernels/operand.h"
 
 /* --- level -------------------------------------------------------------------------- */
 
@@ -59,13 +60,13 @@ void rlhf__panels_column(rlhf_context *ctx, const void *panels, int64_t k, int64
 /* y[m][n] = (accumulate ? y : 0) + x[m][k] * B (+ bias[n], may be NULL). With
  * `accumulate` the blocks are added to y in order. Any m, 1 included: skinny m
  * takes a kernel that streams the panels, with the same bits. */
-rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                         int64_t ldx, int64_t m, int64_t k, int64_t n, const void *panels,
+rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, rlhf__operand x,
+                         int64_t m, int64_t k, int64_t n, const void *panels,
                          const float *bias, bool accumulate, float *y, int64_t ldy);
 /* The same, with the same bits, from B itself, laid out as for rlhf__pack_panels; it is
  * packed on the way, a part at a time. */
-rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                                  int64_t ldx, int64_t m, int64_t k, int64_t n,
+rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
+                                  rlhf__operand x, int64_t m, int64_t k, int64_t n,
                                   const float *matrix, int64_t ldb, bool transposed,
                                   const float *bias, bool accumulate, float *y,
                                   int64_t ldy);
@@ -74,13 +75,17 @@ bool rlhf__matmul_wants_panels(int64_t m);
 /* dw[n][k] = (accumulate ? dw : 0) + dy[m][n]^T * x[m][k]: the weight gradient; a chain
  * over ascending m, its blocks added to dw in order. */
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
-                                     const float *dy, int64_t lddy, const float *x,
-                                     int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                     bool accumulate, float *dw, int64_t lddw);
+                                     const float *dy, int64_t lddy, rlhf__operand x,
+                                     int64_t m, int64_t n, int64_t k, bool accumulate,
+                                     float *dw, int64_t lddw);
 /* db[n] += column sums of dy[m][n], in a fixed tree over rows. */
 rlhf_status rlhf__column_sums(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                               int64_t lddy, int64_t m, int64_t n, float *db);
 
+/* Whether products round what they read: the context is one of bf16. Then what they alone
+ * read may be halves, rlhf__rounded_ld elements a row of `cols`. */
+bool rlhf__products_round(const rlhf_context *ctx);
+int64_t rlhf__rounded_ld(const rlhf_context *ctx, int64_t cols);
 /* In a bf16 context: x[rows][cols] rounded to bf16 in place; else nothing. */
 void rlhf__round_activations(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows,
                              int64_t cols);
@@ -106,17 +111,19 @@ void rlhf__embed_grad(rlhf_context *ctx, const int32_t *tokens, const int32_t *p
 /* LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * weight + bias, biased variance.
  * mean and rstd [rows] may be NULL. bias may be NULL. Where `branch` is not NULL it is
  * added to x first. */
-void rlhf__layernorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
-                     int64_t width, const float *weight, const float *bias, float eps,
-                     float *y, float *mean, float *rstd);
+rlhf_status rlhf__layernorm(rlhf_context *ctx, rlhf__arena *scratch, float *x,
+                            const float *branch, int64_t rows, int64_t width,
+                            const float *weight, const float *bias, float eps,
+                            rlhf__result y, float *mean, float *rstd);
 rlhf_status rlhf__layernorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                                  const float *x, const float *weight, const float *mean,
                                  const float *rstd, int64_t rows, int64_t width,
                                  float *dx /* += */, float *dweight /* +=, may be NULL */,
                                  float *dbias /* +=, may be NULL */);
 /* RMSNorm (Zhang and Sennrich 2019): y = x * rstd * weight; `branch` as above. */
-void rlhf__rmsnorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
-                   int64_t width, const float *weight, float eps, float *y, float *rstd);
+rlhf_status rlhf__rmsnorm(rlhf_context *ctx, rlhf__arena *scratch, float *x,
+                          const float *branch, int64_t rows, int64_t width,
+                          const float *weight, float eps, rlhf__result y, float *rstd);
 rlhf_status rlhf__rmsnorm_grad(rlhf_context *ctx, rlhf__arena *scratch, const float *dy,
                                const float *x, const float *weight, const float *rstd,
                                int64_t rows, int64_t width, float *dx /* += */,
@@ -130,8 +137,9 @@ typedef enum rlhf__activation {
     RLHF__SWIGLU /* x is [rows][2 * width]: gate then up; y = silu(gate) * up */
 } rlhf__activation;
 /* y[rows][width]. */
-void rlhf__activation_forward(rlhf_context *ctx, rlhf__activation kind, const float *x,
-                              int64_t rows, int64_t width, float *y);
+rlhf_status rlhf__activation_forward(rlhf_context *ctx, rlhf__arena *scratch,
+                                     rlhf__activation kind, const float *x, int64_t rows,
+                                     int64_t width, rlhf__result y);
 /* dx = gradient (written, not accumulated; may be x itself). */
 void rlhf__activation_grad(rlhf_context *ctx, rlhf__activation kind, const float *dy,
                            const float *x, int64_t rows, int64_t width, float *dx);

@@ -10,6 +10,11 @@
 #define COPY_FLOATS ((int64_t)1 << 17) /* of a left side that each thread has in its L2 */
 #define MATRIX_ROWS 64 /* rows from which packing B on the way costs little */
 
+bool rlhf__products_round(const rlhf_context *ctx)
+{
+    return rlhf__bf16(ctx) != NULL;
+}
+
 int64_t rlhf__panels_size(rlhf_context *ctx, int64_t k, int64_t n)
 {
     if (rlhf__bf16(ctx))
@@ -203,8 +208,8 @@ static rlhf_status packed_product(rlhf_context *ctx, rlhf__arena *scratch,
     return RLHF_OK;
 }
 
-rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                         int64_t ldx, int64_t m, int64_t k, int64_t n, const void *panels,
+rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, rlhf__operand x,
+                         int64_t m, int64_t k, int64_t n, const void *panels,
                          const float *bias, bool accumulate, float *y, int64_t ldy)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
@@ -213,8 +218,8 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
                          .m = m,
                          .k = k,
                          .n = n,
-                         .x = x,
-                         .ldx = ldx,
+                         .x = x.data,
+                         .ldx = x.ld,
                          .panels = panels,
                          .panel_k = k,
                          .bias = bias,
@@ -223,8 +228,8 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x
                          .ldy = ldy};
 
     if (rlhf__bf16(ctx))
-        return rlhf__bf16_matmul(ctx, scratch, x, ldx, m, k, n, panels, bias, accumulate,
-                                 y, ldy);
+        return rlhf__bf16_matmul(ctx, scratch, x, m, k, n, panels, bias, accumulate, y,
+                                 ldy);
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     if (m <= table->tile_rows) {
@@ -243,8 +248,8 @@ bool rlhf__matmul_wants_panels(int64_t m)
     return m < MATRIX_ROWS;
 }
 
-rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                                  int64_t ldx, int64_t m, int64_t k, int64_t n,
+rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
+                                  rlhf__operand x, int64_t m, int64_t k, int64_t n,
                                   const float *matrix, int64_t ldb, bool transposed,
                                   const float *bias, bool accumulate, float *y,
                                   int64_t ldy)
@@ -254,8 +259,8 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
                          .m = m,
                          .k = k,
                          .n = n,
-                         .x = x,
-                         .ldx = ldx,
+                         .x = x.data,
+                         .ldx = x.ld,
                          .matrix = matrix,
                          .ldb = ldb,
                          .transposed = transposed,
@@ -265,7 +270,7 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
                          .ldy = ldy};
 
     if (rlhf__bf16(ctx))
-        return rlhf__bf16_matmul_unpacked(ctx, scratch, x, ldx, m, k, n, matrix, ldb,
+        return rlhf__bf16_matmul_unpacked(ctx, scratch, x, m, k, n, matrix, ldb,
                                           transposed, bias, accumulate, y, ldy);
     if (m <= 0 || n <= 0)
         return RLHF_OK;
@@ -275,9 +280,9 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch, const
 }
 
 rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
-                                     const float *dy, int64_t lddy, const float *x,
-                                     int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                     bool accumulate, float *dw, int64_t lddw)
+                                     const float *dy, int64_t lddy, rlhf__operand x,
+                                     int64_t m, int64_t n, int64_t k, bool accumulate,
+                                     float *dw, int64_t lddw)
 {
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     rlhf__product job = {.table = rlhf__table(ctx),
@@ -287,8 +292,8 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                          .x = dy,
                          .ldx = lddy,
                          .x_columns = true,
-                         .matrix = x,
-                         .ldb = ldx,
+                         .matrix = x.data,
+                         .ldb = x.ld,
                          .accumulate = accumulate,
                          .y = dw,
                          .ldy = lddw};
@@ -299,8 +304,8 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
         return RLHF_OK;
     }
     if (rlhf__bf16(ctx))
-        return rlhf__bf16_weight_grad(ctx, scratch, dy, lddy, x, ldx, m, n, k, accumulate,
-                                      dw, lddw);
+        return rlhf__bf16_weight_grad(ctx, scratch, dy, lddy, x, m, n, k, accumulate, dw,
+                                      lddw);
     if (n <= 0 || k <= 0)
         return RLHF_OK;
     RLHF__TRY(packed_product(ctx, scratch, job));

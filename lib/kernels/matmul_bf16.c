@@ -53,9 +53,9 @@ void rlhf__round_activations(rlhf_context *ctx, float *x, int64_t ldx, int64_t r
 
 typedef struct pack_job {
     const rlhf__bf16_kernels *table;
-    const float *src;
-    int64_t ld, k, n, width; /* groups of `width` columns */
-    bool transposed;         /* src is [n][k] */
+    rlhf__operand src;
+    int64_t k, n, width; /* groups of `width` columns */
+    bool transposed;     /* src is [n][k] */
     bool left;
     uint32_t *out;
 } pack_job;
@@ -70,20 +70,26 @@ static void pack_tile(void *arg, int64_t tile, int32_t thread)
 {
     const pack_job *job = arg;
     int64_t j0 = tile * pack_cols(job), cols = rlhf__min_i64(pack_cols(job), job->n - j0);
-    const float *src = job->src + (job->transposed ? j0 * job->ld : j0);
+    const rlhf__operand src =
+        rlhf__operand_from(job->src, job->transposed ? j0 * job->src.ld : j0);
     uint32_t *out = job->out + j0 * pairs_of(job->table, job->k);
 
     (void)thread;
     if (job->left)
-        job->table->pack_left(src, job->ld, job->transposed, job->k, cols, out);
+        job->table->pack_left(src, job->transposed, job->k, cols, out);
     else
-        job->table->pack(src, job->ld, job->transposed, job->k, cols, job->width, out);
+        job->table->pack(src, job->transposed, job->k, cols, job->width, out);
 }
 
 static void run_pack(rlhf_context *ctx, pack_job *job)
 {
     rlhf__run_tiles(ctx, job->k * job->n, rlhf__ceil_div(job->n, pack_cols(job)),
                     pack_tile, job);
+}
+
+int64_t rlhf__rounded_ld(const rlhf_context *ctx, int64_t cols)
+{
+    return 2 * pairs_of(rlhf__bf16(ctx), cols);
 }
 
 int64_t rlhf__bf16_panels_size(const rlhf_context *ctx, int64_t k, int64_t n)
@@ -97,7 +103,8 @@ void rlhf__bf16_pack_panels(rlhf_context *ctx, const float *src, int64_t ld,
                             bool transposed, int64_t k, int64_t n, uint32_t *out_panels)
 {
     const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
-    pack_job job = {table, src, ld, k, n, table->panel, transposed, false, out_panels};
+    pack_job job = {
+        table, rlhf__floats(src, ld), k, n, table->panel, transposed, false, out_panels};
 
     run_pack(ctx, &job);
 }
@@ -121,10 +128,11 @@ void rlhf__bf16_panels_column(const rlhf_context *ctx, const uint32_t *panels, i
 typedef struct product_job {
     const rlhf__bf16_kernels *table;
     int64_t m, pairs, n;
-    const uint32_t *x; /* groups of the table's tile_rows, or for skinny [m][pairs] */
+    const uint32_t *x; /* groups of the table's tile_rows, or for skinny [m][ldx] */
+    int64_t ldx;
     const uint32_t *panels; /* [n / panel][pairs][panel]; NULL: tiles pack */
-    const float *matrix;    /* the right side, k x n, where it did not come packed */
-    int64_t k, ldb;
+    rlhf__operand matrix;   /* the right side, k x n, where it did not come packed */
+    int64_t k;
     bool transposed;  /* matrix is [n][k] */
     int64_t block;    /* of k, in pairs */
     uint32_t *blocks; /* what tiles pack: TILE_PANELS of a block, each thread */
@@ -180,8 +188,9 @@ static void find_panels(const product_job *job, int64_t j0, int64_t j1, uint32_t
         return;
     }
     int64_t k0 = 2 * at->p0, k = rlhf__min_i64(2 * job->block, job->k - k0);
-    t->pack(job->matrix + (job->transposed ? j0 * job->ldb + k0 : k0 * job->ldb + j0),
-            job->ldb, job->transposed, k, j1 - j0, t->panel, own);
+    int64_t from = job->transposed ? j0 * job->matrix.ld + k0 : k0 * job->matrix.ld + j0;
+    t->pack(rlhf__operand_from(job->matrix, from), job->transposed, k, j1 - j0, t->panel,
+            own);
     at->b = own;
     at->b_step = t->panel * at->pairs;
 }
@@ -233,7 +242,7 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
             memcpy(sums + i * ldc, job->y + i * job->ldy + j0,
                    (size_t)(j1 - j0) * sizeof *sums);
     }
-    t->skinny(job->m, rlhf__ceil_div(j1 - j0, t->panel), job->pairs, job->x, job->pairs,
+    t->skinny(job->m, rlhf__ceil_div(j1 - j0, t->panel), job->pairs, job->x, job->ldx,
               job->panels + j0 * job->pairs, t->panel * job->pairs, sums, ldc,
               job->accumulate);
     for (int64_t i = 0; i < job->m; i++) {
@@ -281,29 +290,34 @@ static rlhf_status run_product(rlhf_context *ctx, rlhf__arena *scratch, product_
 }
 
 /* x as the kernels read it: rows of words where there are few, else packed. */
-static rlhf_status prepare_rows(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                                int64_t ldx, int64_t k, bool skinny, product_job *job)
+static rlhf_status prepare_rows(rlhf_context *ctx, rlhf__arena *scratch, rlhf__operand x,
+                                int64_t k, bool skinny, product_job *job)
 {
     const int64_t rows = job->table->tile_rows;
     const int64_t padded = skinny ? job->m : rlhf__ceil_div(job->m, rows) * rows;
     uint32_t *words = NULL;
 
+    if (skinny && x.halves) {
+        job->x = x.data;
+        job->ldx = x.ld / 2;
+        return RLHF_OK;
+    }
     RLHF__TRY(rlhf__arena_alloc(scratch, padded * job->pairs, sizeof *words, &words));
     job->x = words;
+    job->ldx = job->pairs;
     if (skinny) {
-        round_job round = {job->table, x, ldx, k, NULL, words};
+        round_job round = {job->table, x.data, x.ld, k, NULL, words};
         rlhf__run_tiles(ctx, job->m * k, job->m, round_row, &round);
     } else {
-        pack_job left = {job->table, x, ldx, k, job->m, rows, true, true, words};
+        pack_job left = {job->table, x, k, job->m, rows, true, true, words};
         run_pack(ctx, &left);
     }
     return RLHF_OK;
 }
 
-rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const float *x,
-                              int64_t ldx, int64_t m, int64_t k, int64_t n,
-                              const uint32_t *panels, const float *bias, bool accumulate,
-                              float *y, int64_t ldy)
+rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, rlhf__operand x,
+                              int64_t m, int64_t k, int64_t n, const uint32_t *panels,
+                              const float *bias, bool accumulate, float *y, int64_t ldy)
 {
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     product_job job = {.table = rlhf__bf16(ctx),
@@ -319,7 +333,7 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     const bool skinny = m <= job.table->skinny_rows;
-    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, skinny, &job));
+    RLHF__TRY(prepare_rows(ctx, scratch, x, k, skinny, &job));
     if (skinny) {
         job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * job.table->panel;
         rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
@@ -332,10 +346,10 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, const flo
 }
 
 rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
-                                       const float *x, int64_t ldx, int64_t m, int64_t k,
-                                       int64_t n, const float *matrix, int64_t ldb,
-                                       bool transposed, const float *bias,
-                                       bool accumulate, float *y, int64_t ldy)
+                                       rlhf__operand x, int64_t m, int64_t k, int64_t n,
+                                       const float *matrix, int64_t ldb, bool transposed,
+                                       const float *bias, bool accumulate, float *y,
+                                       int64_t ldy)
 {
     const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
@@ -343,9 +357,8 @@ rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
                        .m = m,
                        .pairs = pairs_of(table, k),
                        .n = n,
-                       .matrix = matrix,
+                       .matrix = rlhf__floats(matrix, ldb),
                        .k = k,
-                       .ldb = ldb,
                        .transposed = transposed,
                        .bias = bias,
                        .accumulate = accumulate,
@@ -354,16 +367,16 @@ rlhf_status rlhf__bf16_matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
 
     if (m <= 0 || n <= 0)
         return RLHF_OK;
-    RLHF__TRY(prepare_rows(ctx, scratch, x, ldx, k, false, &job));
+    RLHF__TRY(prepare_rows(ctx, scratch, x, k, false, &job));
     RLHF__TRY(run_product(ctx, scratch, &job));
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }
 
 rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
-                                   const float *dy, int64_t lddy, const float *x,
-                                   int64_t ldx, int64_t m, int64_t n, int64_t k,
-                                   bool accumulate, float *dw, int64_t lddw)
+                                   const float *dy, int64_t lddy, rlhf__operand x,
+                                   int64_t m, int64_t n, int64_t k, bool accumulate,
+                                   float *dw, int64_t lddw)
 {
     const rlhf__bf16_kernels *table = rlhf__bf16(ctx);
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
@@ -372,7 +385,7 @@ rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
 
     RLHF__TRY(rlhf__arena_alloc(scratch, rlhf__ceil_div(n, rows) * rows * pairs,
                                 sizeof *left, &left));
-    pack_job left_side = {table, dy, lddy, m, n, rows, false, true, left};
+    pack_job left_side = {table, rlhf__floats(dy, lddy), m, n, rows, false, true, left};
     run_pack(ctx, &left_side);
     product_job job = {.table = table,
                        .m = n,
@@ -381,7 +394,6 @@ rlhf_status rlhf__bf16_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
                        .x = left,
                        .matrix = x,
                        .k = m,
-                       .ldb = ldx,
                        .accumulate = accumulate,
                        .y = dw,
                        .ldy = lddw};

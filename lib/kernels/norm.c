@@ -9,7 +9,8 @@ typedef struct norm_job {
     float *sums;         /* forward: x, to which `branch` is added first */
     const float *branch; /* NULL: none */
     float eps;
-    float *y, *mean, *rstd, *dx;
+    rlhf__out_rows y;
+    float *mean, *rstd, *dx;
     float *partial; /* [chunks][2][width]: sums of dweight and dbias */
     bool want_weight, want_bias;
     float *dweight, *dbias;
@@ -22,7 +23,7 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
 
     for (int64_t i = first; i < last; i++) {
         float mean = 0.0f, rstd = 0.0f;
-        float *x = job->sums + i * job->width, *y = job->y + i * job->width;
+        float *x = job->sums + i * job->width, *y = rlhf__out_row(&job->y, i);
         if (job->branch)
             job->table->add(x, job->branch + i * job->width, job->width, x);
         if (job->rms)
@@ -30,6 +31,7 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
         else
             job->table->layernorm(x, job->width, job->weight, job->bias, job->eps, y,
                                   &mean, &rstd);
+        rlhf__out_row_put(&job->y, i);
         if (job->mean)
             job->mean[i] = mean;
         if (job->rstd)
@@ -37,9 +39,10 @@ static void forward_rows(void *arg, int64_t first, int64_t last)
     }
 }
 
-void rlhf__layernorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
-                     int64_t width, const float *weight, const float *bias, float eps,
-                     float *y, float *mean, float *rstd)
+rlhf_status rlhf__layernorm(rlhf_context *ctx, rlhf__arena *scratch, float *x,
+                            const float *branch, int64_t rows, int64_t width,
+                            const float *weight, const float *bias, float eps,
+                            rlhf__result y, float *mean, float *rstd)
 {
     norm_job job = {.table = rlhf__table(ctx),
                     .sums = x,
@@ -48,15 +51,16 @@ void rlhf__layernorm(rlhf_context *ctx, float *x, const float *branch, int64_t r
                     .bias = bias,
                     .width = width,
                     .eps = eps,
-                    .y = y,
                     .mean = mean,
                     .rstd = rstd};
 
-    rlhf__for_rows(ctx, rows, width, forward_rows, &job);
+    return rlhf__for_out_rows(ctx, scratch, y, rows, width, width, forward_rows, &job,
+                              &job.y);
 }
 
-void rlhf__rmsnorm(rlhf_context *ctx, float *x, const float *branch, int64_t rows,
-                   int64_t width, const float *weight, float eps, float *y, float *rstd)
+rlhf_status rlhf__rmsnorm(rlhf_context *ctx, rlhf__arena *scratch, float *x,
+                          const float *branch, int64_t rows, int64_t width,
+                          const float *weight, float eps, rlhf__result y, float *rstd)
 {
     norm_job job = {.table = rlhf__table(ctx),
                     .rms = true,
@@ -65,10 +69,10 @@ void rlhf__rmsnorm(rlhf_context *ctx, float *x, const float *branch, int64_t row
                     .weight = weight,
                     .width = width,
                     .eps = eps,
-                    .y = y,
                     .rstd = rstd};
 
-    rlhf__for_rows(ctx, rows, width, forward_rows, &job);
+    return rlhf__for_out_rows(ctx, scratch, y, rows, width, width, forward_rows, &job,
+                              &job.y);
 }
 
 static void backward_rows(void *arg, int64_t first, int64_t last)

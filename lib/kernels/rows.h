@@ -1,8 +1,10 @@
-/* Threads over tiles and over rows: chunks of rows that the shape fixes. */
+/* Threads over tiles and over rows: chunks of rows that the shape fixes; rows that are
+ * rounded on their way out. */
 #ifndef RLHF_KERNELS_ROWS_H
 #define RLHF_KERNELS_ROWS_H
 
 #include "base/size.h"
+#include "kernels/bf16.h"
 #include "kernels/table.h"
 
 #define RLHF__ROW_WORK   16384 /* elements of a chunk, at most about */
@@ -32,5 +34,27 @@ static inline int64_t rlhf__row_chunk(int64_t rows, int64_t width)
 /* Calls fn on all chunks of `rows` rows; small work on the calling thread. */
 void rlhf__for_rows(rlhf_context *ctx, int64_t rows, int64_t width, rlhf__rows_fn fn,
                     void *arg);
+
+/* Where a job over rows leaves its result. */
+typedef struct rlhf__out_rows {
+    float *floats; /* [rows][width] */
+    int64_t width;
+    /* Halves come by way of one row of floats a chunk. */
+    const rlhf__bf16_kernels *bf16; /* NULL: the result is floats */
+    uint32_t *words;                /* [rows][ld] */
+    int64_t ld, chunk;
+} rlhf__out_rows;
+
+/* rlhf__for_rows, in chunks for rows of `work` elements, with *out ready for rows of
+ * `width`. `scratch` serves halves alone. */
+rlhf_status rlhf__for_out_rows(rlhf_context *ctx, rlhf__arena *scratch, rlhf__result y,
+                               int64_t rows, int64_t width, int64_t work,
+                               rlhf__rows_fn fn, void *arg, rlhf__out_rows *out);
+/* Where to write row i; when it is written, put does the rest. */
+static inline float *rlhf__out_row(const rlhf__out_rows *out, int64_t i)
+{
+    return out->floats + (out->bf16 ? i / out->chunk : i) * out->width;
+}
+void rlhf__out_row_put(const rlhf__out_rows *out, int64_t i);
 
 #endif

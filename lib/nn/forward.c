@@ -126,7 +126,8 @@ static rlhf__op_norm_args norm_of(const pass *p, int32_t kind, double eps, int32
                                 .rms = kind == RLHF_NORM_RMSNORM,
                                 .weight = weight,
                                 .bias = bias,
-                                .eps = (float)eps};
+                                .eps = (float)eps,
+                                .for_linear = true};
 }
 
 /* Before a layer's attention; after the last layer, before the head. */
@@ -136,9 +137,13 @@ static rlhf__op_norm_args first_norm(const pass *p, int32_t layer)
     const rlhf_layer_config *l = &c->layers[layer];
     const rlhf__block_slabs *b = &p->model->blocks[layer];
 
-    if (layer == c->num_layers)
-        return norm_of(p, c->norm, c->norm_eps, p->model->final_norm_weight,
-                       p->model->final_norm_bias);
+    if (layer == c->num_layers) {
+        rlhf__op_norm_args last =
+            norm_of(p, c->norm, c->norm_eps, p->model->final_norm_weight,
+                    p->model->final_norm_bias);
+        last.for_linear = false; /* its rows are picked, too */
+        return last;
+    }
     return norm_of(p, l->norm, l->norm_eps, b->norm1_weight, b->norm1_bias);
 }
 
@@ -203,7 +208,7 @@ static rlhf_status mlp(const pass *p, int32_t layer, rlhf__var *h, rlhf__var **o
 
     RLHF__TRY(rlhf__op_linear(p->tape, params, b->up_weight, b->up_bias, h, &up));
     RLHF__TRY(rlhf__op_activation(p->tape, activation_kind(p->model->config.activation),
-                                  up, &active));
+                                  true, up, &active));
     return rlhf__op_linear(p->tape, params, b->down_weight, b->down_bias, active, out);
 }
 

@@ -302,9 +302,9 @@ rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
 }
 
 rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward,
-                                bool keep, rlhf__arena *scratch, const float *x,
-                                int64_t ldx, int64_t m, const float *bias,
-                                bool accumulate, float *y, int64_t ldy)
+                                bool keep, rlhf__arena *scratch, rlhf__operand x,
+                                int64_t m, const float *bias, bool accumulate, float *y,
+                                int64_t ldy)
 {
     rlhf__slab *s = &params->slabs[slab];
     int64_t k = forward ? s->cols : s->rows, n = forward ? s->rows : s->cols;
@@ -313,13 +313,13 @@ rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward
 
     assert(forward || !s->is_packed);
     if (!s->is_packed && version != params->version && !keep)
-        return rlhf__matmul_unpacked(params->context, scratch, x, ldx, m, k, n,
+        return rlhf__matmul_unpacked(params->context, scratch, x, m, k, n,
                                      rlhf__slab_values(params, slab), s->cols, forward,
                                      bias, accumulate, y, ldy);
     RLHF__TRY(forward ? rlhf__params_forward_panels(params, slab, &panels)
                       : rlhf__params_backward_panels(params, slab, &panels));
-    return rlhf__matmul(params->context, scratch, x, ldx, m, k, n, panels, bias,
-                        accumulate, y, ldy);
+    return rlhf__matmul(params->context, scratch, x, m, k, n, panels, bias, accumulate, y,
+                        ldy);
 }
 
 const rlhf__named *rlhf__params_find(const rlhf__params *params, const char *name)

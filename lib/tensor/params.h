@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "kernels/operand.h"
 
 /* A matrix [rows][cols] (a vector has rows == 1) at `offset` floats in the flat array, a
  * multiple of 16. Linear weights are [out][in]. */
@@ -121,9 +122,9 @@ rlhf_status rlhf__params_backward_panels(rlhf__params *params, int32_t slab,
  * columns), + bias[n] where not NULL: through the packed copy where it is current or, by
  * `keep`, made and kept, else from the slab itself. The bits are the same. */
 rlhf_status rlhf__params_matmul(rlhf__params *params, int32_t slab, bool forward,
-                                bool keep, rlhf__arena *scratch, const float *x,
-                                int64_t ldx, int64_t m, const float *bias,
-                                bool accumulate, float *y, int64_t ldy);
+                                bool keep, rlhf__arena *scratch, rlhf__operand x,
+                                int64_t m, const float *bias, bool accumulate, float *y,
+                                int64_t ldy);
 /* Forward panels that are made from here on stand in `memory` ([count], 64-byte aligned)
  * as far as it goes. They are gone with rlhf__params_take_back, before the lender writes
  * there. */

@@ -173,6 +173,57 @@ static void test_cache_follows_the_config(void **state)
     }
 }
 
+/* What a step of a deeper, wider network needs at once, which its arena has kept. */
+static int64_t bytes_of_step(int32_t dtype, int32_t num_layers)
+{
+    rlhf_context_options context_options;
+    rlhf_model_config c = tiny_config(VOCAB, LENGTH);
+    rlhf_lm_options options;
+    rlhf_context *context;
+    rlhf_model *model;
+    rlhf_dataset *dataset;
+    rlhf_lm_trainer *trainer;
+    int32_t tokens[LENGTH];
+    const rlhf_example row = {
+        .struct_size = sizeof row, .tokens = tokens, .num_tokens = LENGTH};
+
+    support_options(&context_options, 1);
+    context_options.dtype = dtype;
+    assert_ok(rlhf_context_create(&context_options, &context));
+    c.hidden_size = 64;
+    c.intermediate_size = 256;
+    c.num_layers = num_layers;
+    assert_ok(rlhf_model_create(context, &c, 1, &model));
+    for (int32_t i = 0; i < LENGTH; i++)
+        tokens[i] = i * i % VOCAB;
+    assert_ok(rlhf_dataset_create(context, NULL, &dataset));
+    assert_ok(rlhf_dataset_append(dataset, &row));
+    assert_ok(rlhf_lm_options_init(&options, sizeof options));
+    options.batch_size = 1;
+    assert_ok(rlhf_lm_trainer_create(model, dataset, &options, &trainer));
+    for (int i = 0; i < 2; i++)
+        assert_ok(rlhf_lm_trainer_step(trainer, NULL));
+    const int64_t bytes = memory(context).now[RLHF_MEMORY_ACTIVATIONS];
+    rlhf_lm_trainer_free(trainer);
+    rlhf_dataset_free(dataset);
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+    return bytes;
+}
+
+/* Of a layer, both norms and the activation: 2 bytes an element, not 4. */
+static void test_bf16_keeps_what_products_read_in_halves(void **state)
+{
+    const int64_t layers = 8, saved = layers * (LENGTH - 1) * (64 + 64 + 256) * 2;
+    const int64_t fp32 =
+        bytes_of_step(RLHF_DTYPE_FP32, 2 + layers) - bytes_of_step(RLHF_DTYPE_FP32, 2);
+    const int64_t bf16 =
+        bytes_of_step(RLHF_DTYPE_BF16, 2 + layers) - bytes_of_step(RLHF_DTYPE_BF16, 2);
+
+    (void)state;
+    assert_int_equal(fp32 - bf16, saved);
+}
+
 /* Four networks, of which two learn. The rollout's packed copies stand where the policy's
  * gradient will, and nobody else's are kept. */
 static void test_ppo_keeps_four_weights_two_gradients_no_copies(void **state)
@@ -211,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_weights_gradients_moments_follow_the_parameters),
         cmocka_unit_test(test_cache_follows_the_config),
+        cmocka_unit_test(test_bf16_keeps_what_products_read_in_halves),
         cmocka_unit_test(test_ppo_keeps_four_weights_two_gradients_no_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

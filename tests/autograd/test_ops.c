@@ -84,7 +84,7 @@ static void linear(const op_row *row, const double *x, const double *const w[], 
 static rlhf_status run_layernorm(const op_row *row, rlhf__tape *tape,
                                  rlhf__params *params, rlhf__var *x, rlhf__var **y)
 {
-    const rlhf__op_norm_args args = {params, false, 0, slab_of(row, 1), EPS};
+    const rlhf__op_norm_args args = {params, false, 0, slab_of(row, 1), EPS, false};
 
     return rlhf__op_norm(tape, &args, x, y);
 }
@@ -98,7 +98,7 @@ static void layernorm(const op_row *row, const double *x, const double *const w[
 static rlhf_status run_rmsnorm(const op_row *row, rlhf__tape *tape, rlhf__params *params,
                                rlhf__var *x, rlhf__var **y)
 {
-    const rlhf__op_norm_args args = {params, true, 0, -1, EPS};
+    const rlhf__op_norm_args args = {params, true, 0, -1, EPS, false};
 
     (void)row;
     return rlhf__op_norm(tape, &args, x, y);
@@ -114,7 +114,7 @@ static rlhf_status run_gelu_tanh(const op_row *row, rlhf__tape *tape,
                                  rlhf__params *params, rlhf__var *x, rlhf__var **y)
 {
     (void)row, (void)params;
-    return rlhf__op_activation(tape, RLHF__GELU_TANH, x, y);
+    return rlhf__op_activation(tape, RLHF__GELU_TANH, false, x, y);
 }
 
 static void gelu_tanh(const op_row *row, const double *x, const double *const w[],
@@ -129,7 +129,7 @@ static rlhf_status run_gelu_erf(const op_row *row, rlhf__tape *tape, rlhf__param
                                 rlhf__var *x, rlhf__var **y)
 {
     (void)row, (void)params;
-    return rlhf__op_activation(tape, RLHF__GELU_ERF, x, y);
+    return rlhf__op_activation(tape, RLHF__GELU_ERF, false, x, y);
 }
 
 static void gelu_erf(const op_row *row, const double *x, const double *const w[],
@@ -144,7 +144,7 @@ static rlhf_status run_swiglu(const op_row *row, rlhf__tape *tape, rlhf__params 
                               rlhf__var *x, rlhf__var **y)
 {
     (void)row, (void)params;
-    return rlhf__op_activation(tape, RLHF__SWIGLU, x, y);
+    return rlhf__op_activation(tape, RLHF__SWIGLU, false, x, y);
 }
 
 static void swiglu(const op_row *row, const double *x, const double *const w[], double *y)
@@ -226,7 +226,7 @@ static void residual(const op_row *row, const double *x, const double *const w[]
 static rlhf_status run_add_norm(bool rms, rlhf__tape *tape, rlhf__params *params,
                                 rlhf__var *x, rlhf__var **y)
 {
-    const rlhf__op_norm_args args = {params, rms, 1, -1, EPS};
+    const rlhf__op_norm_args args = {params, rms, 1, -1, EPS, false};
     rlhf__var *branch = NULL, *sum = NULL, *h = NULL;
 
     RLHF__TRY(rlhf__op_linear(tape, params, 0, -1, x, &branch));

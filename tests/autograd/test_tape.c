@@ -74,7 +74,7 @@ static rlhf_status forward(net *n)
                                                .cu_seqlens = cu};
     rlhf__tape *t = n->tape;
     rlhf__params *p = &n->params;
-    const rlhf__op_norm_args norm = {p, true, NORM, -1, 1e-5f};
+    const rlhf__op_norm_args norm = {p, true, NORM, -1, 1e-5f, true};
     rlhf__var *x, *h, *up, *down;
 
     RLHF__TRY(rlhf__op_embedding(t, p, EMBED, -1, n->tokens, n->tokens, COUNT, &x));
@@ -82,7 +82,7 @@ static rlhf_status forward(net *n)
     RLHF__TRY(rlhf__op_linear(t, p, QKV, -1, h, &h));
     RLHF__TRY(rlhf__op_attention(t, &attention, h, &h));
     RLHF__TRY(rlhf__op_linear(t, p, UP, -1, h, &up));
-    RLHF__TRY(rlhf__op_activation(t, RLHF__SWIGLU, up, &up));
+    RLHF__TRY(rlhf__op_activation(t, RLHF__SWIGLU, true, up, &up));
     RLHF__TRY(rlhf__op_linear(t, p, DOWN, -1, up, &down));
     RLHF__TRY(rlhf__op_add(t, x, down, &x));
     return rlhf__op_linear_logprob(t, p, EMBED, x, n->tokens, NULL, 1.0f, n->logprob,
@@ -154,7 +154,7 @@ static void test_tape_backward_reuses_gradients(void **state)
         memset(x->data, 0, sizeof(float) * COUNT * WIDTH);
         for (int i = 0; i < DEPTH; i++) {
             assert_ok(rlhf__op_linear(n.tape, &n.params, UP, -1, x, &y));
-            assert_ok(rlhf__op_activation(n.tape, RLHF__SWIGLU, y, &y));
+            assert_ok(rlhf__op_activation(n.tape, RLHF__SWIGLU, false, y, &y));
             assert_ok(rlhf__op_linear(n.tape, &n.params, DOWN, -1, y, &y));
             assert_ok(rlhf__op_add(n.tape, x, y, &x));
         }

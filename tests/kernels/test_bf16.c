@@ -311,6 +311,84 @@ static void test_bf16_embeddings_are_rounded(void **state)
     free(table), free(places);
 }
 
+/* A pass over rows into floats, or into halves. */
+typedef rlhf_status (*row_pass)(rlhf_context *context, rlhf__arena *arena, float *x,
+                                int64_t rows, int64_t width, const float *weight,
+                                rlhf__result y);
+
+static rlhf_status pass_layernorm(rlhf_context *context, rlhf__arena *arena, float *x,
+                                  int64_t rows, int64_t width, const float *weight,
+                                  rlhf__result y)
+{
+    return rlhf__layernorm(context, arena, x, NULL, rows, width, weight, weight, 1e-5f, y,
+                           NULL, NULL);
+}
+
+static rlhf_status pass_rmsnorm(rlhf_context *context, rlhf__arena *arena, float *x,
+                                int64_t rows, int64_t width, const float *weight,
+                                rlhf__result y)
+{
+    return rlhf__rmsnorm(context, arena, x, NULL, rows, width, weight, 1e-5f, y, NULL);
+}
+
+static rlhf_status pass_gelu(rlhf_context *context, rlhf__arena *arena, float *x,
+                             int64_t rows, int64_t width, const float *weight,
+                             rlhf__result y)
+{
+    (void)weight;
+    return rlhf__activation_forward(context, arena, RLHF__GELU_TANH, x, rows, width, y);
+}
+
+static rlhf_status pass_swiglu(rlhf_context *context, rlhf__arena *arena, float *x,
+                               int64_t rows, int64_t width, const float *weight,
+                               rlhf__result y)
+{
+    (void)weight;
+    return rlhf__activation_forward(context, arena, RLHF__SWIGLU, x, rows, width, y);
+}
+
+/* Halves are the pass's floats, rounded; what fills a row up is zeros. */
+static void check_row_pass(rlhf_context *context, row_pass pass, int64_t rows,
+                           int64_t width)
+{
+    const int64_t ld = rlhf__rounded_ld(context, width);
+    float *x = random_floats(2 * rows * width, 1), *weight = random_floats(width, 2);
+    float *y = fenced(rows * width), *z = fenced(rows * ld / 2);
+    uint16_t *halves = calloc((size_t)(rows * ld), sizeof *halves);
+    rlhf__arena *arena = NULL;
+
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
+    for (int64_t i = 0; i < rows * ld / 2; i++)
+        z[i] = NAN;
+    assert_int_equal(pass(context, NULL, x, rows, width, weight, rlhf__to_floats(y)),
+                     RLHF_OK);
+    assert_int_equal(
+        pass(context, arena, x, rows, width, weight, (rlhf__result){z, true}), RLHF_OK);
+    for (int64_t i = 0; i < rows * width; i++)
+        halves[i / width * ld + i % width] =
+            (uint16_t)(reference_bits(reference_bf16(y[i])) >> 16);
+    assert_memory_equal(z, halves, (size_t)(rows * ld) * sizeof *halves);
+    assert_fence(z, rows * ld / 2);
+    rlhf__arena_free(arena);
+    free(x), free(weight), free(y), free(z), free(halves);
+}
+
+static void test_bf16_rows_for_products_are_rounded(void **state)
+{
+    (void)state;
+    const row_pass passes[] = {pass_layernorm, pass_rmsnorm, pass_gelu, pass_swiglu};
+
+    FOR_LEVELS_OF(context, 2, RLHF_DTYPE_BF16)
+    {
+        for (int i = 0; i < 4; i++) {
+            check_row_pass(context, passes[i], 3, 1);
+            check_row_pass(context, passes[i], 200, 33);
+            check_row_pass(context, passes[i], 70, 288);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +403,7 @@ int main(void)
         cmocka_unit_test(test_bf16_threads_pack_for_themselves),
         cmocka_unit_test(test_bf16_products_leave_denormals_to_others),
         cmocka_unit_test(test_bf16_embeddings_are_rounded),
+        cmocka_unit_test(test_bf16_rows_for_products_are_rounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

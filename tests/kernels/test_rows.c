@@ -79,12 +79,16 @@ static void check_norm(rlhf_context *context, bool rms, int64_t w)
     memset(dweight, 0, (size_t)w * sizeof *dweight);
     memset(dbias, 0, (size_t)w * sizeof *dbias);
     if (rms) {
-        rlhf__rmsnorm(context, x, NULL, ROWS, w, weight, 1e-3f, y, rstd);
+        assert_int_equal(rlhf__rmsnorm(context, NULL, x, NULL, ROWS, w, weight, 1e-3f,
+                                       rlhf__to_floats(y), rstd),
+                         RLHF_OK);
         assert_int_equal(
             rlhf__rmsnorm_grad(context, arena, dy, x, weight, rstd, ROWS, w, dx, dweight),
             RLHF_OK);
     } else {
-        rlhf__layernorm(context, x, NULL, ROWS, w, weight, bias, 1e-3f, y, mean, rstd);
+        assert_int_equal(rlhf__layernorm(context, NULL, x, NULL, ROWS, w, weight, bias,
+                                         1e-3f, rlhf__to_floats(y), mean, rstd),
+                         RLHF_OK);
         assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, weight, mean, rstd,
                                               ROWS, w, dx, dweight, dbias),
                          RLHF_OK);
@@ -126,10 +130,14 @@ static void check_norm_of_sum(rlhf_context *context, bool rms, int64_t w)
         if (i == 1)
             rlhf__add_to(context, branch, ROWS * w, x[i]);
         if (rms)
-            rlhf__rmsnorm(context, x[i], rest, ROWS, w, weight, 1e-3f, y[i], rstd[i]);
+            assert_int_equal(rlhf__rmsnorm(context, NULL, x[i], rest, ROWS, w, weight,
+                                           1e-3f, rlhf__to_floats(y[i]), rstd[i]),
+                             RLHF_OK);
         else
-            rlhf__layernorm(context, x[i], rest, ROWS, w, weight, NULL, 1e-3f, y[i],
-                            mean[i], rstd[i]);
+            assert_int_equal(rlhf__layernorm(context, NULL, x[i], rest, ROWS, w, weight,
+                                             NULL, 1e-3f, rlhf__to_floats(y[i]), mean[i],
+                                             rstd[i]),
+                             RLHF_OK);
         assert_fence(y[i], ROWS * w);
     }
     assert_memory_equal(x[0], x[1], (size_t)(ROWS * w) * sizeof *x[0]);
@@ -173,7 +181,9 @@ static void check_activation(rlhf_context *context, int kind, int64_t w)
     for (int64_t i = 0; i < ROWS * in; i++)
         x[i] *= 12.0f;
     x[0] = 0.0f;
-    rlhf__activation_forward(context, (rlhf__activation)kind, x, ROWS, w, y);
+    assert_int_equal(rlhf__activation_forward(context, NULL, (rlhf__activation)kind, x,
+                                              ROWS, w, rlhf__to_floats(y)),
+                     RLHF_OK);
     rlhf__activation_grad(context, (rlhf__activation)kind, dy, x, ROWS, w, dx);
     for (int64_t r = 0; r < ROWS; r++)
         for (int64_t c = 0; c < w; c++) {
@@ -470,17 +480,23 @@ static float *all_results(rlhf_context *context, int64_t *out_count)
     rlhf__arena *arena = make_arena(context);
     int32_t targets[ROWS] = {0};
 
-    rlhf__layernorm(context, x, NULL, ROWS, W, w, w, 1e-5f, at, mean, rstd);
+    assert_int_equal(rlhf__layernorm(context, NULL, x, NULL, ROWS, W, w, w, 1e-5f,
+                                     rlhf__to_floats(at), mean, rstd),
+                     RLHF_OK);
     assert_int_equal(rlhf__layernorm_grad(context, arena, dy, x, w, mean, rstd, ROWS, W,
                                           at + n, at + 2 * n, at + 2 * n + W),
                      RLHF_OK);
     at += 3 * n;
-    rlhf__rmsnorm(context, x, NULL, ROWS, W, w, 1e-5f, at, rstd);
+    assert_int_equal(rlhf__rmsnorm(context, NULL, x, NULL, ROWS, W, w, 1e-5f,
+                                   rlhf__to_floats(at), rstd),
+                     RLHF_OK);
     assert_int_equal(
         rlhf__rmsnorm_grad(context, arena, dy, x, w, rstd, ROWS, W, at + n, at + 2 * n),
         RLHF_OK);
     at += 3 * n;
-    rlhf__activation_forward(context, RLHF__GELU_TANH, x, ROWS, W, at);
+    assert_int_equal(rlhf__activation_forward(context, NULL, RLHF__GELU_TANH, x, ROWS, W,
+                                              rlhf__to_floats(at)),
+                     RLHF_OK);
     at += n;
     rlhf__logprob(context, x, W, ROWS, W, targets, 1.0f, at, at + ROWS, at + 2 * ROWS);
     double squares = rlhf__sum_squares(context, x, n);

@@ -120,11 +120,11 @@ static void test_frozen_products_have_the_same_bits(void **state)
             assert_ok(rlhf__params_freeze(&frozen));
             for (int64_t m = 1; m <= 100; m += 33) {
                 assert_ok(rlhf__params_matmul(&plain, TABLE, true,
-                                              rlhf__matmul_wants_panels(m), arena, x, 7,
-                                              m, NULL, false, y, 45));
+                                              rlhf__matmul_wants_panels(m), arena,
+                                              rlhf__floats(x, 7), m, NULL, false, y, 45));
                 assert_ok(rlhf__params_matmul(&frozen, TABLE, true,
-                                              rlhf__matmul_wants_panels(m), arena, x, 7,
-                                              m, NULL, false, z, 45));
+                                              rlhf__matmul_wants_panels(m), arena,
+                                              rlhf__floats(x, 7), m, NULL, false, z, 45));
                 assert_memory_equal(y, z, (size_t)(m * 45) * sizeof *y);
             }
             rlhf__embed(context, tokens, positions, 5, 7,

@@ -111,9 +111,10 @@ static void check_rows(rlhf_context *context, rlhf__params *params, int32_t slab
 
     assert_ok(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena));
     assert_ok(rlhf__params_matmul(params, slab, true, rlhf__matmul_wants_panels(m), arena,
-                                  x, s->cols, m, NULL, false, y, s->rows));
+                                  rlhf__floats(x, s->cols), m, NULL, false, y, s->rows));
     assert_ok(rlhf__params_matmul(params, slab, false, rlhf__matmul_wants_panels(m),
-                                  arena, dy, s->rows, m, NULL, false, dx, s->cols));
+                                  arena, rlhf__floats(dy, s->rows), m, NULL, false, dx,
+                                  s->cols));
     for (int64_t t = 0; t < m; t++) {
         for (int64_t r = 0; r < s->rows; r++) {
             double sum = 0;
