@@ -1,7 +1,8 @@
 /* A small pool: workers sleep on a condition variable after a short spin; a run
- * publishes a job, and everybody takes tiles, first of a share that is always the same.
- * What one pass left in a core's cache is then there for the next: from another core's it
- * comes as slowly as from memory. */
+ * publishes a job, and whoever comes takes tiles, first of a share that is always the
+ * same. What one pass left in a core's cache is then there for the next: from another
+ * core's it comes as slowly as from memory. A run is over when its tiles are: it does not
+ * wait for a worker that the system has not let run meanwhile. */
 #include "base/pool.h"
 
 #include <fenv.h>
@@ -44,15 +45,18 @@ struct rlhf__pool {
     share *shares;        /* [num_threads] */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    /* The job: written before `generation` moves, read after it was seen to. What workers
-     * write is apart from what they wait for. */
-    _Alignas(CACHE_LINE) _Atomic uint64_t generation;
+    /* The job's number, whether it can be entered, and how many workers are inside. The
+     * rest is written while nobody is, and read inside. */
+    _Alignas(CACHE_LINE) _Atomic uint64_t job;
     rlhf__tile_fn fn;
     void *arg;
     atomic_int quit;
-    _Alignas(CACHE_LINE) atomic_int working; /* that have not finished the job */
-    atomic_int sleeping;
+    _Alignas(CACHE_LINE) atomic_int sleeping;
 };
+
+#define INSIDE   UINT64_C(0xffff) /* of job: the number of workers */
+#define OPEN     UINT64_C(0x10000)
+#define NEXT_JOB UINT64_C(0x20000)
 
 static void relax(int spin)
 {
@@ -91,22 +95,32 @@ static void share_out(rlhf__pool *pool, int64_t num_tiles)
     }
 }
 
-/* Waits until the generation is no longer `seen`; returns the new one. */
-static uint64_t wait_for_job(rlhf__pool *pool, uint64_t seen)
+/* Enters a job that is open, and not the one that was seen last; false: there is none. */
+static bool enter(rlhf__pool *pool, uint64_t *seen)
+{
+    uint64_t job = atomic_load(&pool->job);
+
+    while ((job & OPEN) && job / NEXT_JOB != *seen)
+        if (atomic_compare_exchange_weak(&pool->job, &job, job + 1)) {
+            *seen = job / NEXT_JOB;
+            return true;
+        }
+    return false;
+}
+
+static void wait_for_job(rlhf__pool *pool, uint64_t *seen)
 {
     for (int spin = 0; spin < SPINS; spin++) {
-        uint64_t now = atomic_load_explicit(&pool->generation, memory_order_acquire);
-        if (now != seen)
-            return now;
+        if (enter(pool, seen))
+            return;
         relax(spin);
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleeping, 1);
-    while (atomic_load(&pool->generation) == seen)
+    while (!enter(pool, seen))
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleeping, 1);
     pthread_mutex_unlock(&pool->mutex);
-    return atomic_load(&pool->generation);
 }
 
 static void *work(void *arg)
@@ -117,22 +131,26 @@ static void *work(void *arg)
 
     fesetenv(FE_DFL_ENV); /* that of the thread that started it was inherited */
     for (;;) {
-        seen = wait_for_job(pool, seen);
+        wait_for_job(pool, &seen);
         if (atomic_load(&pool->quit))
             return NULL;
         take_tiles(pool, worker->index);
-        atomic_fetch_sub_explicit(&pool->working, 1, memory_order_release);
+        atomic_fetch_sub_explicit(&pool->job, 1, memory_order_release);
     }
 }
 
-static void publish(rlhf__pool *pool)
+/* Opens the next job, and wakes who sleeps, as many as are `wanted`. */
+static void publish(rlhf__pool *pool, int64_t wanted)
 {
-    atomic_fetch_add(&pool->generation, 1);
-    if (atomic_load(&pool->sleeping) > 0) {
-        pthread_mutex_lock(&pool->mutex);
-        pthread_cond_broadcast(&pool->wake);
-        pthread_mutex_unlock(&pool->mutex);
-    }
+    const uint64_t last = atomic_load_explicit(&pool->job, memory_order_relaxed);
+
+    atomic_store(&pool->job, (last / NEXT_JOB + 1) * NEXT_JOB | OPEN);
+    if (atomic_load(&pool->sleeping) == 0)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    for (int i = 0; i < wanted && i < atomic_load(&pool->sleeping); i++)
+        pthread_cond_signal(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
 }
 
 /* Starts the workers with all signals blocked: the host's handlers run on the host's
@@ -192,7 +210,7 @@ void rlhf__pool_free(rlhf__pool *pool)
         return;
     if (getpid() == pool->owner_pid) {
         atomic_store(&pool->quit, 1);
-        publish(pool);
+        publish(pool, pool->num_threads);
         for (int32_t i = 0; i < pool->num_started; i++)
             pthread_join(pool->workers[i].thread, NULL);
         pthread_cond_destroy(&pool->wake);
@@ -213,11 +231,11 @@ void rlhf__pool_run(rlhf__pool *pool, int64_t num_tiles, rlhf__tile_fn fn, void 
     pool->fn = fn;
     pool->arg = arg;
     share_out(pool, num_tiles);
-    atomic_store_explicit(&pool->working, pool->num_threads - 1, memory_order_relaxed);
-    publish(pool);
+    publish(pool, num_tiles - 1);
     take_tiles(pool, 0);
-    for (int spin = 0; atomic_load_explicit(&pool->working, memory_order_acquire) > 0;
-         spin++)
+    atomic_fetch_and(&pool->job, ~OPEN);
+    for (int spin = 0;
+         (atomic_load_explicit(&pool->job, memory_order_acquire) & INSIDE) > 0; spin++)
         relax(spin);
 }
 
