@@ -1,8 +1,14 @@
 /* SHA-256, FIPS 180-4. */
 #include "base/hash.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 static const uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
@@ -16,36 +22,122 @@ static const uint32_t round_constants[64] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
     0xc67178f2};
 
-static uint32_t rotate(uint32_t x, int n)
+static inline uint32_t rotate(uint32_t x, int n)
 {
     return x >> n | x << (32 - n);
 }
 
-static void compress(uint32_t state[8], const uint8_t block[64])
+/* Eight rounds put each variable back into its place; so they need not be moved. */
+static inline void round_of(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e,
+                            uint32_t f, uint32_t g, uint32_t *h, uint32_t word)
 {
-    uint32_t w[64], v[8];
+    uint32_t s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+    uint32_t s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
+    uint32_t t1 = *h + s1 + ((e & f) ^ (~e & g)) + word;
 
-    for (int i = 0; i < 16; i++)
-        w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
-               (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
-    for (int i = 16; i < 64; i++) {
-        uint32_t s0 = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] >> 3;
-        uint32_t s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10;
-        w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+    *d += t1;
+    *h = t1 + s0 + ((a & b) ^ (a & c) ^ (b & c));
+}
+
+static void compress_plain(uint32_t state[8], const uint8_t *block, size_t count)
+{
+    for (; count > 0; count--, block += 64) {
+        uint32_t w[64];
+        uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+        uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
+        for (int i = 0; i < 16; i++)
+            w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
+                   (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
+        for (int i = 16; i < 64; i++) {
+            uint32_t s0 = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] >> 3;
+            uint32_t s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10;
+            w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+        }
+        for (int i = 0; i < 64; i++)
+            w[i] += round_constants[i];
+        for (int i = 0; i < 64; i += 8) {
+            round_of(a, b, c, &d, e, f, g, &h, w[i]);
+            round_of(h, a, b, &c, d, e, f, &g, w[i + 1]);
+            round_of(g, h, a, &b, c, d, e, &f, w[i + 2]);
+            round_of(f, g, h, &a, b, c, d, &e, w[i + 3]);
+            round_of(e, f, g, &h, a, b, c, &d, w[i + 4]);
+            round_of(d, e, f, &g, h, a, b, &c, w[i + 5]);
+            round_of(c, d, e, &f, g, h, a, &b, w[i + 6]);
+            round_of(b, c, d, &e, f, g, h, &a, w[i + 7]);
+        }
+        state[0] += a, state[1] += b, state[2] += c, state[3] += d;
+        state[4] += e, state[5] += f, state[6] += g, state[7] += h;
     }
-    memcpy(v, state, sizeof v);
-    for (int i = 0; i < 64; i++) {
-        uint32_t s1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
-        uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t t1 = v[7] + s1 + choice + round_constants[i] + w[i];
-        uint32_t s0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22);
-        uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        memmove(v + 1, v, 7 * sizeof v[0]);
-        v[4] += t1;
-        v[0] = t1 + s0 + majority;
+}
+
+#if defined(__x86_64__)
+
+/* By the SHA extensions (Intel's manual: SHA256RNDS2, SHA256MSG1, SHA256MSG2), which hold
+ * the state as (a b e f) and (c d g h) and do two rounds at once. */
+__attribute__((target("sha,sse4.1,ssse3"))) static void
+compress_by_extension(uint32_t state[8], const uint8_t *block, size_t count)
+{
+    const __m128i swap =
+        _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+    __m128i low = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xb1);
+    __m128i high = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(state + 4)), 0x1b);
+    __m128i abef = _mm_alignr_epi8(low, high, 8);
+    __m128i cdgh = _mm_blend_epi16(high, low, 0xf0);
+
+    for (; count > 0; count--, block += 64) {
+        const __m128i abef_before = abef, cdgh_before = cdgh;
+        __m128i w[4];
+        for (int i = 0; i < 16; i++) {
+            __m128i *word = &w[i % 4];
+            if (i < 4)
+                *word = _mm_shuffle_epi8(
+                    _mm_loadu_si128((const __m128i *)(block + 16 * i)), swap);
+            else
+                *word = _mm_sha256msg2_epu32(
+                    _mm_add_epi32(_mm_sha256msg1_epu32(*word, w[(i + 1) % 4]),
+                                  _mm_alignr_epi8(w[(i + 3) % 4], w[(i + 2) % 4], 4)),
+                    w[(i + 3) % 4]);
+            __m128i sum = _mm_add_epi32(
+                *word, _mm_loadu_si128((const __m128i *)(round_constants + 4 * i)));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+        }
+        abef = _mm_add_epi32(abef, abef_before);
+        cdgh = _mm_add_epi32(cdgh, cdgh_before);
     }
-    for (int i = 0; i < 8; i++)
-        state[i] += v[i];
+    low = _mm_shuffle_epi32(abef, 0x1b);
+    high = _mm_shuffle_epi32(cdgh, 0xb1);
+    _mm_storeu_si128((__m128i *)state, _mm_blend_epi16(low, high, 0xf0));
+    _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(high, low, 8));
+}
+
+/* Leaf 7 for the SHA extensions, leaf 1 for SSSE3 and SSE4.1. A virtual machine takes long
+ * to answer, so it is asked once. */
+static bool has_extension(void)
+{
+    static atomic_int known; /* 1: no, 2: yes */
+    unsigned int a, b, c, d;
+
+    if (!atomic_load_explicit(&known, memory_order_relaxed)) {
+        bool there = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSSE3) &&
+                     (c & bit_SSE4_1) && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+                     (b & bit_SHA);
+        atomic_store_explicit(&known, there ? 2 : 1, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&known, memory_order_relaxed) == 2;
+}
+
+#endif
+
+static void compress(uint32_t state[8], const uint8_t *block, size_t count)
+{
+#if defined(__x86_64__)
+    if (has_extension()) {
+        compress_by_extension(state, block, count);
+        return;
+    }
+#endif
+    compress_plain(state, block, count);
 }
 
 void rlhf__sha256_init(rlhf__sha256 *hash)
@@ -66,13 +158,13 @@ void rlhf__sha256_update(rlhf__sha256 *hash, const void *data, size_t size)
     while (size > 0) {
         size_t taken = 64 - held < size ? 64 - held : size;
         if (held == 0 && size >= 64) {
-            compress(hash->state, bytes);
-            taken = 64;
+            compress(hash->state, bytes, size / 64);
+            taken = size / 64 * 64;
         } else {
             memcpy(hash->block + held, bytes, taken);
             held += taken;
             if (held == 64) {
-                compress(hash->state, hash->block);
+                compress(hash->state, hash->block, 1);
                 held = 0;
             }
         }
