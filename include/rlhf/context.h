@@ -107,7 +107,8 @@ typedef void (*rlhf_progress_fn)(void *user_data, const char *stage, int64_t don
 /** How a context is made. */
 typedef struct rlhf_context_options {
     size_t struct_size;  /**< Set by rlhf_context_options_init. */
-    int32_t num_threads; /**< [0, 256]; 0: as many as CPUs the process may use. */
+    int32_t num_threads; /**< [0, 256]; 0: as many as CPUs the process may use, by its
+                              affinity and its container's quota (cgroup v2). */
     int32_t cpu_level;   /**< An rlhf_cpu_level. */
     int32_t log_level;   /**< Lowest rlhf_log_level that is passed on. */
     int32_t dtype;       /**< An rlhf_dtype. */

@@ -2,6 +2,7 @@
  * log. */
 #include "base/context.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -16,6 +17,7 @@
 #include "base/size.h"
 #include "base/versioned_struct.h"
 
+#define MOST_THREADS         256
 #define PROGRESS_INTERVAL_NS 50000000
 #define HUGE_PAGE            ((size_t)1 << 21)
 #define LARGE                (4 * HUGE_PAGE)
@@ -90,12 +92,37 @@ rlhf_status rlhf__context_touch(rlhf_context *context, void *memory, int64_t siz
     return RLHF_OK;
 }
 
+int32_t rlhf__quota_cpus(const char *text)
+{
+    char *end = NULL;
+    const long long quota = strtoll(text, &end, 10);
+    const long long period = end == text ? 0 : strtoll(end, NULL, 10);
+
+    if (quota <= 0 || period <= 0 || quota / period >= MOST_THREADS)
+        return MOST_THREADS;
+    return (int32_t)rlhf__ceil_div(quota, period);
+}
+
+/* What a container may use at once, where it is limited. */
+static int32_t granted_cpus(void)
+{
+    char text[64] = "";
+    const int file = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
+
+    if (file < 0)
+        return MOST_THREADS;
+    if (read(file, text, sizeof text - 1) <= 0)
+        text[0] = '\0';
+    close(file);
+    return rlhf__quota_cpus(text);
+}
+
 static int32_t usable_cpus(void)
 {
     cpu_set_t set;
 
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return CPU_COUNT(&set) > 256 ? 256 : CPU_COUNT(&set);
+        return (int32_t)rlhf__min_i64(CPU_COUNT(&set), granted_cpus());
     return 1;
 }
 

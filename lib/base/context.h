@@ -69,6 +69,10 @@ rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
  * Else two threads that first write to one huge page at once would both clear one. */
 rlhf_status rlhf__context_touch(rlhf_context *context, void *memory, int64_t size);
 
+/* CPUs' worth of time of a line of cgroup's cpu.max, "QUOTA PERIOD", up to 256, which is
+ * also what anything else means: "max PERIOD", nothing. */
+int32_t rlhf__quota_cpus(const char *text);
+
 /* A number that no parameters of the context had before: equal versions mean equal
  * weights. From 1. */
 static inline uint64_t rlhf__context_next_version(rlhf_context *context)

@@ -267,6 +267,35 @@ static void test_pool_does_each_tile_once(void **state)
     }
 }
 
+/* Far more threads than CPUs: many a job is over before some of them have come. */
+static void test_pool_goes_on_without_workers_that_are_late(void **state)
+{
+    rlhf_context *context = support_context_of(40);
+
+    (void)state;
+    for (int64_t run = 0; run < 2000; run++) {
+        const int64_t tiles = 1 + run % 90;
+        tile_record record = {{0}, 0};
+        rlhf__pool_run(context->pool, tiles, record_tile, &record);
+        for (int64_t i = 0; i < 100; i++)
+            assert_int_equal(atomic_load(&record.hits[i]), i < tiles);
+    }
+    rlhf_context_free(context);
+}
+
+static void test_quota_is_rounded_up_to_whole_cpus(void **state)
+{
+    (void)state;
+    assert_int_equal(rlhf__quota_cpus("200000 100000\n"), 2);
+    assert_int_equal(rlhf__quota_cpus("150000 100000\n"), 2);
+    assert_int_equal(rlhf__quota_cpus("5000 100000"), 1);
+    assert_int_equal(rlhf__quota_cpus("max 100000\n"), 256);
+    assert_int_equal(rlhf__quota_cpus("900000000 100000\n"), 256);
+    assert_int_equal(rlhf__quota_cpus("200000"), 256);
+    assert_int_equal(rlhf__quota_cpus("-1 100000"), 256);
+    assert_int_equal(rlhf__quota_cpus(""), 256);
+}
+
 static void call_again(void *user_data, int32_t level, const char *message)
 {
     rlhf__entry entry;
@@ -582,6 +611,8 @@ int main(void)
         cmocka_unit_test(test_philox_has_the_published_answers),
         cmocka_unit_test(test_random_numbers_have_their_distributions),
         cmocka_unit_test(test_pool_does_each_tile_once),
+        cmocka_unit_test(test_pool_goes_on_without_workers_that_are_late),
+        cmocka_unit_test(test_quota_is_rounded_up_to_whole_cpus),
         cmocka_unit_test(test_context_refuses_callbacks_and_children),
         cmocka_unit_test(test_context_options_are_checked),
         cmocka_unit_test(test_versioned_structs_travel_in_time),
