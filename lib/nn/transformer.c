@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/context.h"
+#include "base/hash.h"
 #include "base/rng.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
@@ -311,4 +312,25 @@ rlhf_status rlhf__transformer_to_scalar(const rlhf__transformer *model, uint64_t
         init_score(*out, seed);
     rlhf__params_end_write(&(*out)->params);
     return RLHF_OK;
+}
+
+void rlhf__transformer_fingerprint(const rlhf__transformer *model, char out_hex[65])
+{
+    const rlhf_model_config *c = &model->config;
+    const int32_t whole[] = {c->num_layers, c->num_heads,   c->num_kv_heads,
+                             c->head_dim,   c->position,    c->norm,
+                             c->activation, c->eos_token_id};
+    rlhf__sha256 hash;
+
+    rlhf__sha256_init(&hash);
+    rlhf__sha256_update(&hash, whole, sizeof whole);
+    rlhf__sha256_update(&hash, &c->norm_eps, sizeof c->norm_eps);
+    for (int32_t i = 0; i < c->num_layers; i++) {
+        const rlhf_layer_config *l = &model->layers[i];
+        const int32_t kinds[] = {l->attention, l->window, l->rotary, l->norm};
+        const double figures[] = {l->rotary ? l->rope_theta : 0.0, l->norm_eps};
+        rlhf__sha256_update(&hash, kinds, sizeof kinds);
+        rlhf__sha256_update(&hash, figures, sizeof figures);
+    }
+    rlhf__sha256_hex(&hash, out_hex);
 }

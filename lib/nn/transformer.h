@@ -52,6 +52,9 @@ rlhf_status rlhf__transformer_create_bare(rlhf_context *context,
                                           const rlhf_model_config *config,
                                           rlhf__head head, rlhf__transformer **out);
 void rlhf__transformer_free(rlhf__transformer *model);
+/* SHA-256 of what the function computed depends on besides parameters and their shapes:
+ * heads, positions, norms, activation, attention, the stop token. */
+void rlhf__transformer_fingerprint(const rlhf__transformer *model, char out_hex[65]);
 /* Never frozen: a clone of a frozen model has the values that its products see. */
 rlhf_status rlhf__transformer_clone(const rlhf__transformer *model,
                                     rlhf__transformer **out);

@@ -90,10 +90,13 @@ rlhf_status rlhf__learner_put(const rlhf__learner *l, const char *prefix,
                               rlhf__state_writer *writer)
 {
     const rlhf__params *params = &l->net->params;
-    char name[NAME_SIZE];
+    char name[NAME_SIZE], config[65];
 
     RLHF__TRY(rlhf__state_put_i64(writer, join(name, prefix, "parameters"),
                                   rlhf__params_num(params)));
+    rlhf__transformer_fingerprint(l->net, config);
+    RLHF__TRY(rlhf__state_put_bytes(writer, join(name, prefix, "config"), config,
+                                    sizeof config - 1));
     RLHF__TRY(
         rlhf__state_put_i64(writer, join(name, prefix, "adam_step"), l->adamw.step));
     RLHF__TRY(rlhf__state_put_params(writer, join(name, prefix, "weights"), params,
@@ -102,6 +105,26 @@ rlhf_status rlhf__learner_put(const rlhf__learner *l, const char *prefix,
         rlhf__state_put_params(writer, join(name, prefix, "adam_m"), params, l->adamw.m));
     return rlhf__state_put_params(writer, join(name, prefix, "adam_v"), params,
                                   l->adamw.v);
+}
+
+/* Equal shapes do not make an equal function. States of before this was kept have none. */
+static rlhf_status check_config(const rlhf__learner *l, const char *prefix,
+                                const rlhf__state_reader *reader)
+{
+    char name[NAME_SIZE], config[65];
+    const void *saved = NULL;
+    int64_t size = 0;
+
+    if (!rlhf__state_has(reader, join(name, prefix, "config")))
+        return RLHF_OK;
+    RLHF__TRY(rlhf__state_get_bytes(reader, name, &saved, &size));
+    rlhf__transformer_fingerprint(l->net, config);
+    if (size != sizeof config - 1 || memcmp(saved, config, sizeof config - 1) != 0)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "the state is of a %s with another config: its heads, "
+                          "positions, norms, activation or end-of-sequence token differ",
+                          prefix);
+    return RLHF_OK;
 }
 
 rlhf_status rlhf__learner_check(const rlhf__learner *l, const char *prefix,
@@ -117,6 +140,7 @@ rlhf_status rlhf__learner_check(const rlhf__learner *l, const char *prefix,
                           "the state is of a %s of %" PRId64
                           " parameters, this one has %" PRId64,
                           prefix, saved, rlhf__params_num(params));
+    RLHF__TRY(check_config(l, prefix, reader));
     RLHF__TRY(rlhf__state_get_range(reader, join(name, prefix, "adam_step"), 0, INT64_MAX,
                                     &step));
     RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true,

@@ -3,6 +3,10 @@
  * log-probs from far away. */
 #include "pitfalls.h"
 
+#include <stdbool.h>
+
+#include "test_files.h"
+
 /* A row's last token is a target only, no input: it is checked all the same. */
 static void test_target_beyond_the_vocabulary_is_refused(void **state)
 {
@@ -199,6 +203,59 @@ static void test_weights_written_in_the_middle_of_an_answer(void **state)
     rlhf_context_free(context);
 }
 
+static void check_resume(rlhf_context *context, const rlhf_model_config *config,
+                         rlhf_dataset *dataset, const char *path, bool saves,
+                         const char *refusal)
+{
+    rlhf_model *model;
+    rlhf_lm_trainer *trainer;
+
+    assert_ok(rlhf_model_create(context, config, 1, &model));
+    assert_ok(rlhf_lm_trainer_create(model, dataset, NULL, &trainer));
+    if (saves)
+        assert_ok(rlhf_lm_trainer_save(trainer, path));
+    else if (refusal)
+        assert_fails(rlhf_lm_trainer_resume(trainer, path), RLHF_ERR_INVALID_ARG,
+                     refusal);
+    else
+        assert_ok(rlhf_lm_trainer_resume(trainer, path));
+    rlhf_lm_trainer_free(trainer);
+    rlhf_model_free(model);
+}
+
+/* Weights of equal shapes are not of an equal function. */
+static void test_state_of_another_config_is_refused(void **state)
+{
+    const int32_t row[3] = {BOS, 3, 4};
+    const rlhf_example example = {
+        .struct_size = sizeof example, .tokens = row, .num_tokens = 3};
+    const rlhf_model_config config = tiny_config(VOCAB, LENGTH);
+    const char *other = "of a model with another config";
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_dataset *dataset;
+    char folder[TEST_PATH], path[TEST_PATH + 8];
+
+    (void)state;
+    test_folder_make(folder);
+    snprintf(path, sizeof path, "%s/state", folder);
+    assert_ok(rlhf_dataset_create(context, NULL, &dataset));
+    assert_ok(rlhf_dataset_append(dataset, &example));
+    check_resume(context, &config, dataset, path, true, NULL);
+    check_resume(context, &config, dataset, path, false, NULL);
+    rlhf_model_config heads = config, eos = config, theta = config, longer = config;
+    heads.num_heads = 4;
+    eos.eos_token_id = 2;
+    theta.rope_theta = 500000;
+    longer.context_length *= 2; /* with rotary positions the function is the same */
+    check_resume(context, &heads, dataset, path, false, other);
+    check_resume(context, &eos, dataset, path, false, other);
+    check_resume(context, &theta, dataset, path, false, other);
+    check_resume(context, &longer, dataset, path, false, NULL);
+    rlhf_dataset_free(dataset);
+    rlhf_context_free(context);
+    test_folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +265,7 @@ int main(void)
         cmocka_unit_test(test_horizon_too_short_for_the_rollout_is_refused),
         cmocka_unit_test(test_first_warmup_iteration_learns),
         cmocka_unit_test(test_weights_written_in_the_middle_of_an_answer),
+        cmocka_unit_test(test_state_of_another_config_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
