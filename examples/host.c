@@ -1,3 +1,6 @@
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* renameat2, nftw: an example can be compiled by hand, too */
+#endif
 #include "host.h"
 
 #include <dirent.h>
