@@ -12,7 +12,8 @@
  *     advantages  per-token rewards with the KL penalty, values, GAE, whitening
  *     update      epochs of minibatches; one optimizer step each
  *
- * A cancelled or failed call leaves the last optimizer boundary; the same call goes on.
+ * A cancelled or failed call leaves the last optimizer boundary; the same call goes on, or
+ * rlhf_ppo_trainer_abandon gives the iteration up.
  *
  * @threads As common.h says. Rollouts: their figures (_num_sequences, _get) are read
  *         without waiting, so not while another thread is in a call that changes the
@@ -510,6 +511,20 @@ RLHF_API rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *traine
  */
 RLHF_API rlhf_status rlhf_ppo_trainer_set_kl_coef(rlhf_ppo_trainer *trainer,
                                                   double kl_coef);
+
+/**
+ * Gives up the iteration under way: answers that are being drawn, the rollout in hand,
+ * its update. Optimizer steps that were taken stay, the iteration does not count, and the
+ * next one may be of any prompts: for a host that has better to do than to go on, or
+ * whose update fails at every call (RLHF_ERR_NUMERIC). A rollout that the host holds
+ * keeps its scores and advantages, and can be changed again, or updated on from the
+ * start.
+ *
+ * @param trainer  With or without an iteration under way.
+ * @return RLHF_OK.
+ * @since 0.1
+ */
+RLHF_API rlhf_status rlhf_ppo_trainer_abandon(rlhf_ppo_trainer *trainer);
 
 /**
  * Iterations done.

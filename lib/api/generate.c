@@ -225,6 +225,5 @@ rlhf_status rlhf_generator_get(const rlhf_generator *generator, int64_t index,
 {
     RLHF__REQUIRE(generator);
     RLHF__REQUIRE(out_generation);
-    RLHF__ENTER_AND_RETURN(generator->handle.context,
-                           get(generator, index, out_generation));
+    return get(generator, index, out_generation);
 }

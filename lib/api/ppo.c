@@ -516,6 +516,19 @@ rlhf_status rlhf_ppo_trainer_set_kl_coef(rlhf_ppo_trainer *trainer, double kl_co
     RLHF__ENTER_AND_RETURN(trainer->handle.context, set_kl_coef(trainer->core, kl_coef));
 }
 
+static rlhf_status abandon(rlhf_ppo_trainer *trainer)
+{
+    rlhf__ppo_abandon(trainer->core);
+    retire_active(trainer);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf_ppo_trainer_abandon(rlhf_ppo_trainer *trainer)
+{
+    RLHF__REQUIRE(trainer);
+    RLHF__ENTER_AND_RETURN(trainer->handle.context, abandon(trainer));
+}
+
 int64_t rlhf_ppo_trainer_num_iterations(const rlhf_ppo_trainer *trainer)
 {
     return trainer ? trainer->core->iteration : 0;

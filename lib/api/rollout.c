@@ -65,8 +65,7 @@ rlhf_status rlhf_rollout_get(const rlhf_rollout *rollout, int64_t index,
 {
     RLHF__REQUIRE(rollout);
     RLHF__REQUIRE(out_sequence);
-    RLHF__ENTER_AND_RETURN(rollout->handle.context,
-                           rlhf__rollout_get(rollout->core, index, out_sequence));
+    return rlhf__rollout_get(rollout->core, index, out_sequence);
 }
 
 rlhf_status rlhf_rollout_set_scores(rlhf_rollout *rollout, const float *scores,

@@ -125,12 +125,21 @@ rlhf_status rlhf__ppo_trainer_create(const rlhf__ppo_models *models,
     return RLHF_OK;
 }
 
+void rlhf__ppo_abandon(rlhf__ppo_trainer *t)
+{
+    if (t->rollout)
+        t->rollout->in_update = false;
+    t->rollout = NULL;
+    t->gathered = 0;
+    t->generating = false;
+    t->iteration_started_ns = 0;
+}
+
 void rlhf__ppo_trainer_free(rlhf__ppo_trainer *t)
 {
     if (!t)
         return;
-    if (t->rollout)
-        t->rollout->in_update = false;
+    rlhf__ppo_abandon(t);
     rlhf__params_take_back(&t->policy->params);
     rlhf__generator_free(t->generator);
     rlhf__sampler_free(t->default_sampler);

@@ -179,6 +179,9 @@ rlhf__running rlhf__ppo_running_with(const rlhf__ppo_trainer *trainer,
 double rlhf__ppo_given_score(const rlhf__rollout *rollout, const rlhf__episode *episode);
 double rlhf__ppo_mean_kl(const rlhf__rollout *rollout);
 
+/* Of the iteration under way nothing is left but the steps that were taken. */
+void rlhf__ppo_abandon(rlhf__ppo_trainer *trainer);
+
 /* --- ppo_update.c ------------------------------------------------------------------- */
 
 rlhf_status rlhf__ppo_accumulate(rlhf__ppo_trainer *trainer, rlhf__rollout *rollout,

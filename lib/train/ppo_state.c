@@ -389,6 +389,7 @@ static rlhf_status take_over(rlhf__ppo_trainer *t, const rlhf__state_reader *rea
     RLHF__TRY(rlhf__learner_get(&t->critic_learner, "critic", reader));
     if (t->owns_reference)
         RLHF__TRY(get_reference(t, reader, flat));
+    rlhf__ppo_abandon(t);
     t->iteration = c->iteration;
     t->num_episodes = c->num_episodes;
     t->next_sequence_id = c->next_sequence_id;
@@ -400,12 +401,6 @@ static rlhf_status take_over(rlhf__ppo_trainer *t, const rlhf__state_reader *rea
     t->epoch = c->epoch;
     t->minibatch = c->minibatch;
     t->tally = c->tally;
-    t->gathered = 0;
-    t->generating = false;
-    t->iteration_started_ns = 0;
-    if (t->rollout)
-        t->rollout->in_update = false;
-    t->rollout = NULL;
     if (!c->in_update)
         return RLHF_OK;
     t->iteration_started_ns = rlhf__now_ns();

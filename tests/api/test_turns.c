@@ -12,7 +12,9 @@ typedef struct probe {
     rlhf_lm_trainer *lm;
     rlhf_reward_trainer *reward;
     rlhf_ppo_trainer *ppo;
-    int calls, refusals;
+    const rlhf_generator *generator;
+    const rlhf_rollout *rollout;
+    int calls, refusals, reads;
 } probe;
 
 static void count_refusal(probe *p, rlhf_status status)
@@ -29,6 +31,12 @@ static void on_progress(void *user_data, const char *stage, int64_t done, int64_
     (void)stage;
     (void)done;
     (void)total;
+    rlhf_generation answer = {.struct_size = sizeof answer};
+    rlhf_rollout_sequence sequence = {.struct_size = sizeof sequence};
+    if (p->generator && rlhf_generator_num_sequences(p->generator) > 0)
+        p->reads += rlhf_generator_get(p->generator, 0, &answer) == RLHF_OK;
+    if (p->rollout)
+        p->reads += rlhf_rollout_get(p->rollout, 0, &sequence) == RLHF_OK;
     if (p->lm)
         count_refusal(p, rlhf_lm_trainer_set_learning_rate(p->lm, 1.0));
     if (p->reward)
@@ -37,6 +45,7 @@ static void on_progress(void *user_data, const char *stage, int64_t done, int64_
         return;
     count_refusal(p, rlhf_ppo_trainer_set_learning_rate(p->ppo, 1.0, 1.0));
     count_refusal(p, rlhf_ppo_trainer_set_kl_coef(p->ppo, 7.0));
+    count_refusal(p, rlhf_ppo_trainer_abandon(p->ppo));
     count_refusal(p, rlhf_rollout_create(p->context, &rollout));
     assert_null(rollout);
 }
@@ -219,6 +228,41 @@ static void test_status_name_knows_every_value(void **state)
     assert_string_equal(rlhf_status_name(INT32_MIN), "RLHF_ERR_UNKNOWN");
 }
 
+/* Figures of answers and rollouts are there amid a call, its callbacks included. */
+static void test_answers_and_rollouts_are_read_from_a_callback(void **state)
+{
+    const int32_t prompt[] = {0, 3, 4};
+    const int64_t cu_seqlens[] = {0, 3};
+    const rlhf_rollout_input input = {.struct_size = sizeof input,
+                                      .tokens = prompt,
+                                      .action_mask = (const uint8_t[]){0, 0, 1},
+                                      .num_tokens = 3,
+                                      .score = 1,
+                                      .finish = RLHF_FINISH_STOP};
+    rlhf_generator_options options;
+    rlhf_generator *generator;
+    rlhf_rollout *rollout;
+    probe p;
+
+    (void)state;
+    start(&p);
+    rlhf_model *model = tiny_model(p.context, VOCAB, LENGTH, 1);
+    assert_ok(rlhf_rollout_create(p.context, &rollout));
+    assert_ok(rlhf_rollout_append(rollout, &input));
+    assert_ok(rlhf_generator_options_init(&options, sizeof options));
+    options.max_new_tokens = 3;
+    assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
+    assert_ok(rlhf_generator_start(generator, prompt, cu_seqlens, 1, NULL));
+    p.generator = generator;
+    p.rollout = rollout;
+    assert_ok(rlhf_generator_run(generator));
+    assert_true(p.reads > 0 && p.reads % 2 == 0);
+    rlhf_generator_free(generator);
+    rlhf_rollout_free(rollout);
+    rlhf_model_free(model);
+    rlhf_context_free(p.context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_reward_trainer_rate_waits_its_turn),
         cmocka_unit_test(test_ppo_trainer_setters_wait_their_turn),
         cmocka_unit_test(test_step_refuses_an_unset_struct_size_first),
+        cmocka_unit_test(test_answers_and_rollouts_are_read_from_a_callback),
         cmocka_unit_test(test_status_name_knows_every_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

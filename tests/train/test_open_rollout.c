@@ -405,6 +405,48 @@ static void test_rollout_in_an_update_cannot_be_changed(void **state)
 
 /* --- lines of a file ---------------------------------------------------------------- */
 
+/* What a trainer has learnt, as its logits of a fixed sequence. */
+static void read_logits(const ppo_fixture *f, float out[LENGTH * WORDS])
+{
+    const int64_t cu_seqlens[2] = {0, LENGTH};
+
+    assert_ok(rlhf_model_logits(f->policy, tokens, cu_seqlens, 1, out));
+}
+
+/* An update that is given up before its first step leaves no trace, and neither its
+ * rollout nor its trainer is held up by it. */
+static void test_update_under_way_can_be_abandoned(void **state)
+{
+    const rlhf_ppo_options o = plain_options();
+    const rlhf_rollout_input input = spans();
+    float logits[2][LENGTH * WORDS], score = 3;
+    int64_t remaining;
+
+    (void)state;
+    for (int given_up = 0; given_up < 2; given_up++) {
+        ppo_fixture f = ppo_make(&o, 3);
+        rlhf_rollout *first = rollout_of(f.context, &input);
+        rlhf_rollout *second = rollout_of(f.context, &input);
+        assert_ok(rlhf_ppo_trainer_abandon(f.trainer)); /* nothing is under way */
+        assert_ok(rlhf_ppo_trainer_advantages(f.trainer, second));
+        if (given_up) {
+            assert_ok(rlhf_ppo_trainer_advantages(f.trainer, first));
+            assert_ok(rlhf_ppo_trainer_accumulate(f.trainer, first, &remaining));
+            assert_fails(rlhf_ppo_trainer_update(f.trainer, second, NULL), RLHF_ERR_STATE,
+                         "another rollout is under way");
+            assert_ok(rlhf_ppo_trainer_abandon(f.trainer));
+            assert_ok(rlhf_rollout_set_scores(first, &score, 1));
+        }
+        assert_ok(rlhf_ppo_trainer_update(f.trainer, second, NULL));
+        assert_int_equal(rlhf_ppo_trainer_num_iterations(f.trainer), 1);
+        read_logits(&f, logits[given_up]);
+        rlhf_rollout_free(first);
+        rlhf_rollout_free(second);
+        ppo_free(&f);
+    }
+    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+}
+
 static rlhf_tokenizer *byte_tokenizer(rlhf_context *context)
 {
     static const char *const texts[1] = {"a"};
@@ -515,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_malformed_sequences_are_refused),
         cmocka_unit_test(test_rollout_that_does_not_fit_the_networks_is_refused),
         cmocka_unit_test(test_rollout_in_an_update_cannot_be_changed),
+        cmocka_unit_test(test_update_under_way_can_be_abandoned),
         cmocka_unit_test_setup_teardown(
             test_lines_have_ids_text_score_kl_length_and_finish, setup, teardown),
     };

@@ -210,7 +210,8 @@ some 50 ms apart or more, and once where done == total. `stage` names the work:
 class rlhf_context_options(Structure):
     """How a context is made.
 
-    num_threads: [0, 256]; 0: as many as CPUs the process may use.
+    num_threads: [0, 256]; 0: as many as CPUs the process may use, by its affinity and its
+        container's quota (cgroup v2).
     cpu_level: An rlhf_cpu_level.
     log_level: Lowest rlhf_log_level that is passed on.
     dtype: An rlhf_dtype.
@@ -1425,7 +1426,8 @@ ENUMS: Dict[str, Type[enum.IntEnum]] = {
 OPTIONS: Dict[str, List[Field]] = {
     "rlhf_context_options": [
         Field("num_threads", "int", "",
-              '[0, 256]; 0: as many as CPUs the process may use.'),
+              '[0, 256]; 0: as many as CPUs the process may use, by its affinity and its '
+              "container's quota (cgroup v2)."),
         Field("cpu_level", "enum", "rlhf_cpu_level",
               'An rlhf_cpu_level. One of "auto", "portable", "avx2", "avx512", "avx512_bf16", '
               '"amx".'),
@@ -2262,6 +2264,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "rlhf_ppo_trainer_set_learning_rate":
         (c_int32, [POINTER(rlhf_ppo_trainer), c_double, c_double]),
     "rlhf_ppo_trainer_set_kl_coef": (c_int32, [POINTER(rlhf_ppo_trainer), c_double]),
+    "rlhf_ppo_trainer_abandon": (c_int32, [POINTER(rlhf_ppo_trainer)]),
     "rlhf_ppo_trainer_num_iterations": (c_int64, [POINTER(rlhf_ppo_trainer)]),
     "rlhf_ppo_trainer_clone_critic":
         (c_int32, [POINTER(rlhf_ppo_trainer), POINTER(POINTER(rlhf_reward_model))]),
@@ -3442,8 +3445,8 @@ are not.
 @param path     The folder.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT (damaged, or of
         another model's shapes); RLHF_ERR_UNSUPPORTED (written by a newer version);
-        RLHF_ERR_INVALID_ARG (another kind of trainer, number of parameters, data or
-        order); RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
+        RLHF_ERR_INVALID_ARG (another kind of trainer, number of parameters, config,
+        data or order); RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
 @since 0.1
 """,
     "rlhf_reward_model_options_init":
@@ -3997,6 +4000,20 @@ Replaces beta from the next _advantages on. Saved.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG.
 @since 0.1
 """,
+    "rlhf_ppo_trainer_abandon":
+    """rlhf_ppo_trainer_abandon(trainer)
+
+Gives up the iteration under way: answers that are being drawn, the rollout in hand,
+its update. Optimizer steps that were taken stay, the iteration does not count, and the
+next one may be of any prompts: for a host that has better to do than to go on, or
+whose update fails at every call (RLHF_ERR_NUMERIC). A rollout that the host holds
+keeps its scores and advantages, and can be changed again, or updated on from the
+start.
+
+@param trainer  With or without an iteration under way.
+@return RLHF_OK.
+@since 0.1
+""",
     "rlhf_ppo_trainer_num_iterations":
     """rlhf_ppo_trainer_num_iterations(trainer)
 
@@ -4279,6 +4296,7 @@ class Library:
     rlhf_ppo_trainer_set_sampler: Callable[..., Any]
     rlhf_ppo_trainer_set_learning_rate: Callable[..., Any]
     rlhf_ppo_trainer_set_kl_coef: Callable[..., Any]
+    rlhf_ppo_trainer_abandon: Callable[..., Any]
     rlhf_ppo_trainer_num_iterations: Callable[..., Any]
     rlhf_ppo_trainer_clone_critic: Callable[..., Any]
     rlhf_ppo_trainer_save: Callable[..., Any]

@@ -366,6 +366,11 @@ class PPOTrainer(Handle):
         """Replaces beta from the next advantages on. Saved."""
         ask(self._context, "rlhf_ppo_trainer_set_kl_coef", self, kl_coef)
 
+    def abandon(self) -> None:
+        """Gives up the iteration under way; steps that were taken stay, and the next rollout may
+        be of any prompts."""
+        ask(self._context, "rlhf_ppo_trainer_abandon", self)
+
     @property
     def num_iterations(self) -> int:
         """Iterations done, over resumed runs too."""

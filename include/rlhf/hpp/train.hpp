@@ -364,6 +364,10 @@ class ppo_trainer : public detail::handle<::rlhf_ppo_trainer, ::rlhf_ppo_trainer
     {
         detail::must([&] { return ::rlhf_ppo_trainer_set_kl_coef(get(), kl_coef); });
     }
+    void abandon()
+    {
+        detail::must([&] { return ::rlhf_ppo_trainer_abandon(get()); });
+    }
     std::int64_t num_iterations() const noexcept
     {
         return ::rlhf_ppo_trainer_num_iterations(get());
