@@ -208,11 +208,11 @@ RLHF_API int64_t rlhf_lm_trainer_num_steps(const rlhf_lm_trainer *trainer);
  *                 optimizer step, and the resumed run begins the step under way again,
  *                 with the same rows.
  * @param path     A folder of saved state, which is replaced as a whole, an empty one, or
- *                 one that is not there; its parent must be.
+ *                 one that is not there; else as in rlhf_model_save.
  * @return RLHF_OK; RLHF_ERR_EXISTS (something else is there); RLHF_ERR_IO,
- *         RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG (an empty path);
- *         RLHF_ERR_UNSUPPORTED, RLHF_ERR_CALLBACK (the source gives no position);
- *         RLHF_ERR_CANCELLED. On failure what was there is as it was.
+ *         RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG (an empty path, the current
+ *         directory); RLHF_ERR_UNSUPPORTED, RLHF_ERR_CALLBACK (the source gives no
+ *         position); RLHF_ERR_CANCELLED. On failure what was there is as it was.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_save(rlhf_lm_trainer *trainer,

@@ -149,9 +149,13 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_load(rlhf_context *context,
  * the config.json that the model was loaded from.
  *
  * @param model  Unchanged.
- * @param path   A folder, made if it is not there; its parent must be.
+ * @param path   A folder, made if it is not there; its parent must be. A link stays, and
+ *               the folder that it names is replaced. The current directory and the
+ *               folders above it are refused, for a folder put in its place would leave
+ *               the process in one that is gone: save into a folder below it.
  * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (the parent); RLHF_ERR_INVALID_ARG (an
- *         empty path); RLHF_ERR_CANCELLED. On failure the old folder is as it was.
+ *         empty path, the current directory); RLHF_ERR_CANCELLED. On failure the old
+ *         folder is as it was.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_save(rlhf_model *model, const char *path);

@@ -87,9 +87,9 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_tokenizer_load(rlhf_context *context,
  * folder's other files are kept. Files that were loaded are written back byte for byte.
  *
  * @param tokenizer  Unchanged.
- * @param path       A folder, made if it is not there; its parent must be.
+ * @param path       As in rlhf_model_save.
  * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND, RLHF_ERR_INVALID_ARG (an empty
- *         path). On failure the folder is as it was.
+ *         path, the current directory). On failure the folder is as it was.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_tokenizer_save(rlhf_tokenizer *tokenizer,

@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -30,31 +29,6 @@ void rlhf__file_map_close(rlhf__file_map *map)
     if (map->bytes)
         (void)munmap(map->bytes, (size_t)map->size);
     map->bytes = NULL;
-}
-
-bool rlhf__path_exists(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0;
-}
-
-rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const char *name,
-                            char **out_path)
-{
-    size_t a = strlen(folder), b = strlen(name);
-    char *path = NULL;
-
-    *out_path = NULL;
-    if (a == 0) /* the name alone would be one of the root's */
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "the path is empty");
-    while (a > 1 && folder[a - 1] == '/')
-        a--;
-    RLHF__TRY(
-        rlhf__alloc_raw(context, (int64_t)(a + b + 2), 1, RLHF_MEMORY_GENERAL, &path));
-    snprintf(path, a + b + 2, "%.*s/%s", (int)a, folder, name);
-    *out_path = path;
-    return RLHF_OK;
 }
 
 static rlhf_status read_open_file(rlhf_context *context, int fd, const char *path,
@@ -192,45 +166,46 @@ static rlhf_status open_temporary(rlhf_context *context, const char *path,
     }
 }
 
+static rlhf_status write_resolved(rlhf_context *context, const char *path,
+                                  const char *real, const void *data, int64_t size)
+{
+    char *name = NULL;
+    int fd = -1;
+
+    RLHF__TRY(open_temporary(context, real, &name, &fd));
+    const int held = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* until it has its own name */
+    rlhf_status status = rlhf__write_all(fd, path, data, size);
+    if (status == RLHF_OK)
+        status = rlhf__sync_and_close(fd, path);
+    else
+        close(fd);
+    if (status == RLHF_OK && rename(name, real))
+        status = rlhf__fail_errno(errno, path, "cannot replace %s", path);
+    if (status == RLHF_OK) {
+        rlhf__sync_parent(real);
+        rlhf__remove_left(real);
+    } else {
+        unlink(name);
+    }
+    if (held >= 0)
+        close(held);
+    rlhf__free(name);
+    return status;
+}
+
+/* Through links, to what they name. */
 rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void *data,
                              int64_t size)
 {
-    char *name = NULL, *target = NULL;
-    rlhf_status status;
+    char *real = NULL;
     struct stat st;
-    int fd = -1, held = -1;
 
-    /* Through a symbolic link, to what it names. */
-    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
-        target = realpath(path, NULL);
-        if (!target && errno != ENOENT)
-            return rlhf__fail_errno(errno, path, "cannot follow %s", path);
-    }
-    const char *real = target ? target : path;
-    if (stat(real, &st) == 0 && S_ISDIR(st.st_mode)) {
-        free(target);
-        return rlhf__fail_errno(EISDIR, path, "cannot write %s", path);
-    }
-    status = open_temporary(context, real, &name, &fd);
-    if (status == RLHF_OK) {
-        held = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* until it has its own name */
-        status = rlhf__write_all(fd, path, data, size);
-        if (status == RLHF_OK)
-            status = rlhf__sync_and_close(fd, path);
-        else
-            close(fd);
-        if (status == RLHF_OK && rename(name, real))
-            status = rlhf__fail_errno(errno, path, "cannot replace %s", path);
-        if (status == RLHF_OK) {
-            rlhf__sync_parent(real);
-            rlhf__remove_left(real);
-        } else {
-            unlink(name);
-        }
-        if (held >= 0)
-            close(held);
-    }
-    rlhf__free(name);
-    free(target);
+    RLHF__TRY(rlhf__path_resolve(context, path, &real));
+    rlhf_status status = stat(real, &st) == 0 && S_ISDIR(st.st_mode)
+                             ? rlhf__fail_errno(EISDIR, path, "cannot write %s", path)
+                             : RLHF_OK;
+    if (status == RLHF_OK)
+        status = write_resolved(context, path, real, data, size);
+    rlhf__free(real);
     return status;
 }

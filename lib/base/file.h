@@ -31,11 +31,16 @@ bool rlhf__path_exists(const char *path);
 /* "folder/name", allocated. */
 rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const char *name,
                             char **out_path);
+/* The place that `path` names for what is to be written: absolute, without links, "." and
+ * "..". It need not be there, but its folder must. Allocated. */
+rlhf_status rlhf__path_resolve(rlhf_context *context, const char *path, char **out_path);
 
 /* A folder being written: a new sibling that replaces `path` at commit (renameat2 with
  * EXCHANGE where there was one; rename where not; documented fallback elsewhere), then
  * the old one is deleted. Files of the old folder that are not ours are NOT kept
- * unless `keep_others` is set, when they are hard-linked or copied into the new one. */
+ * unless `keep_others` is set, when they are hard-linked or copied into the new one.
+ * Where `path` is a link, what it names is replaced, not the link. The current directory
+ * is not replaced, nor a folder above it: INVALID_ARG. */
 typedef struct rlhf__folder rlhf__folder;
 rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool keep_others,
                                rlhf__folder **out_folder);

@@ -1,8 +1,10 @@
-/* Shared by file.c and folder.c. */
+/* Shared by file.c, folder.c, left.c and path.c. */
 #ifndef RLHF_BASE_FILE_INTERNAL_H
 #define RLHF_BASE_FILE_INTERNAL_H
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/file.h"
@@ -14,6 +16,12 @@ void rlhf__sync_parent(const char *path);
 /* A name beside `path` that nobody else picks. */
 rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int attempt,
                                  char **out_name);
+bool rlhf__is_dots(const char *name);
+/* Whether `name` in the folder `parent` is, itself and not through a link, what is open
+ * as `fd`. */
+bool rlhf__is_same(int fd, int parent, const char *name);
+/* Whether the current directory is this folder or lies in it. */
+bool rlhf__holds_current(const struct stat *folder);
 #define RLHF__MAX_DEPTH 16   /* of folders in each other that are kept or removed */
 #define RLHF__ASIDE     1000 /* attempt that names an old folder which steps aside */
 

@@ -30,11 +30,6 @@ struct rlhf__stream {
     char *path;
 };
 
-static bool is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 static void free_folder(rlhf__folder *folder)
 {
     if (folder->written)
@@ -42,33 +37,6 @@ static void free_folder(rlhf__folder *folder)
     rlhf__free(folder->path);
     rlhf__free(folder->temporary);
     rlhf__free(folder);
-}
-
-/* A link already there is followed, so that what it names is replaced, not the link. */
-static rlhf_status resolve(rlhf_context *context, const char *path, char **out)
-{
-    struct stat st;
-    char target[4096];
-
-    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
-        ssize_t size = readlink(path, target, sizeof target - 1);
-        if (size <= 0 || size >= (ssize_t)sizeof target - 1)
-            return rlhf__fail_errno(errno ? errno : ENAMETOOLONG, path,
-                                    "cannot follow %s", path);
-        target[size] = '\0';
-        const char *slash = strrchr(path, '/');
-        if (target[0] == '/' || !slash)
-            return rlhf__strdup(context, target, out);
-        char *parent = NULL;
-        RLHF__TRY(rlhf__strndup(context, path, (size_t)(slash - path) + 1, &parent));
-        rlhf_status status = rlhf__path_join(context, parent, target, out);
-        rlhf__free(parent);
-        return status;
-    }
-    size_t size = strlen(path);
-    while (size > 1 && path[size - 1] == '/')
-        size--;
-    return rlhf__strndup(context, path, size, out);
 }
 
 /* One attempt; false, and errno, if it failed: EEXIST where another name may do. */
@@ -107,21 +75,34 @@ static rlhf_status make_temporary(rlhf__folder *folder)
     }
 }
 
+/* `path` is what the caller gave: it is what the messages name. */
+static rlhf_status check_replaceable(const rlhf__folder *folder, const char *path)
+{
+    struct stat st;
+
+    if (stat(folder->path, &st) != 0)
+        return RLHF_OK;
+    if (!S_ISDIR(st.st_mode))
+        return rlhf__fail_errno(ENOTDIR, path, "cannot save to %s", path);
+    if (rlhf__holds_current(&st))
+        return rlhf__fail_at(RLHF_ERR_INVALID_ARG, path, 0, 0, NULL,
+                             "replacing it would take the current directory away; save "
+                             "into a folder below it");
+    return RLHF_OK;
+}
+
 rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool keep_others,
                                rlhf__folder **out_folder)
 {
     rlhf__folder *folder = NULL;
-    struct stat st;
 
     *out_folder = NULL;
-    if (!*path)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "the path is empty");
     RLHF__TRY(rlhf__alloc(context, 1, sizeof *folder, RLHF_MEMORY_GENERAL, &folder));
     folder->context = context;
     folder->keep_others = keep_others;
-    rlhf_status status = resolve(context, path, &folder->path);
-    if (status == RLHF_OK && stat(folder->path, &st) == 0 && !S_ISDIR(st.st_mode))
-        status = rlhf__fail_errno(ENOTDIR, path, "cannot save to %s", path);
+    rlhf_status status = rlhf__path_resolve(context, path, &folder->path);
+    if (status == RLHF_OK)
+        status = check_replaceable(folder, path);
     if (status == RLHF_OK)
         status = make_temporary(folder);
     if (status != RLHF_OK) {
@@ -277,7 +258,7 @@ static rlhf_status keep_entries(rlhf__folder *folder, const char *from, const ch
     for (struct dirent *entry = readdir(dir); entry && status == RLHF_OK;
          entry = readdir(dir)) {
         char *old = NULL, *kept = NULL;
-        if (is_dots(entry->d_name) ||
+        if (rlhf__is_dots(entry->d_name) ||
             (depth == 0 && folder->drop && folder->drop(entry->d_name)))
             continue;
         status = rlhf__path_join(folder->context, from, entry->d_name, &old);
@@ -315,12 +296,16 @@ static rlhf_status swap_by_hand(rlhf__folder *folder)
 
 static rlhf_status swap_in(rlhf__folder *folder)
 {
-    if (!rlhf__path_exists(folder->path)) {
+    struct stat st;
+
+    if (lstat(folder->path, &st) != 0) {
         if (rename(folder->temporary, folder->path))
             return rlhf__fail_errno(errno, folder->path, "cannot create %s",
                                     folder->path);
         return RLHF_OK;
     }
+    if (!S_ISDIR(st.st_mode)) /* somebody else put it there: a link, say */
+        return rlhf__fail_errno(ENOTDIR, folder->path, "cannot replace %s", folder->path);
     if (syscall(SYS_renameat2, AT_FDCWD, folder->temporary, AT_FDCWD, folder->path,
                 RENAME_EXCHANGE) == 0)
         return RLHF_OK;
@@ -336,35 +321,55 @@ static rlhf_status sync_written(rlhf__folder *folder)
     return fd >= 0 ? rlhf__sync_and_close(fd, folder->temporary) : RLHF_OK;
 }
 
+/* NULL, and errno, if there is none; a link that came there meanwhile is ENOTDIR. */
+static DIR *open_old(const rlhf__folder *folder)
+{
+    const int fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (fd >= 0 && !dir) {
+        const int error = errno;
+        close(fd);
+        errno = error;
+    }
+    return dir;
+}
+
+/* Only where the swap put it: if somebody moved it away meanwhile, it is theirs. */
+static void remove_old(const rlhf__folder *folder, DIR *old)
+{
+    if (!rlhf__is_same(dirfd(old), AT_FDCWD, folder->temporary))
+        return;
+    rlhf__empty_folder(old, 0);
+    rmdir(folder->temporary);
+}
+
 /* The old folder is opened before the swap: what is left to do then needs no memory. */
 rlhf_status rlhf__folder_commit(rlhf__folder *folder)
 {
-    DIR *old = opendir(folder->path);
+    DIR *old = open_old(folder);
     rlhf_status status = RLHF_OK;
 
     if (!old && errno != ENOENT)
-        status = rlhf__fail_errno(errno, folder->path, "cannot list %s", folder->path);
+        status = rlhf__fail_errno(errno, folder->path, "cannot replace %s", folder->path);
     if (status == RLHF_OK && old && folder->keep_others)
         status = keep_entries(folder, folder->path, folder->temporary, 0);
     if (status == RLHF_OK)
         status = sync_written(folder);
     if (status == RLHF_OK)
         status = swap_in(folder);
-    if (status != RLHF_OK) {
+    if (status == RLHF_OK) {
+        rlhf__sync_parent(folder->path);
         if (old)
-            closedir(old);
+            remove_old(folder, old);
+        rlhf__remove_left(folder->path);
+        free_folder(folder);
+    } else {
         rlhf__folder_abort(folder);
-        return status;
     }
-    rlhf__sync_parent(folder->path);
-    if (old) {
-        rlhf__empty_folder(old, 0);
+    if (old)
         closedir(old);
-        rmdir(folder->temporary);
-    }
-    rlhf__remove_left(folder->path);
-    free_folder(folder);
-    return RLHF_OK;
+    return status;
 }
 
 void rlhf__folder_abort(rlhf__folder *folder)

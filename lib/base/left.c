@@ -13,11 +13,6 @@
 
 #include "base/file_internal.h"
 
-static bool is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 static bool is_folder(int parent, const char *name)
 {
     struct stat st;
@@ -32,7 +27,7 @@ void rlhf__empty_folder(DIR *dir, int depth)
     rewinddir(dir);
     for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
         const char *name = entry->d_name;
-        if (is_dots(name))
+        if (rlhf__is_dots(name))
             continue;
         if (!is_folder(fd, name)) {
             unlinkat(fd, name, 0);
@@ -53,20 +48,11 @@ void rlhf__empty_folder(DIR *dir, int depth)
     }
 }
 
-static bool is_same(int fd, int parent, const char *name)
-{
-    struct stat open_one, named;
-
-    return fstat(fd, &open_one) == 0 &&
-           fstatat(parent, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-           open_one.st_dev == named.st_dev && open_one.st_ino == named.st_ino;
-}
-
 bool rlhf__hold_temporary(int fd, const char *name)
 {
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
         return errno != EWOULDBLOCK; /* no locks here: then nobody removes it either */
-    return is_same(fd, AT_FDCWD, name);
+    return rlhf__is_same(fd, AT_FDCWD, name);
 }
 
 /* Whether `text` is as many digits as that, up to `end`. */
@@ -101,7 +87,7 @@ static void remove_if_left(int parent, const char *name)
 
     if (fd < 0)
         return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same(fd, parent, name) &&
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && rlhf__is_same(fd, parent, name) &&
         fstat(fd, &st) == 0) {
         DIR *dir = S_ISDIR(st.st_mode) ? fdopendir(fd) : NULL;
         if (dir) {

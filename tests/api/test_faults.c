@@ -430,6 +430,34 @@ static void test_wrong_paths_are_named(void **state)
     assert_int_equal(test_count_entries(dir), 0);
 }
 
+/* A link to a link, named as if it were a folder: the links stay, and what they name is
+ * replaced. */
+static void test_links_to_folders_are_followed(void **state)
+{
+    objects *o = *state;
+    const char *inside = place(o->folder, "links"), *real = place(inside, "real"),
+               *link = place(inside, "link"), *second = place(inside, "second");
+    struct stat st;
+
+    assert_int_equal(mkdir(inside, 0777), 0);
+    assert_int_equal(symlink("real", link), 0);
+    assert_int_equal(symlink("link", second), 0);
+    for (int i = 0; i < NUM_SAVERS; i++) {
+        if (savers[i].is_file)
+            continue;
+        assert_ok(savers[i].save(o, real));
+        const int files = test_count_entries(real);
+        assert_ok(savers[i].save(o, second));
+        assert_ok(savers[i].save(o, test_join(inside, "link/")));
+        assert_ok(savers[i].save(o, test_join(inside, "second/")));
+        assert_int_equal(test_count_entries(real), files);
+        assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+        assert_true(lstat(second, &st) == 0 && S_ISLNK(st.st_mode));
+        assert_int_equal(test_count_entries(inside), 3);
+        test_folder_remove(real);
+    }
+}
+
 /* As somebody whom the folder's mode keeps out, root included. */
 static int in_closed_folder(objects *o)
 {
@@ -533,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_full_disk_leaves_the_old),
         cmocka_unit_test(test_full_disk_leaves_the_feedback_store_whole),
         cmocka_unit_test(test_wrong_paths_are_named),
+        cmocka_unit_test(test_links_to_folders_are_followed),
         cmocka_unit_test(test_closed_folder_is_named),
         cmocka_unit_test(test_killed_save_leaves_old_or_new),
     };

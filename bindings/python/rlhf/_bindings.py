@@ -2551,9 +2551,9 @@ Writes tokenizer.json and tokenizer_config.json into a folder, whole or not at a
 folder's other files are kept. Files that were loaded are written back byte for byte.
 
 @param tokenizer  Unchanged.
-@param path       A folder, made if it is not there; its parent must be.
+@param path       As in rlhf_model_save.
 @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND, RLHF_ERR_INVALID_ARG (an empty
-        path). On failure the folder is as it was.
+        path, the current directory). On failure the folder is as it was.
 @since 0.1
 """,
     "rlhf_tokenizer_free":
@@ -3018,9 +3018,13 @@ at all; files in it that are not a model's (a tokenizer) are kept, and so are fi
 the config.json that the model was loaded from.
 
 @param model  Unchanged.
-@param path   A folder, made if it is not there; its parent must be.
+@param path   A folder, made if it is not there; its parent must be. A link stays, and
+              the folder that it names is replaced. The current directory and the
+              folders above it are refused, for a folder put in its place would leave
+              the process in one that is gone: save into a folder below it.
 @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (the parent); RLHF_ERR_INVALID_ARG (an
-        empty path); RLHF_ERR_CANCELLED. On failure the old folder is as it was.
+        empty path, the current directory); RLHF_ERR_CANCELLED. On failure the old
+        folder is as it was.
 @since 0.1
 """,
     "rlhf_model_clone":
@@ -3426,11 +3430,11 @@ data) into one folder, whole or not at all. docs/formats.md.
                 optimizer step, and the resumed run begins the step under way again,
                 with the same rows.
 @param path     A folder of saved state, which is replaced as a whole, an empty one, or
-                one that is not there; its parent must be.
+                one that is not there; else as in rlhf_model_save.
 @return RLHF_OK; RLHF_ERR_EXISTS (something else is there); RLHF_ERR_IO,
-        RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG (an empty path);
-        RLHF_ERR_UNSUPPORTED, RLHF_ERR_CALLBACK (the source gives no position);
-        RLHF_ERR_CANCELLED. On failure what was there is as it was.
+        RLHF_ERR_NOT_FOUND; RLHF_ERR_INVALID_ARG (an empty path, the current
+        directory); RLHF_ERR_UNSUPPORTED, RLHF_ERR_CALLBACK (the source gives no
+        position); RLHF_ERR_CANCELLED. On failure what was there is as it was.
 @since 0.1
 """,
     "rlhf_lm_trainer_resume":

@@ -1,0 +1,224 @@
+/* What stands where something is saved: followed through links and replaced, or
+ * refused by name. */
+#include "support.h"
+
+#include "test_files.h"
+
+#include <fcntl.h>
+
+#include "base/file.h"
+
+static char model[TEST_PATH + 8];
+
+static int setup(void **state)
+{
+    char *folder = malloc(TEST_PATH);
+
+    test_folder_make(folder);
+    snprintf(model, sizeof model, "%s/model", folder);
+    *state = folder;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_folder_remove(*state);
+    free(*state);
+    return 0;
+}
+
+static rlhf_status save_folder(const char *path, const char *text)
+{
+    rlhf__folder *folder = NULL;
+
+    RLHF__TRY(rlhf__folder_begin(NULL, path, true, &folder));
+    const rlhf_status status =
+        rlhf__folder_write(folder, "a", text, (int64_t)strlen(text));
+    if (status == RLHF_OK)
+        return rlhf__folder_commit(folder);
+    rlhf__folder_abort(folder);
+    return status;
+}
+
+static void assert_holds(const char *path, const char *name, const char *expected)
+{
+    char *text = test_read(test_join(path, name), NULL);
+
+    assert_non_null(text);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void assert_link(const char *path, const char *expected)
+{
+    char target[TEST_PATH] = {0};
+
+    assert_true(readlink(path, target, sizeof target - 1) > 0);
+    assert_string_equal(target, expected);
+}
+
+/* --- links -------------------------------------------------------------------------- */
+
+static void test_link_stays_and_the_folder_it_names_is_replaced(void **state)
+{
+    static const char *const names[] = {"link",   "link/",         "link//",   "second",
+                                        "third/", "model/../link", "./second/"};
+    const char *folder = *state;
+    char absolute[2 * TEST_PATH];
+
+    snprintf(absolute, sizeof absolute, "%s/second", folder);
+    assert_ok(save_folder(model, "1"));
+    test_write(test_join(model, "mine"), "kept", 4);
+    assert_int_equal(symlink("model", test_join(folder, "link")), 0);
+    assert_int_equal(symlink("./link/", test_join(folder, "second")), 0);
+    assert_int_equal(symlink(absolute, test_join(folder, "third")), 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_ok(save_folder(test_join(folder, names[i]), names[i]));
+        assert_holds(model, "a", names[i]);
+        assert_holds(model, "mine", "kept");
+        assert_link(test_join(folder, "link"), "model");
+        assert_link(test_join(folder, "second"), "./link/");
+        assert_link(test_join(folder, "third"), absolute);
+        assert_int_equal(test_count_entries(folder), 4);
+    }
+}
+
+static void test_link_to_nothing_leads_to_what_is_made(void **state)
+{
+    const char *folder = *state;
+
+    assert_int_equal(symlink("model", test_join(folder, "link")), 0);
+    assert_int_equal(symlink("link", test_join(folder, "second")), 0);
+    assert_ok(save_folder(test_join(folder, "second/"), "1"));
+    assert_holds(test_join(folder, "model"), "a", "1");
+    assert_int_equal(symlink("file", test_join(folder, "to-file")), 0);
+    assert_ok(rlhf__file_write(NULL, test_join(folder, "to-file"), "2", 1));
+    assert_holds(folder, "file", "2");
+    assert_link(test_join(folder, "to-file"), "file");
+    assert_int_equal(test_count_entries(folder), 5);
+}
+
+static void test_link_that_leads_nowhere_is_refused(void **state)
+{
+    const char *folder = *state;
+
+    assert_int_equal(symlink("no/such/place", test_join(folder, "lost")), 0);
+    assert_int_equal(symlink("round", test_join(folder, "round")), 0);
+    assert_fails(save_folder(test_join(folder, "lost"), "1"), RLHF_ERR_NOT_FOUND, "lost");
+    assert_fails(save_folder(test_join(folder, "lost/"), "1"), RLHF_ERR_NOT_FOUND,
+                 "lost");
+    assert_fails(save_folder(test_join(folder, "round"), "1"), RLHF_ERR_IO, "round");
+    assert_fails(rlhf__file_write(NULL, test_join(folder, "lost"), "1", 1),
+                 RLHF_ERR_NOT_FOUND, "lost");
+    assert_fails(rlhf__file_write(NULL, test_join(folder, "round"), "1", 1), RLHF_ERR_IO,
+                 "round");
+    assert_int_equal(test_count_entries(folder), 2);
+}
+
+/* --- changed by somebody else meanwhile --------------------------------------------- */
+
+static void test_folder_that_became_a_link_is_refused(void **state)
+{
+    const char *folder = *state;
+    rlhf__folder *writing = NULL;
+
+    assert_ok(save_folder(test_join(folder, "model"), "1"));
+    assert_ok(save_folder(test_join(folder, "other"), "2"));
+    assert_ok(rlhf__folder_begin(NULL, test_join(folder, "model"), true, &writing));
+    assert_ok(rlhf__folder_write(writing, "a", "3", 1));
+    assert_int_equal(rename(test_join(folder, "model"), test_join(folder, "model.bak")),
+                     0);
+    assert_int_equal(symlink("other", test_join(folder, "model")), 0);
+    assert_fails(rlhf__folder_commit(writing), RLHF_ERR_IO, "model");
+    assert_link(test_join(folder, "model"), "other");
+    assert_holds(test_join(folder, "other"), "a", "2");
+    assert_holds(test_join(folder, "model.bak"), "a", "1");
+    assert_int_equal(test_count_entries(folder), 3);
+}
+
+static const char *moved_to;
+
+static bool move_away(const char *name)
+{
+    (void)name;
+    (void)!rename(model, moved_to);
+    return false;
+}
+
+/* While the old folder is listed, after it was opened. */
+static void test_folder_moved_away_keeps_its_files(void **state)
+{
+    const char *folder = *state;
+    rlhf__folder *writing = NULL;
+
+    moved_to = test_join(folder, "moved");
+    assert_ok(save_folder(model, "1"));
+    assert_ok(rlhf__folder_begin(NULL, model, true, &writing));
+    assert_ok(rlhf__folder_write(writing, "a", "2", 1));
+    rlhf__folder_set_drop(writing, move_away);
+    assert_ok(rlhf__folder_commit(writing));
+    assert_holds(model, "a", "2");
+    assert_holds(moved_to, "a", "1");
+    assert_int_equal(test_count_entries(folder), 2);
+}
+
+/* --- the current directory ---------------------------------------------------------- */
+
+static void test_folder_is_named_by_dots(void **state)
+{
+    assert_ok(save_folder(model, "1"));
+    assert_ok(save_folder(test_join(model, "."), "2"));
+    assert_holds(model, "a", "2");
+    assert_int_equal(mkdir(test_join(model, "sub"), 0777), 0);
+    assert_ok(save_folder(test_join(model, "sub/.."), "3"));
+    assert_holds(model, "a", "3");
+    assert_fails(save_folder(test_join(model, "none/.."), "4"), RLHF_ERR_NOT_FOUND,
+                 "none/..");
+    assert_fails(save_folder(test_join(model, "none/."), "4"), RLHF_ERR_NOT_FOUND,
+                 "none/.");
+    assert_int_equal(test_count_entries(*state), 1);
+}
+
+/* It would be taken away from below the process, and a relative path then leads nowhere.
+ */
+static void test_current_directory_is_refused(void **state)
+{
+    static const char *const names[] = {".",     "./",     "..",          "../",
+                                        "../..", "../sub", "../../model", "link"};
+    const char *folder = *state;
+    char home[4096];
+
+    assert_ok(save_folder(model, "1"));
+    assert_int_equal(mkdir(test_join(model, "sub"), 0777), 0);
+    assert_non_null(getcwd(home, sizeof home));
+    assert_int_equal(chdir(test_join(model, "sub")), 0);
+    assert_int_equal(symlink("../../model", "link"), 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_fails(save_folder(names[i], "2"), RLHF_ERR_INVALID_ARG,
+                     "save into a folder below it");
+    assert_fails(save_folder(model, "2"), RLHF_ERR_INVALID_ARG, model);
+    assert_ok(save_folder("below", "3"));
+    assert_ok(save_folder("../beside", "4"));
+    assert_int_equal(chdir(home), 0);
+    assert_holds(model, "a", "1");
+    assert_holds(model, "sub/below/a", "3");
+    assert_holds(model, "beside/a", "4");
+    assert_int_equal(test_count_entries(folder), 1);
+    assert_int_equal(test_count_entries(test_join(model, "sub")), 2);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_link_stays_and_the_folder_it_names_is_replaced),
+        TEST(test_link_to_nothing_leads_to_what_is_made),
+        TEST(test_link_that_leads_nowhere_is_refused),
+        TEST(test_folder_that_became_a_link_is_refused),
+        TEST(test_folder_moved_away_keeps_its_files),
+        TEST(test_folder_is_named_by_dots),
+        TEST(test_current_directory_is_refused),
+    };
+#undef TEST
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
