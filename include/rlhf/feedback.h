@@ -177,8 +177,10 @@ RLHF_API rlhf_status rlhf_feedback_get_info(rlhf_feedback *feedback,
  * field is left out where a text came without any.
  *
  * @param feedback  The store.
- * @param path      The file; appears whole or not at all.
- * @return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (the folder).
+ * @param path      The file; appears whole or not at all. A link stays, and the file that
+ *                  it names is replaced.
+ * @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
+ *         RLHF_ERR_NOT_FOUND (the folder).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_feedback_export(rlhf_feedback *feedback, const char *path);

@@ -31,6 +31,13 @@ void rlhf__file_map_close(rlhf__file_map *map)
     map->bytes = NULL;
 }
 
+static rlhf_status check_regular(const char *path, const struct stat *st)
+{
+    if (S_ISREG(st->st_mode))
+        return RLHF_OK;
+    return rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "not a regular file");
+}
+
 static rlhf_status read_open_file(rlhf_context *context, int fd, const char *path,
                                   int64_t limit, char **out_data, int64_t *out_size)
 {
@@ -40,8 +47,7 @@ static rlhf_status read_open_file(rlhf_context *context, int fd, const char *pat
 
     if (fstat(fd, &st))
         return rlhf__fail_errno(errno, path, "cannot look at %s", path);
-    if (!S_ISREG(st.st_mode))
-        return rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "not a regular file");
+    RLHF__TRY(check_regular(path, &st));
     if (st.st_size > limit)
         return rlhf__fail_at(RLHF_ERR_LIMIT, path, 0, 0, NULL,
                              "%" PRId64 " bytes are more than the limit of %" PRId64,
@@ -193,19 +199,60 @@ static rlhf_status write_resolved(rlhf_context *context, const char *path,
     return status;
 }
 
+/* `real` may be there already, as a regular file; a folder, a device or a pipe is not
+ * replaced. */
+static rlhf_status check_target(const char *path, const char *real)
+{
+    const bool slash = path[strlen(path) - 1] == '/';
+    struct stat st;
+    const bool exists = stat(real, &st) == 0;
+
+    if (slash || (exists && S_ISDIR(st.st_mode)))
+        return rlhf__fail_errno(exists && S_ISREG(st.st_mode) ? ENOTDIR : EISDIR, path,
+                                "cannot write %s", path);
+    return exists ? check_regular(path, &st) : RLHF_OK;
+}
+
 /* Through links, to what they name. */
 rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void *data,
                              int64_t size)
 {
     char *real = NULL;
-    struct stat st;
 
     RLHF__TRY(rlhf__path_resolve(context, path, &real));
-    rlhf_status status = stat(real, &st) == 0 && S_ISDIR(st.st_mode)
-                             ? rlhf__fail_errno(EISDIR, path, "cannot write %s", path)
-                             : RLHF_OK;
+    rlhf_status status = check_target(path, real);
     if (status == RLHF_OK)
         status = write_resolved(context, path, real, data, size);
     rlhf__free(real);
+    return status;
+}
+
+static rlhf_status append_open(int fd, const char *path, const void *data, int64_t size)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return rlhf__fail_errno(errno, path, "cannot look at %s", path);
+    RLHF__TRY(check_regular(path, &st));
+    rlhf_status status = rlhf__write_all(fd, path, data, size);
+    if (status != RLHF_OK && ftruncate(fd, st.st_size))
+        status =
+            rlhf__fail_errno(errno, path, "cannot take back half a line of %s", path);
+    return status;
+}
+
+rlhf_status rlhf__file_append(const char *path, const void *data, int64_t size)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0) /* a device is not even opened */
+        RLHF__TRY(check_regular(path, &st));
+    const int fd = open(
+        path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+    if (fd < 0)
+        return rlhf__fail_errno(errno, path, "cannot open %s", path);
+    rlhf_status status = append_open(fd, path, data, size);
+    if (close(fd) && status == RLHF_OK)
+        status = rlhf__fail_errno(errno, path, "cannot close %s", path);
     return status;
 }

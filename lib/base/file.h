@@ -15,9 +15,11 @@
 rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t limit,
                             char **out_data, int64_t *out_size);
 /* Appears whole or not at all: temporary file beside it, fsync, rename, fsync of the
- * folder. */
+ * folder. What is there already must be a regular file. */
 rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void *data,
                              int64_t size);
+/* To the end of a regular file, made if it is not there; half a write is taken back. */
+rlhf_status rlhf__file_append(const char *path, const void *data, int64_t size);
 /* A file as memory that can be read only. Whoever cuts the file short afterwards makes
  * reading it a SIGBUS. */
 typedef struct rlhf__file_map {

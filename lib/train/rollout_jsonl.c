@@ -1,13 +1,11 @@
 /* A rollout as JSON lines: what was asked, what was answered, and how it was judged. */
 #include "train/rollout.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -77,31 +75,6 @@ static rlhf_status fill_line(const rlhf__rollout *r, const rlhf__episode *e,
                               (int64_t)strlen(finish_names[e->finish])));
 }
 
-static rlhf_status append_file(const char *path, const char *data, int64_t size)
-{
-    const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    rlhf_status status = RLHF_OK;
-
-    if (fd < 0)
-        return rlhf__fail_errno(errno, path, "cannot open %s", path);
-    const off_t end = lseek(fd, 0, SEEK_END);
-    while (size > 0 && status == RLHF_OK) {
-        const ssize_t n = write(fd, data, (size_t)size);
-        if (n >= 0) {
-            data += n;
-            size -= n;
-        } else if (errno != EINTR) {
-            status = rlhf__fail_errno(errno, path, "cannot write %s", path);
-        }
-    }
-    if (status != RLHF_OK && end >= 0 && ftruncate(fd, end) != 0)
-        status =
-            rlhf__fail_errno(errno, path, "cannot take back half a line of %s", path);
-    if (close(fd) != 0 && status == RLHF_OK)
-        status = rlhf__fail_errno(errno, path, "cannot close %s", path);
-    return status;
-}
-
 rlhf_status rlhf__rollout_write_jsonl(const rlhf__rollout *rollout,
                                       const struct rlhf__tokenizer *tokenizer,
                                       const char *path)
@@ -120,7 +93,7 @@ rlhf_status rlhf__rollout_write_jsonl(const rlhf__rollout *rollout,
         rlhf__json_free(line);
     }
     if (status == RLHF_OK)
-        status = append_file(path, lines.data, lines.size);
+        status = rlhf__file_append(path, lines.data, lines.size);
     rlhf__buffer_free(&lines);
     return status;
 }

@@ -458,6 +458,27 @@ static void test_links_to_folders_are_followed(void **state)
     }
 }
 
+/* Open at its other end, so that whoever writes into it does not wait. */
+static void test_pipe_is_not_written(void **state)
+{
+    objects *o = *state;
+    const char *path = place(o->folder, "pipe");
+    struct stat st;
+
+    assert_int_equal(mkfifo(path, 0666), 0);
+    const int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (int i = 0; i < NUM_SAVERS; i++) {
+        if (!savers[i].is_file)
+            continue;
+        assert_fails(savers[i].save(o, path), RLHF_ERR_IO, "not a regular file");
+        assert_non_null(strstr(rlhf_last_error_message(), path));
+        assert_true(lstat(path, &st) == 0 && S_ISFIFO(st.st_mode));
+    }
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* As somebody whom the folder's mode keeps out, root included. */
 static int in_closed_folder(objects *o)
 {
@@ -562,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_full_disk_leaves_the_feedback_store_whole),
         cmocka_unit_test(test_wrong_paths_are_named),
         cmocka_unit_test(test_links_to_folders_are_followed),
+        cmocka_unit_test(test_pipe_is_not_written),
         cmocka_unit_test(test_closed_folder_is_named),
         cmocka_unit_test(test_killed_save_leaves_old_or_new),
     };

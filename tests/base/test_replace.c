@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 
-static char model[TEST_PATH + 8];
+static char model[TEST_PATH + 8], pipe_path[TEST_PATH + 8];
 
 static int setup(void **state)
 {
@@ -16,6 +16,7 @@ static int setup(void **state)
 
     test_folder_make(folder);
     snprintf(model, sizeof model, "%s/model", folder);
+    snprintf(pipe_path, sizeof pipe_path, "%s/pipe", folder);
     *state = folder;
     return 0;
 }
@@ -207,6 +208,28 @@ static void test_current_directory_is_refused(void **state)
     assert_int_equal(test_count_entries(test_join(model, "sub")), 2);
 }
 
+/* --- what is no file ---------------------------------------------------------------- */
+
+static void test_file_that_is_no_regular_one_is_refused(void **state)
+{
+    const char *folder = *state, *link = test_join(folder, "link");
+    struct stat st;
+
+    assert_int_equal(mkfifo(pipe_path, 0666), 0);
+    assert_int_equal(symlink("pipe", link), 0);
+    assert_fails(rlhf__file_write(NULL, pipe_path, "x", 1), RLHF_ERR_IO, pipe_path);
+    assert_non_null(strstr(rlhf_last_error_message(), "not a regular file"));
+    assert_fails(rlhf__file_write(NULL, link, "x", 1), RLHF_ERR_IO, "not a regular file");
+    assert_int_equal(lstat(pipe_path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    test_write(test_join(folder, "file"), "x", 1);
+    assert_fails(rlhf__file_write(NULL, test_join(folder, "file/"), "y", 1), RLHF_ERR_IO,
+                 "file/");
+    assert_fails(rlhf__file_write(NULL, test_join(folder, "new/"), "y", 1), RLHF_ERR_IO,
+                 "new/");
+    assert_int_equal(test_count_entries(folder), 3);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -218,6 +241,7 @@ int main(void)
         TEST(test_folder_moved_away_keeps_its_files),
         TEST(test_folder_is_named_by_dots),
         TEST(test_current_directory_is_refused),
+        TEST(test_file_that_is_no_regular_one_is_refused),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2948,8 +2948,10 @@ left out. Bytes of texts that are not UTF-8 become U+FFFD; the ids are exact, an
 field is left out where a text came without any.
 
 @param feedback  The store.
-@param path      The file; appears whole or not at all.
-@return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (the folder).
+@param path      The file; appears whole or not at all. A link stays, and the file that
+                 it names is replaced.
+@return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
+        RLHF_ERR_NOT_FOUND (the folder).
 @since 0.1
 """,
     "rlhf_feedback_dataset":
@@ -4149,8 +4151,9 @@ and `completion` (with a tokenizer), `score`, `kl` (null where not there yet), `
 @param rollout    Unchanged.
 @param tokenizer  NULL: ids only.
 @param path       Made if it is not there; its folder must be.
-@return RLHF_OK; RLHF_ERR_IO, RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG
-        (an id that the tokenizer lacks). On failure the file is as it was.
+@return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
+        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an id that the tokenizer
+        lacks). On failure the file is as it was.
 @since 0.1
 """,
 }
