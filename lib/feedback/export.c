@@ -3,6 +3,7 @@
 #include "feedback/feedback.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/context.h"
@@ -126,9 +127,44 @@ static rlhf_status add_line(void *arg, const rlhf_comparison *comparison)
     return status;
 }
 
+/* Whether `path` is the file `store` or one that SQLite keeps beside it; both are
+ * resolved. The store itself may have other names: hard links. */
+static bool is_of_store(const char *path, const char *store)
+{
+    static const char *const beside[] = {"", "-journal", "-wal", "-shm"};
+    const size_t size = strlen(store);
+    struct stat a, b;
+
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
+        if (strncmp(path, store, size) == 0 && strcmp(path + size, beside[i]) == 0)
+            return true;
+    return stat(path, &a) == 0 && stat(store, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+/* SQLite's own name of the file is absolute: the host may have gone elsewhere. */
+static rlhf_status check_apart(rlhf__feedback *feedback, const char *path)
+{
+    char *real = NULL, *store = NULL;
+    rlhf_status status = rlhf__path_resolve(feedback->context, path, &real);
+
+    if (status == RLHF_OK)
+        status = rlhf__path_resolve(feedback->context,
+                                    sqlite3_db_filename(feedback->db, "main"), &store);
+    if (status == RLHF_OK && is_of_store(real, store))
+        status = rlhf__fail_at(RLHF_ERR_INVALID_ARG, path, 0, 0, NULL,
+                               "this is the feedback store itself; its choices can be "
+                               "exported to another file");
+    rlhf__free(real);
+    rlhf__free(store);
+    return status;
+}
+
 rlhf_status rlhf__feedback_export(rlhf__feedback *feedback, const char *path)
 {
     jsonl out = {{feedback->context, NULL, 0, 0}, {feedback->context, NULL, 0, 0}};
+
+    RLHF__TRY(check_apart(feedback, path));
     rlhf_status status = visit_chosen(feedback, add_line, &out);
 
     if (status == RLHF_OK)

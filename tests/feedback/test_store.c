@@ -357,6 +357,37 @@ static void test_values_that_no_store_holds_are_refused(void **state)
     }
 }
 
+/* --- its own file ------------------------------------------------------------------- */
+
+/* By whatever name: the export would take the place of every choice that was made. */
+static void test_export_onto_the_store_is_refused(void **state)
+{
+    static const char *const names[] = {
+        "choices.db",     "./choices.db",       "link",       "hard", "choices.db-wal",
+        "choices.db-shm", "choices.db-journal", "link-to-wal"};
+    const feedback_fixture *f = *state;
+    rlhf_feedback *store = feedback_open(f, 1);
+    rlhf_comparison c = {.struct_size = sizeof c};
+
+    feedback_add_pairs(store, 2);
+    assert_ok(rlhf_feedback_choose(store, 1, RLHF_CHOICE_FIRST));
+    assert_int_equal(symlink("choices.db", test_join(f->folder, "link")), 0);
+    assert_int_equal(symlink("choices.db-wal", test_join(f->folder, "link-to-wal")), 0);
+    assert_int_equal(link(f->path, test_join(f->folder, "hard")), 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_fails(rlhf_feedback_export(store, test_join(f->folder, names[i])),
+                     RLHF_ERR_INVALID_ARG, names[i]);
+    assert_ok(rlhf_feedback_export(store, test_join(f->folder, "choices.db.jsonl")));
+    assert_ok(rlhf_feedback_choose(store, 2, RLHF_CHOICE_FIRST));
+    rlhf_feedback_free(store);
+    store = feedback_open(f, 1);
+    for (int64_t id = 1; id <= 2; id++) {
+        assert_ok(rlhf_feedback_get(store, id, &c));
+        assert_int_equal(c.choice, RLHF_CHOICE_FIRST);
+    }
+    rlhf_feedback_free(store);
+}
+
 /* --- no right to write -------------------------------------------------------------- */
 
 /* As a user who may not write: 0 if each call was refused as it should. */
@@ -416,6 +447,7 @@ int main(void)
         FEEDBACK_TEST(test_paths_that_lead_nowhere_are_refused),
         FEEDBACK_TEST(test_store_cut_short_is_refused),
         FEEDBACK_TEST(test_values_that_no_store_holds_are_refused),
+        FEEDBACK_TEST(test_export_onto_the_store_is_refused),
         FEEDBACK_TEST(test_store_that_may_not_be_written_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

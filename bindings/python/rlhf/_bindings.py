@@ -2951,7 +2951,8 @@ field is left out where a text came without any.
 @param path      The file; appears whole or not at all. A link stays, and the file that
                  it names is replaced.
 @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
-        RLHF_ERR_NOT_FOUND (the folder).
+        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (the store's own file, or
+        one that SQLite keeps beside it).
 @since 0.1
 """,
     "rlhf_feedback_dataset":
