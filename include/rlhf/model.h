@@ -146,7 +146,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_load(rlhf_context *context,
 /**
  * Writes a Hugging Face folder that transformers loads. The folder appears whole or not
  * at all; files in it that are not a model's (a tokenizer) are kept, and so are fields of
- * the config.json that the model was loaded from.
+ * the config.json that the model was loaded from. A folder and files that are replaced
+ * keep their modes, and owner and group where the process may give files away.
  *
  * @param model  Unchanged.
  * @param path   A folder, made if it is not there; its parent must be. A link stays, and

@@ -150,14 +150,26 @@ rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int at
     return RLHF_OK;
 }
 
+void rlhf__keep_rights(int fd, const struct stat *before)
+{
+    mode_t mode = before->st_mode & 07777;
+
+    if (fchown(fd, before->st_uid, before->st_gid)) {
+        mode &= ~(mode_t)S_ISUID;
+        if (fchown(fd, (uid_t)-1, before->st_gid))
+            mode &= ~(mode_t)(S_ISGID | S_IRWXG) | (mode & S_IRWXO) << 3;
+    }
+    (void)!fchmod(fd, mode); /* after fchown, which takes bits away */
+}
+
 /* Creates a fresh file beside `path`. */
-static rlhf_status open_temporary(rlhf_context *context, const char *path,
+static rlhf_status open_temporary(rlhf_context *context, const char *path, mode_t mode,
                                   char **out_name, int *out_fd)
 {
     for (int attempt = 0;; attempt++) {
         char *name = NULL;
         RLHF__TRY(rlhf__temporary_name(context, path, attempt, &name));
-        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (fd >= 0 && rlhf__hold_temporary(fd, name)) {
             *out_name = name;
             *out_fd = fd;
@@ -172,13 +184,17 @@ static rlhf_status open_temporary(rlhf_context *context, const char *path,
     }
 }
 
+/* before: what `real` is already; NULL where it is not there. */
 static rlhf_status write_resolved(rlhf_context *context, const char *path,
-                                  const char *real, const void *data, int64_t size)
+                                  const char *real, const struct stat *before,
+                                  const void *data, int64_t size)
 {
     char *name = NULL;
     int fd = -1;
 
-    RLHF__TRY(open_temporary(context, real, &name, &fd));
+    RLHF__TRY(open_temporary(context, real, before ? 0600 : 0666, &name, &fd));
+    if (before)
+        rlhf__keep_rights(fd, before);
     const int held = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* until it has its own name */
     rlhf_status status = rlhf__write_all(fd, path, data, size);
     if (status == RLHF_OK)
@@ -201,16 +217,17 @@ static rlhf_status write_resolved(rlhf_context *context, const char *path,
 
 /* `real` may be there already, as a regular file; a folder, a device or a pipe is not
  * replaced. */
-static rlhf_status check_target(const char *path, const char *real)
+static rlhf_status look_at_target(const char *path, const char *real,
+                                  struct stat *out_before, bool *out_exists)
 {
     const bool slash = path[strlen(path) - 1] == '/';
-    struct stat st;
-    const bool exists = stat(real, &st) == 0;
+    const bool exists = stat(real, out_before) == 0;
 
-    if (slash || (exists && S_ISDIR(st.st_mode)))
-        return rlhf__fail_errno(exists && S_ISREG(st.st_mode) ? ENOTDIR : EISDIR, path,
-                                "cannot write %s", path);
-    return exists ? check_regular(path, &st) : RLHF_OK;
+    *out_exists = exists;
+    if (slash || (exists && S_ISDIR(out_before->st_mode)))
+        return rlhf__fail_errno(exists && S_ISREG(out_before->st_mode) ? ENOTDIR : EISDIR,
+                                path, "cannot write %s", path);
+    return exists ? check_regular(path, out_before) : RLHF_OK;
 }
 
 /* Through links, to what they name. */
@@ -218,11 +235,13 @@ rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void
                              int64_t size)
 {
     char *real = NULL;
+    struct stat before;
+    bool exists = false;
 
     RLHF__TRY(rlhf__path_resolve(context, path, &real));
-    rlhf_status status = check_target(path, real);
+    rlhf_status status = look_at_target(path, real, &before, &exists);
     if (status == RLHF_OK)
-        status = write_resolved(context, path, real, data, size);
+        status = write_resolved(context, path, real, exists ? &before : NULL, data, size);
     rlhf__free(real);
     return status;
 }

@@ -15,7 +15,8 @@
 rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t limit,
                             char **out_data, int64_t *out_size);
 /* Appears whole or not at all: temporary file beside it, fsync, rename, fsync of the
- * folder. What is there already must be a regular file. */
+ * folder. What is there already must be a regular file; the new one gets its mode, and
+ * its owner where we may. */
 rlhf_status rlhf__file_write(rlhf_context *context, const char *path, const void *data,
                              int64_t size);
 /* To the end of a regular file, made if it is not there; half a write is taken back. */
@@ -41,8 +42,9 @@ rlhf_status rlhf__path_resolve(rlhf_context *context, const char *path, char **o
  * EXCHANGE where there was one; rename where not; documented fallback elsewhere), then
  * the old one is deleted. Files of the old folder that are not ours are NOT kept
  * unless `keep_others` is set, when they are hard-linked or copied into the new one.
- * Where `path` is a link, what it names is replaced, not the link. The current directory
- * is not replaced, nor a folder above it: INVALID_ARG. */
+ * The new folder, and what is in it that was in the old one too, get the old modes, and
+ * the owners where we may. Where `path` is a link, what it names is replaced, not the
+ * link. The current directory is not replaced, nor a folder above it: INVALID_ARG. */
 typedef struct rlhf__folder rlhf__folder;
 rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool keep_others,
                                rlhf__folder **out_folder);

@@ -11,6 +11,9 @@
 
 rlhf_status rlhf__write_all(int fd, const char *path, const void *data, int64_t size);
 rlhf_status rlhf__sync_and_close(int fd, const char *path);
+/* Owner, group and mode of what was there before, as far as the system lets us: who may
+ * not give it to its group shows the group no more of it than everybody sees. */
+void rlhf__keep_rights(int fd, const struct stat *before);
 /* fsync of the folder that holds `path`, as far as it can be done. */
 void rlhf__sync_parent(const char *path);
 /* A name beside `path` that nobody else picks. */

@@ -21,6 +21,8 @@ struct rlhf__folder {
     char *path;      /* where it will stand */
     char *temporary; /* where it is written */
     DIR *written; /* `temporary`, open from the start: nothing may fail after the swap */
+    bool replaces;
+    struct stat before; /* where it replaces one: that one */
     bool keep_others;
     bool (*drop)(const char *name); /* NULL: keep all */
 };
@@ -39,10 +41,11 @@ static void free_folder(rlhf__folder *folder)
     rlhf__free(folder);
 }
 
-/* One attempt; false, and errno, if it failed: EEXIST where another name may do. */
+/* One attempt; false, and errno, if it failed: EEXIST where another name may do. What
+ * replaces another is nobody else's to see until it has that one's rights. */
 static bool try_temporary(rlhf__folder *folder)
 {
-    if (mkdir(folder->temporary, 0777) != 0)
+    if (mkdir(folder->temporary, folder->replaces ? 0700 : 0777) != 0)
         return false;
     folder->written = opendir(folder->temporary);
     if (!folder->written) {
@@ -76,15 +79,14 @@ static rlhf_status make_temporary(rlhf__folder *folder)
 }
 
 /* `path` is what the caller gave: it is what the messages name. */
-static rlhf_status check_replaceable(const rlhf__folder *folder, const char *path)
+static rlhf_status look_at_old(rlhf__folder *folder, const char *path)
 {
-    struct stat st;
-
-    if (stat(folder->path, &st) != 0)
+    folder->replaces = stat(folder->path, &folder->before) == 0;
+    if (!folder->replaces)
         return RLHF_OK;
-    if (!S_ISDIR(st.st_mode))
+    if (!S_ISDIR(folder->before.st_mode))
         return rlhf__fail_errno(ENOTDIR, path, "cannot save to %s", path);
-    if (rlhf__holds_current(&st))
+    if (rlhf__holds_current(&folder->before))
         return rlhf__fail_at(RLHF_ERR_INVALID_ARG, path, 0, 0, NULL,
                              "replacing it would take the current directory away; save "
                              "into a folder below it");
@@ -102,7 +104,7 @@ rlhf_status rlhf__folder_begin(rlhf_context *context, const char *path, bool kee
     folder->keep_others = keep_others;
     rlhf_status status = rlhf__path_resolve(context, path, &folder->path);
     if (status == RLHF_OK)
-        status = check_replaceable(folder, path);
+        status = look_at_old(folder, path);
     if (status == RLHF_OK)
         status = make_temporary(folder);
     if (status != RLHF_OK) {
@@ -123,6 +125,21 @@ const char *rlhf__folder_path(const rlhf__folder *folder)
     return folder->temporary;
 }
 
+/* Of the old folder's file of that name, if there is one. */
+static rlhf_status keep_rights_of(rlhf__folder *folder, const char *name, int fd)
+{
+    char *old = NULL;
+    struct stat st;
+
+    if (!folder->replaces)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__path_join(folder->context, folder->path, name, &old));
+    if (stat(old, &st) == 0 && S_ISREG(st.st_mode))
+        rlhf__keep_rights(fd, &st);
+    rlhf__free(old);
+    return RLHF_OK;
+}
+
 rlhf_status rlhf__folder_open(rlhf__folder *folder, const char *name,
                               rlhf__stream **out_stream)
 {
@@ -131,6 +148,7 @@ rlhf_status rlhf__folder_open(rlhf__folder *folder, const char *name,
     *out_stream = NULL;
     RLHF__TRY(
         rlhf__alloc(folder->context, 1, sizeof *stream, RLHF_MEMORY_GENERAL, &stream));
+    stream->fd = -1;
     rlhf_status status =
         rlhf__path_join(folder->context, folder->temporary, name, &stream->path);
     if (status == RLHF_OK) {
@@ -139,7 +157,11 @@ rlhf_status rlhf__folder_open(rlhf__folder *folder, const char *name,
             status =
                 rlhf__fail_errno(errno, stream->path, "cannot create %s", stream->path);
     }
+    if (status == RLHF_OK)
+        status = keep_rights_of(folder, name, stream->fd);
     if (status != RLHF_OK) {
+        if (stream->fd >= 0)
+            close(stream->fd);
         rlhf__free(stream->path);
         rlhf__free(stream);
         return status;
@@ -179,16 +201,18 @@ rlhf_status rlhf__folder_write(rlhf__folder *folder, const char *name, const voi
     return rlhf__stream_close(stream);
 }
 
-static rlhf_status copy_file(rlhf_context *context, const char *from, const char *to)
+static rlhf_status copy_file(rlhf_context *context, const char *from, const char *to,
+                             const struct stat *before)
 {
     char *data = NULL;
     int64_t size = 0;
 
     RLHF__TRY(rlhf__file_read(context, from, INT64_MAX / 4, &data, &size));
-    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     rlhf_status status =
         fd < 0 ? rlhf__fail_errno(errno, to, "cannot create %s", to) : RLHF_OK;
     if (status == RLHF_OK) {
+        rlhf__keep_rights(fd, before);
         status = rlhf__write_all(fd, to, data, size);
         rlhf_status closed = rlhf__sync_and_close(fd, to);
         if (status == RLHF_OK)
@@ -217,14 +241,20 @@ static rlhf_status keep_entries(rlhf__folder *folder, const char *from, const ch
 /* A subfolder becomes a tree of links: the old one stays whole until the new one
  * stands. */
 static rlhf_status keep_subfolder(rlhf__folder *folder, const char *from, const char *to,
-                                  int depth)
+                                  const struct stat *before, int depth)
 {
     if (depth == RLHF__MAX_DEPTH)
         return rlhf__fail_at(RLHF_ERR_LIMIT, from, 0, 0, NULL,
                              "folders lie deeper in each other than %d", RLHF__MAX_DEPTH);
-    if (mkdir(to, 0777))
+    if (mkdir(to, 0700))
         return rlhf__fail_errno(errno, from, "cannot keep %s", from);
-    return keep_entries(folder, from, to, depth);
+    const int fd = open(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return rlhf__fail_errno(errno, from, "cannot keep %s", from);
+    const rlhf_status status = keep_entries(folder, from, to, depth);
+    rlhf__keep_rights(fd, before); /* now that nothing more is written in it */
+    close(fd);
+    return status;
 }
 
 /* One entry of the old folder that the new one lacks: linked, or else copied. */
@@ -236,11 +266,11 @@ static rlhf_status keep_entry(rlhf__folder *folder, const char *from, const char
     if (lstat(to, &st) == 0 || lstat(from, &st) != 0)
         return RLHF_OK;
     if (S_ISDIR(st.st_mode))
-        return keep_subfolder(folder, from, to, depth + 1);
+        return keep_subfolder(folder, from, to, &st, depth + 1);
     if (link(from, to) == 0)
         return RLHF_OK;
     if (S_ISREG(st.st_mode))
-        return copy_file(folder->context, from, to);
+        return copy_file(folder->context, from, to, &st);
     if (S_ISLNK(st.st_mode))
         return copy_link(from, to);
     return rlhf__fail_errno(errno, from, "cannot keep %s", from);
@@ -335,6 +365,15 @@ static DIR *open_old(const rlhf__folder *folder)
     return dir;
 }
 
+/* The old one's rights are those that it has now, if it is still there. */
+static void give_rights(rlhf__folder *folder, DIR *old)
+{
+    if (old)
+        folder->replaces = fstat(dirfd(old), &folder->before) == 0;
+    if (folder->replaces)
+        rlhf__keep_rights(dirfd(folder->written), &folder->before);
+}
+
 /* Only where the swap put it: if somebody moved it away meanwhile, it is theirs. */
 static void remove_old(const rlhf__folder *folder, DIR *old)
 {
@@ -354,8 +393,10 @@ rlhf_status rlhf__folder_commit(rlhf__folder *folder)
         status = rlhf__fail_errno(errno, folder->path, "cannot replace %s", folder->path);
     if (status == RLHF_OK && old && folder->keep_others)
         status = keep_entries(folder, folder->path, folder->temporary, 0);
-    if (status == RLHF_OK)
+    if (status == RLHF_OK) {
+        give_rights(folder, old);
         status = sync_written(folder);
+    }
     if (status == RLHF_OK)
         status = swap_in(folder);
     if (status == RLHF_OK) {

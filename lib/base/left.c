@@ -24,6 +24,7 @@ void rlhf__empty_folder(DIR *dir, int depth)
 {
     const int fd = dirfd(dir);
 
+    (void)!fchmod(fd, S_IRWXU); /* its owner may have been kept from writing in it */
     rewinddir(dir);
     for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
         const char *name = entry->d_name;

@@ -1,14 +1,15 @@
-/* What stands where something is saved: followed through links and replaced, or
- * refused by name. */
+/* What stands where something is saved: followed through links, replaced with its rights
+ * kept, or refused by name. */
 #include "support.h"
 
 #include "test_files.h"
 
 #include <fcntl.h>
+#include <sys/wait.h>
 
 #include "base/file.h"
 
-static char model[TEST_PATH + 8], pipe_path[TEST_PATH + 8];
+static char model[TEST_PATH + 8], file[TEST_PATH + 8], pipe_path[TEST_PATH + 8];
 
 static int setup(void **state)
 {
@@ -16,6 +17,7 @@ static int setup(void **state)
 
     test_folder_make(folder);
     snprintf(model, sizeof model, "%s/model", folder);
+    snprintf(file, sizeof file, "%s/file", folder);
     snprintf(pipe_path, sizeof pipe_path, "%s/pipe", folder);
     *state = folder;
     return 0;
@@ -230,6 +232,144 @@ static void test_file_that_is_no_regular_one_is_refused(void **state)
     assert_int_equal(test_count_entries(folder), 3);
 }
 
+/* --- rights ------------------------------------------------------------------------- */
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* Runs `work` in a process of its own: its exit status. */
+static int in_child(int (*work)(void))
+{
+    int how = -1;
+    const pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(work());
+    assert_int_equal(waitpid(child, &how, 0), child);
+    return WIFEXITED(how) ? WEXITSTATUS(how) : -1;
+}
+
+static void test_replaced_keeps_its_mode(void **state)
+{
+    (void)state;
+    assert_ok(save_folder(model, "1"));
+    assert_int_equal(chmod(model, 02710), 0);
+    assert_int_equal(chmod(test_join(model, "a"), 0600), 0);
+    test_write(test_join(model, "mine"), "kept", 4);
+    assert_int_equal(chmod(test_join(model, "mine"), 0640), 0);
+    assert_int_equal(mkdir(test_join(model, "sub"), 0777), 0);
+    assert_int_equal(mkdir(test_join(model, "sub/deep"), 0777), 0);
+    assert_int_equal(chmod(test_join(model, "sub/deep"), 01775), 0);
+    assert_int_equal(chmod(test_join(model, "sub"), 0700), 0);
+    test_write(file, "1", 1);
+    assert_int_equal(chmod(file, 0600), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(save_folder(model, "2"));
+        assert_ok(rlhf__file_write(NULL, file, "2", 1));
+        assert_int_equal(mode_of(model), 02710);
+        assert_int_equal(mode_of(test_join(model, "a")), 0600);
+        assert_int_equal(mode_of(test_join(model, "mine")), 0640);
+        assert_int_equal(mode_of(test_join(model, "sub")), 0700);
+        assert_int_equal(mode_of(test_join(model, "sub/deep")), 01775);
+        assert_int_equal(mode_of(file), 0600);
+    }
+    assert_holds(model, "a", "2");
+}
+
+static void test_new_gets_the_mode_of_the_umask(void **state)
+{
+    (void)state;
+    const mode_t old = umask(027);
+
+    assert_ok(save_folder(model, "1"));
+    assert_ok(rlhf__file_write(NULL, file, "1", 1));
+    umask(old);
+    assert_int_equal(mode_of(model), 0750);
+    assert_int_equal(mode_of(test_join(model, "a")), 0640);
+    assert_int_equal(mode_of(file), 0640);
+}
+
+static void assert_owned(const char *path, uid_t user, gid_t group)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, user);
+    assert_int_equal(st.st_gid, group);
+}
+
+static void test_replaced_keeps_its_owner(void **state)
+{
+    (void)state;
+    test_write(file, "1", 1);
+    if (chown(file, 1007, 1008)) {
+        print_message("skipped: only root may give files away\n");
+        skip();
+    }
+    assert_ok(save_folder(model, "1"));
+    assert_int_equal(mkdir(test_join(model, "sub"), 0777), 0);
+    assert_int_equal(chown(test_join(model, "sub"), 1001, 1002), 0);
+    assert_int_equal(chown(test_join(model, "a"), 1003, 1004), 0);
+    assert_int_equal(chown(model, 1005, 1006), 0);
+    assert_int_equal(chmod(file, 04640), 0);
+    assert_ok(save_folder(model, "2"));
+    assert_ok(rlhf__file_write(NULL, file, "2", 1));
+    assert_owned(test_join(model, "sub"), 1001, 1002);
+    assert_owned(test_join(model, "a"), 1003, 1004);
+    assert_owned(model, 1005, 1006);
+    assert_owned(file, 1007, 1008);
+    assert_int_equal(mode_of(file), 04640);
+}
+
+/* Somebody who may write in a folder, but owns little of what is in it. */
+static int save_as_nobody(void)
+{
+    if (setgid(65534) != 0 || setuid(65534) != 0)
+        return 50;
+    if (save_folder(model, "2") != RLHF_OK ||
+        rlhf__file_write(NULL, file, "2", 1) != RLHF_OK) {
+        fprintf(stderr, "%s\n", rlhf_last_error_message());
+        return 1;
+    }
+    return 0;
+}
+
+/* What cannot be given to its group again is not shown to another one; a folder that its
+ * owner may not write into is replaced all the same. */
+static void test_rights_that_cannot_be_kept_do_not_grow(void **state)
+{
+    const char *folder = *state, *sub = test_join(model, "sub");
+
+    assert_ok(save_folder(model, "1"));
+    if (geteuid() != 0 || chown(model, 65534, 65534)) {
+        print_message("skipped: only root can become somebody else\n");
+        skip();
+    }
+    assert_int_equal(chmod(folder, 0777), 0);
+    assert_int_equal(chmod(test_join(model, "a"), 0664), 0);
+    assert_int_equal(mkdir(sub, 0777), 0);
+    test_write(test_join(sub, "mine"), "kept", 4);
+    assert_int_equal(chmod(test_join(sub, "mine"), 0644), 0);
+    test_write(test_join(folder, "file"), "1", 1);
+    assert_int_equal(chmod(test_join(folder, "file"), 06660), 0);
+    assert_int_equal(chown(sub, 65534, 65534), 0);
+    assert_int_equal(chmod(sub, 0555), 0);
+    assert_int_equal(chmod(model, 0555), 0);
+    assert_int_equal(in_child(save_as_nobody), 0);
+    assert_int_equal(mode_of(model), 0555);
+    assert_int_equal(mode_of(sub), 0555);
+    assert_int_equal(mode_of(test_join(model, "a")), 0644);
+    assert_int_equal(mode_of(test_join(sub, "mine")), 0644);
+    assert_int_equal(mode_of(test_join(folder, "file")), 0600);
+    assert_int_equal(test_count_entries(folder), 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -242,6 +382,10 @@ int main(void)
         TEST(test_folder_is_named_by_dots),
         TEST(test_current_directory_is_refused),
         TEST(test_file_that_is_no_regular_one_is_refused),
+        TEST(test_replaced_keeps_its_mode),
+        TEST(test_new_gets_the_mode_of_the_umask),
+        TEST(test_replaced_keeps_its_owner),
+        TEST(test_rights_that_cannot_be_kept_do_not_grow),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2949,7 +2949,7 @@ field is left out where a text came without any.
 
 @param feedback  The store.
 @param path      The file; appears whole or not at all. A link stays, and the file that
-                 it names is replaced.
+                 it names is replaced; rights as in rlhf_model_save.
 @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
         RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (the store's own file, or
         one that SQLite keeps beside it).
@@ -3018,7 +3018,8 @@ logged and not used.
 
 Writes a Hugging Face folder that transformers loads. The folder appears whole or not
 at all; files in it that are not a model's (a tokenizer) are kept, and so are fields of
-the config.json that the model was loaded from.
+the config.json that the model was loaded from. A folder and files that are replaced
+keep their modes, and owner and group where the process may give files away.
 
 @param model  Unchanged.
 @param path   A folder, made if it is not there; its parent must be. A link stays, and
