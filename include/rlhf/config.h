@@ -27,7 +27,7 @@ typedef struct rlhf_config rlhf_config;
  * @param path        The file.
  * @param out_config  The caller's.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_LIMIT; RLHF_ERR_FORMAT (not
- *         such a file, or a key twice).
+ *         such a file, or a key twice); RLHF_ERR_INVALID_ARG (an empty path).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_config_load(rlhf_context *context,

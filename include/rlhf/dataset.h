@@ -133,8 +133,8 @@ RLHF_API rlhf_status rlhf_dataset_options_init(rlhf_dataset_options *options,
  * @param out_dataset  The caller's.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT naming file, line and
  *         field; RLHF_ERR_UNSUPPORTED (a conversation); RLHF_ERR_LIMIT;
- *         RLHF_ERR_INVALID_ARG (an option; plain text of another kind than text);
- *         RLHF_ERR_CANCELLED.
+ *         RLHF_ERR_INVALID_ARG (an empty path; an option; plain text of another kind than
+ *         text); RLHF_ERR_CANCELLED.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status

@@ -180,8 +180,8 @@ RLHF_API rlhf_status rlhf_feedback_get_info(rlhf_feedback *feedback,
  * @param path      The file; appears whole or not at all. A link stays, and the file that
  *                  it names is replaced; rights as in rlhf_model_save.
  * @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
- *         RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (the store's own file, or
- *         one that SQLite keeps beside it).
+ *         RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an empty path; the
+ *         store's own file, or one that SQLite keeps beside it).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_feedback_export(rlhf_feedback *feedback, const char *path);

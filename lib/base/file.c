@@ -78,6 +78,7 @@ rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t lim
 {
     *out_data = NULL;
     *out_size = 0;
+    RLHF__TRY(rlhf__path_check(path));
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return rlhf__fail_errno(errno, path, "cannot open %s", path);
@@ -264,6 +265,7 @@ rlhf_status rlhf__file_append(const char *path, const void *data, int64_t size)
 {
     struct stat st;
 
+    RLHF__TRY(rlhf__path_check(path));
     if (stat(path, &st) == 0) /* a device is not even opened */
         RLHF__TRY(check_regular(path, &st));
     const int fd = open(

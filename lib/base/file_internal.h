@@ -19,6 +19,8 @@ void rlhf__sync_parent(const char *path);
 /* A name beside `path` that nobody else picks. */
 rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int attempt,
                                  char **out_name);
+/* INVALID_ARG where it is empty. */
+rlhf_status rlhf__path_check(const char *path);
 bool rlhf__is_dots(const char *name);
 /* Whether `name` in the folder `parent` is, itself and not through a link, what is open
  * as `fd`. */

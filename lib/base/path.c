@@ -18,7 +18,7 @@ bool rlhf__path_exists(const char *path)
     return stat(path, &st) == 0;
 }
 
-static rlhf_status check_path(const char *path)
+rlhf_status rlhf__path_check(const char *path)
 {
     return *path ? RLHF_OK : rlhf__fail(RLHF_ERR_INVALID_ARG, "the path is empty");
 }
@@ -30,7 +30,7 @@ rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const cha
     char *path = NULL;
 
     *out_path = NULL;
-    RLHF__TRY(check_path(folder)); /* the name alone would be one of the root's */
+    RLHF__TRY(rlhf__path_check(folder)); /* the name alone would be one of the root's */
     while (a > 1 && folder[a - 1] == '/')
         a--;
     RLHF__TRY(
@@ -127,7 +127,7 @@ rlhf_status rlhf__path_resolve(rlhf_context *context, const char *path, char **o
     char real[PATH_MAX];
 
     *out_path = NULL;
-    RLHF__TRY(check_path(path));
+    RLHF__TRY(rlhf__path_check(path));
     if (!resolve(path, real))
         return rlhf__fail_errno(errno, path, "cannot write to %s", path);
     return rlhf__strdup(context, real, out_path);

@@ -232,6 +232,19 @@ static void test_file_that_is_no_regular_one_is_refused(void **state)
     assert_int_equal(test_count_entries(folder), 3);
 }
 
+static void test_empty_path_is_refused(void **state)
+{
+    char *data = NULL;
+    int64_t size;
+
+    (void)state;
+    assert_fails(rlhf__file_read(NULL, "", 9, &data, &size), RLHF_ERR_INVALID_ARG,
+                 "the path is empty");
+    assert_fails(rlhf__file_write(NULL, "", "x", 1), RLHF_ERR_INVALID_ARG,
+                 "the path is empty");
+    assert_fails(save_folder("", "x"), RLHF_ERR_INVALID_ARG, "the path is empty");
+}
+
 /* --- rights ------------------------------------------------------------------------- */
 
 static mode_t mode_of(const char *path)
@@ -382,6 +395,7 @@ int main(void)
         TEST(test_folder_is_named_by_dots),
         TEST(test_current_directory_is_refused),
         TEST(test_file_that_is_no_regular_one_is_refused),
+        TEST(test_empty_path_is_refused),
         TEST(test_replaced_keeps_its_mode),
         TEST(test_new_gets_the_mode_of_the_umask),
         TEST(test_replaced_keeps_its_owner),

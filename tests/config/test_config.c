@@ -164,6 +164,8 @@ static void test_paths_that_hold_no_config_are_refused(void **state)
     assert_ok(rlhf_last_error_info(&info));
     assert_string_equal(info.file, absent);
     assert_int_equal(info.system_errno, 2); /* ENOENT */
+    assert_fails(rlhf_config_load(f->context, "", &config), RLHF_ERR_INVALID_ARG,
+                 "the path is empty");
     assert_fails(rlhf_config_load(f->context, f->folder, &config), RLHF_ERR_IO,
                  f->folder);
     assert_fails(rlhf_config_load(f->context, NULL, &config), RLHF_ERR_INVALID_ARG,

@@ -2421,7 +2421,7 @@ aliases or tags, at most 1 MiB, 10000 keys, nested 32 deep. An empty file has no
 @param path        The file.
 @param out_config  The caller's.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_LIMIT; RLHF_ERR_FORMAT (not
-        such a file, or a key twice).
+        such a file, or a key twice); RLHF_ERR_INVALID_ARG (an empty path).
 @since 0.1
 """,
     "rlhf_config_free":
@@ -2703,8 +2703,8 @@ encoded together, with one BOS, and split at the token boundary. Counts are logg
 @param out_dataset  The caller's.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT naming file, line and
         field; RLHF_ERR_UNSUPPORTED (a conversation); RLHF_ERR_LIMIT;
-        RLHF_ERR_INVALID_ARG (an option; plain text of another kind than text);
-        RLHF_ERR_CANCELLED.
+        RLHF_ERR_INVALID_ARG (an empty path; an option; plain text of another kind than
+        text); RLHF_ERR_CANCELLED.
 @since 0.1
 """,
     "rlhf_dataset_create":
@@ -2951,8 +2951,8 @@ field is left out where a text came without any.
 @param path      The file; appears whole or not at all. A link stays, and the file that
                  it names is replaced; rights as in rlhf_model_save.
 @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
-        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (the store's own file, or
-        one that SQLite keeps beside it).
+        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an empty path; the
+        store's own file, or one that SQLite keeps beside it).
 @since 0.1
 """,
     "rlhf_feedback_dataset":
@@ -4154,8 +4154,8 @@ and `completion` (with a tokenizer), `score`, `kl` (null where not there yet), `
 @param tokenizer  NULL: ids only.
 @param path       Made if it is not there; its folder must be.
 @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
-        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an id that the tokenizer
-        lacks). On failure the file is as it was.
+        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an empty path; an id
+        that the tokenizer lacks). On failure the file is as it was.
 @since 0.1
 """,
 }
