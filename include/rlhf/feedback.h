@@ -62,7 +62,8 @@ typedef struct rlhf_feedback_info {
 } rlhf_feedback_info;
 
 /**
- * Opens the store, making it if it is not there, and checks its pages.
+ * Opens the store, making it if it is not there, and checks its schema, which must be as
+ * the library writes it, and its pages.
  *
  * @param context       Its allocator and cancellation.
  * @param path          The file; its folder must be there.
@@ -92,7 +93,8 @@ RLHF_API void rlhf_feedback_free(rlhf_feedback *feedback);
  * @param comparison  Copied.
  * @param out_id      Optional: the new comparison's id.
  * @return RLHF_OK; RLHF_ERR_EXISTS (both answers are the same: equal texts, or equal
- *         ids); RLHF_ERR_INVALID_ARG (a negative id or count); RLHF_ERR_LIMIT.
+ *         ids); RLHF_ERR_INVALID_ARG (a negative id or count); RLHF_ERR_LIMIT (more ids
+ *         or bytes than a comparison may have, or 2^53 comparisons).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_feedback_add(rlhf_feedback *feedback,
@@ -143,7 +145,7 @@ RLHF_API rlhf_status rlhf_feedback_get(rlhf_feedback *feedback, int64_t id,
  * @param id        The comparison.
  * @param choice    An rlhf_choice in terms of the display; not RLHF_CHOICE_NONE.
  * @return RLHF_OK; RLHF_ERR_EXISTS (it has one; undo first); RLHF_ERR_NOT_FOUND;
- *         RLHF_ERR_INVALID_ARG.
+ *         RLHF_ERR_INVALID_ARG; RLHF_ERR_LIMIT (2^53 choices were made).
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_feedback_choose(rlhf_feedback *feedback, int64_t id,

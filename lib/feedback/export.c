@@ -56,6 +56,8 @@ static rlhf_status visit_chosen(rlhf__feedback *store, visit_fn visit, void *arg
     status = list_chosen(store, &ids, &count);
     for (int64_t i = 0; i < count && status == RLHF_OK; i++) {
         status = rlhf__feedback_get(store, ids[i], &comparison);
+        if (status == RLHF_OK && comparison.preferred < 0)
+            status = rlhf__store_damaged(store, ids[i], "it has two choices");
         if (status == RLHF_OK)
             status = visit(arg, &comparison);
         if (status == RLHF_OK)

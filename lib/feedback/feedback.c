@@ -11,6 +11,8 @@
 #include "base/size.h"
 #include "feedback/store.h"
 
+#define NUMBER_MAX ((int64_t)1 << 53) /* of ids and places */
+
 /* --- checks ------------------------------------------------------------------------- */
 
 static rlhf_status check_ids(const int32_t *ids, int64_t count, const char *name)
@@ -64,6 +66,23 @@ static bool answers_equal(const rlhf_comparison *c)
         return texts_equal;
     return memcmp(c->answer_ids[0], c->answer_ids[1],
                   (size_t)c->num_answer[0] * sizeof(int32_t)) == 0;
+}
+
+/* The number behind the highest that `sql` finds. No store of ours comes near the cap; a
+ * file's own number could be any. */
+static rlhf_status next_number(rlhf__feedback *store, const char *sql, const char *name,
+                               int64_t *out_next)
+{
+    int64_t highest = 0;
+
+    RLHF__TRY(rlhf__store_integer(store, sql, 0, &highest));
+    if (highest < 0 || highest >= NUMBER_MAX)
+        return rlhf__fail_at(RLHF_ERR_LIMIT, store->path, 0, 0, name,
+                             "the feedback store's highest %s is %" PRId64
+                             "; it must be in [0, 2^53)",
+                             name, highest);
+    *out_next = highest + 1;
+    return RLHF_OK;
 }
 
 /* --- adding ------------------------------------------------------------------------- */
@@ -121,9 +140,9 @@ typedef struct insertion {
 static rlhf_status begin_insertion(rlhf__feedback *store, insertion *to)
 {
     /* Ids are never used again, so that the display order of a comparison is its own. */
-    RLHF__TRY(rlhf__store_integer(
-        store, "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'comparison'", 1,
-        &to->next_id));
+    RLHF__TRY(next_number(store,
+                          "SELECT seq FROM sqlite_sequence WHERE name = 'comparison'",
+                          "id", &to->next_id));
     RLHF__TRY(rlhf__store_prepare(
         store, "INSERT INTO comparison VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         &to->comparison));
@@ -219,20 +238,41 @@ static const char select_one[] =
     " c.prompt_text, c.answer0_text, c.answer1_text, c.display_order, v.choice"
     " FROM comparison c JOIN choice v ON v.comparison = c.id WHERE c.id = ?";
 
-static void copy_ids(const unsigned char *bytes, int64_t count, int32_t *out)
+/* False if an id is negative. */
+static bool copy_ids(const unsigned char *bytes, int64_t count, int32_t *out)
 {
+    int32_t all = 0;
+
     for (int64_t i = 0; i < count; i++) {
         const unsigned char *b = bytes + 4 * i;
         out[i] = (int32_t)((uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
                            (uint32_t)b[3] << 24);
+        all |= out[i];
     }
+    return all >= 0;
 }
 
-/* The schema rules it out, but the schema is the file's own. */
-static rlhf_status damaged(const rlhf__feedback *store, int64_t id, const char *words)
+rlhf_status rlhf__store_damaged(const rlhf__feedback *store, int64_t id,
+                                const char *words)
 {
     return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
                          "damaged feedback store: comparison %" PRId64 ": %s", id, words);
+}
+
+/* What rlhf__feedback_add lets in. */
+static rlhf_status check_lengths(const rlhf__feedback *store, int64_t id,
+                                 sqlite3_stmt *statement)
+{
+    for (int i = 0; i < 3; i++) {
+        const int ids = sqlite3_column_bytes(statement, COLUMN_IDS + i);
+        if (ids % 4 != 0)
+            return rlhf__store_damaged(store, id, "its ids are cut off");
+        if (ids / 4 > RLHF__FEEDBACK_IDS_MAX)
+            return rlhf__store_damaged(store, id, "it has too many ids");
+        if (sqlite3_column_bytes(statement, COLUMN_TEXTS + i) > RLHF__FEEDBACK_TEXT_MAX)
+            return rlhf__store_damaged(store, id, "its text is too long");
+    }
+    return RLHF_OK;
 }
 
 /* The row of select_one into memory of the store: three lists of ids, then three texts.
@@ -248,10 +288,9 @@ static rlhf_status take_row(rlhf__feedback *store, sqlite3_stmt *statement,
     char *texts[3], *memory = NULL;
 
     if (order < 0 || order > 1 || choice < RLHF_CHOICE_NONE || choice > RLHF_CHOICE_SKIP)
-        return damaged(store, id, "its display order or its choice is none");
+        return rlhf__store_damaged(store, id, "its display order or its choice is none");
+    RLHF__TRY(check_lengths(store, id, statement));
     for (int i = 0; i < 3; i++) {
-        if (sqlite3_column_bytes(statement, COLUMN_IDS + i) % 4 != 0)
-            return damaged(store, id, "its ids are cut off");
         counts[i] = sqlite3_column_bytes(statement, COLUMN_IDS + i) / 4;
         sizes[i] = sqlite3_column_bytes(statement, COLUMN_TEXTS + i);
         bytes += counts[i] * 4 + sizes[i] + 1;
@@ -261,7 +300,8 @@ static rlhf_status take_row(rlhf__feedback *store, sqlite3_stmt *statement,
     store->row = memory;
     for (int i = 0; i < 3; i++, memory += counts[i - 1] * 4) {
         ids[i] = (int32_t *)(void *)memory;
-        copy_ids(sqlite3_column_blob(statement, COLUMN_IDS + i), counts[i], ids[i]);
+        if (!copy_ids(sqlite3_column_blob(statement, COLUMN_IDS + i), counts[i], ids[i]))
+            return rlhf__store_damaged(store, id, "an id is negative");
     }
     for (int i = 0; i < 3; i++, memory += sizes[i - 1] + 1) {
         texts[i] = memory;
@@ -365,9 +405,9 @@ static rlhf_status choose(rlhf__feedback *store, int64_t id, int32_t choice)
         return rlhf__fail(RLHF_ERR_EXISTS,
                           "comparison %" PRId64 " has the choice %" PRId64 " already", id,
                           current);
-    RLHF__TRY(rlhf__store_integer(
-        store, "SELECT max(place) FROM choice WHERE place IS NOT NULL", 0, &place));
-    return write_choice(store, id, choice, place + 1);
+    RLHF__TRY(next_number(store, "SELECT max(place) FROM choice WHERE place IS NOT NULL",
+                          "place", &place));
+    return write_choice(store, id, choice, place);
 }
 
 rlhf_status rlhf__feedback_choose(rlhf__feedback *feedback, int64_t id, int32_t choice)

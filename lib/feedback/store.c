@@ -21,26 +21,44 @@
 /* Waits for another process: this many times this long, then BUSY. */
 enum { BUSY_TRIES = 40, BUSY_WAIT_MS = 25 };
 
+/* Longest row that the checks of a comparison let in: three texts, three lists of ids,
+ * and what SQLite keeps beside them. */
+#define ROW_MAX (3 * RLHF__FEEDBACK_TEXT_MAX + 3 * 4 * RLHF__FEEDBACK_IDS_MAX + 4096)
+
 /* docs/feedback.md, "The file". Ids are little-endian int32; texts are bytes as they
  * came. */
-static const char schema[] =
+static const char table_comparison[] =
     "CREATE TABLE comparison ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
     " prompt_ids BLOB NOT NULL, answer0_ids BLOB NOT NULL, answer1_ids BLOB NOT NULL,"
     " prompt_text BLOB NOT NULL, answer0_text BLOB NOT NULL, answer1_text BLOB NOT NULL,"
     " display_order INTEGER NOT NULL CHECK (display_order IN (0, 1))"
-    ") STRICT;"
+    ") STRICT";
+static const char table_choice[] =
     "CREATE TABLE choice ("
     " comparison INTEGER PRIMARY KEY REFERENCES comparison (id),"
     " choice INTEGER NOT NULL CHECK (choice BETWEEN 0 AND 4),"
     " place INTEGER,"     /* order in which choices were made, for undo */
     " chosen_at INTEGER," /* seconds since 1970 */
     " CHECK ((choice = 0) = (place IS NULL))"
-    ") STRICT;"
-    "CREATE UNIQUE INDEX choice_pending ON choice (comparison) WHERE choice = 0;"
-    "CREATE UNIQUE INDEX choice_made ON choice (place) WHERE place IS NOT NULL;"
-    "PRAGMA application_id = 1380730950;"
-    "PRAGMA user_version = 1;";
+    ") STRICT";
+static const char index_pending[] =
+    "CREATE UNIQUE INDEX choice_pending ON choice (comparison) WHERE choice = 0";
+static const char index_made[] =
+    "CREATE UNIQUE INDEX choice_made ON choice (place) WHERE place IS NOT NULL";
+
+static const char *const schema[] = {table_comparison, table_choice, index_pending,
+                                     index_made};
+/* SQLite's own beside it: of AUTOINCREMENT, and what ANALYZE leaves. */
+static const char *const schema_extra[] = {
+    "CREATE TABLE sqlite_sequence(name,seq)",
+    "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
+    "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
+};
+enum {
+    NUM_OBJECTS = sizeof schema / sizeof schema[0],
+    NUM_EXTRA = sizeof schema_extra / sizeof schema_extra[0]
+};
 
 rlhf_status rlhf__store_fail(rlhf__feedback *store, int rc)
 {
@@ -203,9 +221,11 @@ static rlhf_status open_file(rlhf__feedback *store)
     return status;
 }
 
-/* The file may come from anywhere: no triggers, no views, no functions in its schema. */
+/* The file may come from anywhere: no triggers, no views, no functions in its schema, and
+ * no value that is longer than ours. */
 static rlhf_status configure(rlhf__feedback *store)
 {
+    sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, ROW_MAX);
     sqlite3_busy_handler(store->db, on_busy, store);
     sqlite3_progress_handler(store->db, 10000, on_progress, store);
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
@@ -233,6 +253,65 @@ static rlhf_status check_size(rlhf__feedback *store)
     return RLHF_OK;
 }
 
+static rlhf_status create_schema(rlhf__feedback *store)
+{
+    for (int i = 0; i < NUM_OBJECTS; i++)
+        RLHF__TRY(rlhf__store_exec(store, schema[i]));
+    return rlhf__store_exec(store, "PRAGMA application_id = 1380730950;"
+                                   "PRAGMA user_version = 1;");
+}
+
+static bool is_one_of(const char *sql, const char *const *known, int count)
+{
+    for (int i = 0; sql && i < count; i++) {
+        if (strcmp(sql, known[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of an object of the file; counts those that the library writes. SQLite lets no name
+ * come twice. */
+static rlhf_status check_object(rlhf__feedback *store, sqlite3_stmt *statement,
+                                int *own_count)
+{
+    const char *name = (const char *)sqlite3_column_text(statement, 0);
+    const char *sql = (const char *)sqlite3_column_text(statement, 1);
+
+    if (is_one_of(sql, schema, NUM_OBJECTS))
+        ++*own_count;
+    else if (!is_one_of(sql, schema_extra, NUM_EXTRA))
+        return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
+                             "damaged, or not a feedback store: its schema has another "
+                             "\"%.64s\" than the library writes",
+                             name ? name : "");
+    return RLHF_OK;
+}
+
+/* Expressions of a schema run as rows are read and checked, for as long and with as much
+ * memory as they like: the file's must be ours to the letter. */
+static rlhf_status check_schema(rlhf__feedback *store)
+{
+    sqlite3_stmt *statement = NULL;
+    int own_count = 0;
+    bool row = true;
+    rlhf_status status;
+
+    status =
+        rlhf__store_prepare(store, "SELECT name, sql FROM sqlite_schema", &statement);
+    while (status == RLHF_OK && row) {
+        status = rlhf__store_step(store, statement, &row);
+        if (status == RLHF_OK && row)
+            status = check_object(store, statement, &own_count);
+    }
+    sqlite3_finalize(statement);
+    if (status == RLHF_OK && own_count != NUM_OBJECTS)
+        return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
+                             "damaged feedback store: its schema has %d of %d objects",
+                             own_count, NUM_OBJECTS);
+    return status;
+}
+
 /* In a write transaction, so that two processes that make the store at once agree. */
 static rlhf_status check_or_create(rlhf__feedback *store)
 {
@@ -243,7 +322,7 @@ static rlhf_status check_or_create(rlhf__feedback *store)
     RLHF__TRY(
         rlhf__store_integer(store, "SELECT count(*) FROM sqlite_schema", 0, &objects));
     if (application == 0 && version == 0 && objects == 0)
-        return rlhf__store_exec(store, schema);
+        return create_schema(store);
     if (application != APPLICATION_ID)
         return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
                              "an SQLite file, but not a feedback store");
@@ -252,7 +331,8 @@ static rlhf_status check_or_create(rlhf__feedback *store)
                              "a feedback store of version %" PRId64
                              "; this library reads up to %d",
                              version, SCHEMA_VERSION);
-    return check_size(store);
+    RLHF__TRY(check_size(store));
+    return check_schema(store);
 }
 
 static rlhf_status check_pages(rlhf__feedback *store)

@@ -23,6 +23,10 @@ struct rlhf__feedback {
 
 /* The failure `rc` of SQLite as a status with words; SQLITE_OK is INTERNAL. */
 rlhf_status rlhf__store_fail(rlhf__feedback *store, int rc);
+/* FORMAT: of a comparison whose row no store of ours holds. The schema rules it out, but
+ * another process may change that while the file is open. */
+rlhf_status rlhf__store_damaged(const rlhf__feedback *store, int64_t id,
+                                const char *words);
 rlhf_status rlhf__store_exec(rlhf__feedback *store, const char *sql);
 /* *out_statement is NULL on failure; the caller finalizes it. */
 rlhf_status rlhf__store_prepare(rlhf__feedback *store, const char *sql,

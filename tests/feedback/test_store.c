@@ -310,7 +310,29 @@ static void test_store_cut_short_is_refused(void **state)
     free(whole);
 }
 
-/* A store whose schema checks nothing, with values that ours could not hold. */
+#define ROW "x'01000000', x'02000000', x'03000000', 'p', 'a', 'b', 0"
+
+/* Another process puts a schema that checks nothing under an open store, with values that
+ * ours could not hold. */
+static void put_unchecked(const feedback_fixture *f, const char *values,
+                          const char *choices)
+{
+    sqlite3 *db = open_raw(f);
+    char sql[1024];
+
+    run_sql(db,
+            "DROP TABLE choice; DROP TABLE comparison;"
+            "CREATE TABLE comparison (id INTEGER PRIMARY KEY AUTOINCREMENT, prompt_ids,"
+            " answer0_ids, answer1_ids, prompt_text, answer0_text, answer1_text,"
+            " display_order);"
+            "CREATE TABLE choice (comparison, choice, place, chosen_at);");
+    snprintf(sql, sizeof sql,
+             "INSERT INTO comparison VALUES (1, %s); INSERT INTO choice VALUES %s",
+             values, choices);
+    run_sql(db, sql);
+    sqlite3_close(db);
+}
+
 static void test_values_that_no_store_holds_are_refused(void **state)
 {
     static const struct {
@@ -319,38 +341,28 @@ static void test_values_that_no_store_holds_are_refused(void **state)
         {"x'01000000', x'02000000', x'03000000', 'p', 'a', 'b', 7", "1", "display order"},
         {"x'01000000', x'02000000', x'03000000', 'p', 'a', 'b', -1", "2",
          "display order"},
-        {"x'01000000', x'02000000', x'03000000', 'p', 'a', 'b', 0", "9", "choice"},
+        {ROW, "9", "choice"},
         {"x'0100', x'02000000', x'03000000', 'p', 'a', 'b', 0", "1", "cut off"},
         {"NULL, NULL, x'03000000000000', NULL, NULL, NULL, 0", "1", "cut off"},
+        {"x'01000000', x'02000000', x'030000ff', 'p', 'a', 'b', 0", "1", "negative"},
+        {"zeroblob(16777220), x'02', x'03', 'p', 'a', 'b', 0", "1", "too many ids"},
+        {"x'', x'', x'', zeroblob(16777217), 'a', 'b', 0", "1", "too long"},
     };
     const feedback_fixture *f = *state;
+    const char *out = test_join(f->folder, "out.jsonl");
     rlhf_comparison c = {.struct_size = sizeof c};
-    rlhf_feedback *store;
-    char sql[512];
+    char choices[64];
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        sqlite3 *db = open_raw(f);
-        run_sql(
-            db,
-            "CREATE TABLE comparison (id INTEGER PRIMARY KEY AUTOINCREMENT, prompt_ids,"
-            " answer0_ids, answer1_ids, prompt_text, answer0_text, answer1_text,"
-            " display_order);"
-            "CREATE TABLE choice (comparison INTEGER PRIMARY KEY, choice, place,"
-            " chosen_at);"
-            "PRAGMA application_id = 1380730950; PRAGMA user_version = 1;");
-        snprintf(sql, sizeof sql,
-                 "INSERT INTO comparison VALUES (1, %s); INSERT INTO choice VALUES (1, "
-                 "%s, 1, 1)",
-                 rows[i].values, rows[i].choice);
-        run_sql(db, sql);
-        sqlite3_close(db);
-        store = feedback_open(f, 1);
+        rlhf_feedback *store = feedback_open(f, 1);
+        snprintf(choices, sizeof choices, "(1, %s, 1, 1)", rows[i].choice);
+        put_unchecked(f, rows[i].values, choices);
         assert_fails(rlhf_feedback_get(store, 1, &c), RLHF_ERR_FORMAT, rows[i].words);
         assert_non_null(strstr(rlhf_last_error_message(), f->path));
         if (rows[i].choice[0] != '9') {
-            assert_fails(rlhf_feedback_export(store, test_join(f->folder, "out.jsonl")),
-                         RLHF_ERR_FORMAT, rows[i].words);
-            assert_false(test_exists(test_join(f->folder, "out.jsonl")));
+            assert_fails(rlhf_feedback_export(store, out), RLHF_ERR_FORMAT,
+                         rows[i].words);
+            assert_false(test_exists(out));
         }
         rlhf_feedback_free(store);
         assert_int_equal(unlink(f->path), 0);
@@ -386,6 +398,79 @@ static void test_export_onto_the_store_is_refused(void **state)
         assert_int_equal(c.choice, RLHF_CHOICE_FIRST);
     }
     rlhf_feedback_free(store);
+}
+
+static void test_comparison_with_two_choices_is_refused(void **state)
+{
+    const feedback_fixture *f = *state;
+    const char *out = test_join(f->folder, "out.jsonl");
+    rlhf_feedback *store = feedback_open(f, 1);
+    rlhf_dataset *dataset;
+
+    put_unchecked(f, ROW, "(1, 3, 1, 0), (1, 1, 2, 0)");
+    assert_fails(rlhf_feedback_dataset(store, NULL, &dataset), RLHF_ERR_FORMAT,
+                 "two choices");
+    assert_fails(rlhf_feedback_export(store, out), RLHF_ERR_FORMAT, "two choices");
+    rlhf_feedback_free(store);
+}
+
+/* Expressions of a file's own schema would run as it is opened and read. */
+static void test_schema_that_is_not_ours_is_refused(void **state)
+{
+    static const char *const changes[] = {
+        "DROP TABLE choice; CREATE TABLE choice (comparison INTEGER, choice INTEGER,"
+        " place INTEGER, chosen_at INTEGER)",
+        "ALTER TABLE comparison ADD COLUMN more INTEGER CHECK (more > 0)",
+        "ALTER TABLE comparison ADD COLUMN more BLOB AS (zeroblob(400000000))",
+        "CREATE TABLE others (a)",
+        "CREATE VIEW others AS SELECT 1",
+        "CREATE INDEX others ON choice (abs(choice))",
+        "DROP INDEX choice_made",
+    };
+    const feedback_fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        rlhf_feedback_free(feedback_open(f, 1));
+        sqlite3 *db = open_raw(f);
+        run_sql(db, changes[i]);
+        sqlite3_close(db);
+        expect_refused(f, RLHF_ERR_FORMAT, "schema");
+        assert_int_equal(unlink(f->path), 0);
+    }
+    rlhf_feedback *store = feedback_open(f, 1);
+    feedback_add_pairs(store, 2);
+    sqlite3 *db = open_raw(f);
+    run_sql(db, "ANALYZE; VACUUM"); /* what others may well do with it */
+    sqlite3_close(db);
+    rlhf_feedback_free(store);
+    rlhf_feedback_free(feedback_open(f, 1));
+}
+
+static void test_numbers_at_their_end_are_refused(void **state)
+{
+    static const char *const numbers[] = {"9223372036854775807", "9007199254740992",
+                                          "-1"};
+    const feedback_fixture *f = *state;
+    const rlhf_comparison pair = feedback_pair(0);
+    char sql[256];
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        rlhf_feedback *store = feedback_open(f, 1);
+        feedback_add_pairs(store, 2);
+        sqlite3 *db = open_raw(f);
+        snprintf(sql, sizeof sql,
+                 "UPDATE sqlite_sequence SET seq = %s;"
+                 "UPDATE choice SET choice = 1, place = %s WHERE comparison = 1",
+                 numbers[i], numbers[i]);
+        run_sql(db, sql);
+        sqlite3_close(db);
+        assert_fails(rlhf_feedback_add(store, &pair, NULL), RLHF_ERR_LIMIT, "id");
+        assert_fails(rlhf_feedback_choose(store, 2, RLHF_CHOICE_FIRST), RLHF_ERR_LIMIT,
+                     "place");
+        assert_non_null(strstr(rlhf_last_error_message(), numbers[i]));
+        rlhf_feedback_free(store);
+        assert_int_equal(unlink(f->path), 0);
+    }
 }
 
 /* --- no right to write -------------------------------------------------------------- */
@@ -448,6 +533,9 @@ int main(void)
         FEEDBACK_TEST(test_store_cut_short_is_refused),
         FEEDBACK_TEST(test_values_that_no_store_holds_are_refused),
         FEEDBACK_TEST(test_export_onto_the_store_is_refused),
+        FEEDBACK_TEST(test_comparison_with_two_choices_is_refused),
+        FEEDBACK_TEST(test_schema_that_is_not_ours_is_refused),
+        FEEDBACK_TEST(test_numbers_at_their_end_are_refused),
         FEEDBACK_TEST(test_store_that_may_not_be_written_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2842,7 +2842,8 @@ Goes to a saved position.
     "rlhf_feedback_open":
     """rlhf_feedback_open(context, path, seed, out_feedback)
 
-Opens the store, making it if it is not there, and checks its pages.
+Opens the store, making it if it is not there, and checks its schema, which must be as
+the library writes it, and its pages.
 
 @param context       Its allocator and cancellation.
 @param path          The file; its folder must be there.
@@ -2870,7 +2871,8 @@ Adds a pair to be compared.
 @param comparison  Copied.
 @param out_id      Optional: the new comparison's id.
 @return RLHF_OK; RLHF_ERR_EXISTS (both answers are the same: equal texts, or equal
-        ids); RLHF_ERR_INVALID_ARG (a negative id or count); RLHF_ERR_LIMIT.
+        ids); RLHF_ERR_INVALID_ARG (a negative id or count); RLHF_ERR_LIMIT (more ids
+        or bytes than a comparison may have, or 2^53 comparisons).
 @since 0.1
 """,
     "rlhf_feedback_add_many":
@@ -2916,7 +2918,7 @@ Records a choice.
 @param id        The comparison.
 @param choice    An rlhf_choice in terms of the display; not RLHF_CHOICE_NONE.
 @return RLHF_OK; RLHF_ERR_EXISTS (it has one; undo first); RLHF_ERR_NOT_FOUND;
-        RLHF_ERR_INVALID_ARG.
+        RLHF_ERR_INVALID_ARG; RLHF_ERR_LIMIT (2^53 choices were made).
 @since 0.1
 """,
     "rlhf_feedback_undo":
