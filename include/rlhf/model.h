@@ -115,7 +115,8 @@ RLHF_API rlhf_status rlhf_model_config_init(rlhf_model_config *config,
  * @param seed       Same seed, same weights.
  * @param out_model  The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (a field, named with its bound and value);
- *         RLHF_ERR_LIMIT (a parameter of more than 2^40 values).
+ *         RLHF_ERR_LIMIT (a parameter of more than 2^40 values, or more than 1 GiB of
+ *         rotary tables).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_create(rlhf_context *context,

@@ -283,6 +283,33 @@ static rlhf_status read_member(void *arg, const char *key, rlhf__json *value)
     return RLHF_OK;
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    const rlhf__tensor_entry *const *x = a, *const *y = b;
+
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static int compare_with_name(const void *name, const void *entry)
+{
+    const rlhf__tensor_entry *const *y = entry;
+
+    return strcmp(name, (*y)->name);
+}
+
+/* A file may have a hundred thousand names, and an index asks for each of them. */
+static rlhf_status sort_names(rlhf__tensor_file *file)
+{
+    RLHF__TRY(rlhf__alloc(file->context, file->num_entries, sizeof *file->by_name,
+                          RLHF_MEMORY_GENERAL, &file->by_name));
+    for (int64_t i = 0; i < file->num_entries; i++)
+        file->by_name[i] = &file->entries[i];
+    if (file->num_entries > 1)
+        qsort(file->by_name, (size_t)file->num_entries, sizeof *file->by_name,
+              compare_names);
+    return RLHF_OK;
+}
+
 static int compare_entries(const void *a, const void *b)
 {
     const rlhf__tensor_entry *x = a, *y = b;
@@ -361,7 +388,8 @@ static rlhf_status read_header(rlhf__tensor_file *file, int64_t file_size)
     if (file->num_entries > 1)
         qsort(file->entries, (size_t)file->num_entries, sizeof *file->entries,
               compare_entries);
-    return check_cover(file);
+    RLHF__TRY(check_cover(file));
+    return sort_names(file);
 }
 
 /* --- entry points ------------------------------------------------------------------- */
@@ -399,6 +427,7 @@ void rlhf__tensor_file_close(rlhf__tensor_file *file)
     if (file->fd >= 0)
         close(file->fd);
     rlhf__json_free(file->header);
+    rlhf__free((void *)file->by_name);
     rlhf__free(file->entries);
     rlhf__free(file->path);
     rlhf__free(file);
@@ -442,11 +471,12 @@ const rlhf__tensor_entry *rlhf__tensor_file_at(const rlhf__tensor_file *file,
 const rlhf__tensor_entry *rlhf__tensor_file_find(const rlhf__tensor_file *file,
                                                  const char *name)
 {
-    for (int64_t i = 0; i < file->num_entries; i++) {
-        if (strcmp(file->entries[i].name, name) == 0)
-            return &file->entries[i];
-    }
-    return NULL;
+    const rlhf__tensor_entry *const *found = NULL;
+
+    if (file->num_entries > 0)
+        found = bsearch(name, file->by_name, (size_t)file->num_entries,
+                        sizeof *file->by_name, compare_with_name);
+    return found ? *found : NULL;
 }
 
 /* --- data --------------------------------------------------------------------------- */

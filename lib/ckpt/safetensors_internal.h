@@ -11,8 +11,9 @@ struct rlhf__tensor_file {
     int fd;
     int64_t size;
     rlhf__file_map map;
-    rlhf__json *header; /* owns the names */
-    rlhf__tensor_entry *entries;
+    rlhf__json *header;                 /* owns the names */
+    rlhf__tensor_entry *entries;        /* by where their data begins */
+    const rlhf__tensor_entry **by_name; /* the same, by name */
     int64_t num_entries, capacity;
     int64_t data_start, data_size;
 };

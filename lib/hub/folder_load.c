@@ -149,12 +149,14 @@ static rlhf_status create_net(loader *load, rlhf__head head)
     rlhf_status status = rlhf__transformer_create_bare(load->context, &load->config.model,
                                                        head, &load->net);
 
-    if (status != RLHF_ERR_INVALID_ARG)
+    if (status != RLHF_ERR_INVALID_ARG && status != RLHF_ERR_LIMIT)
         return status;
+    if (status == RLHF_ERR_INVALID_ARG)
+        status = RLHF_ERR_FORMAT;
     /* A path that cannot be joined is the failure that is told then. */
-    status = rlhf__path_join(load->context, load->path, RLHF__HUB_CONFIG, &path);
-    if (status == RLHF_OK)
-        status = rlhf__fail_in_file(RLHF_ERR_FORMAT, path);
+    const rlhf_status joined =
+        rlhf__path_join(load->context, load->path, RLHF__HUB_CONFIG, &path);
+    status = joined == RLHF_OK ? rlhf__fail_in_file(status, path) : joined;
     rlhf__free(path);
     return status;
 }
@@ -180,8 +182,9 @@ static rlhf_status load_net(loader *load, rlhf__head head)
     RLHF__TRY(open_files(load));
     RLHF__TRY(check_size(load));
     RLHF__TRY(create_net(load, head));
-    return rlhf__hub_read_weights(load->net, load->config.family, load->path, load->files,
-                                  load->num_files);
+    RLHF__TRY(rlhf__hub_read_weights(load->net, load->config.family, load->path,
+                                     load->files, load->num_files));
+    return rlhf__transformer_make_rotary(load->net, true);
 }
 
 /* The config document goes over into the origin. */

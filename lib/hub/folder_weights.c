@@ -109,11 +109,11 @@ static rlhf_status place_tensor(weights *w, rlhf__tensor_file *file,
                                 const rlhf__tensor_entry *entry)
 {
     rlhf__params *params = &w->net->params;
-    const rlhf__named *named = find_named(params, entry->name);
     rlhf__hub_tensor tensor;
 
     if (is_buffer(entry->name))
         return RLHF_OK;
+    const rlhf__named *named = find_named(params, entry->name);
     if (!named || is_score_bias(w, named))
         return rlhf__fail_at(RLHF_ERR_FORMAT, rlhf__tensor_file_path(file), 0, 0,
                              entry->name,

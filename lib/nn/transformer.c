@@ -1,6 +1,7 @@
 /* The network as parameters: layout, life, initialisation. forward.c runs it. */
 #include "nn/transformer.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -12,6 +13,9 @@
 #include "kernels/kernels.h"
 #include "nn/model_config.h"
 #include "nn/names.h"
+
+/* Most bytes of rotary tables: a head of 128 over 2^20 positions, for two thetas. */
+#define ROPE_MAX ((int64_t)1 << 30)
 
 /* --- layout ------------------------------------------------------------------------- */
 
@@ -104,29 +108,70 @@ static int32_t theta_owner(const rlhf__transformer *model, int32_t layer)
     return i;
 }
 
-static rlhf_status make_rope_tables(rlhf__transformer *model)
+static int64_t count_thetas(const rlhf__transformer *model)
+{
+    int64_t count = 0;
+
+    for (int32_t i = 0; i < model->config.num_layers; i++)
+        count += model->layers[i].rotary && theta_owner(model, i) == i;
+    return count;
+}
+
+/* Of one table: cosines, or sines. */
+static int64_t rope_values(const rlhf_model_config *c)
+{
+    return (int64_t)c->context_length * (c->head_dim / 2);
+}
+
+/* The tables are of no parameter: a small file could ask for any size of them. */
+static rlhf_status check_rope_size(const rlhf__transformer *model)
 {
     const rlhf_model_config *c = &model->config;
-    const int64_t table = (int64_t)c->context_length * (c->head_dim / 2);
-    int64_t num_tables = 0, next = 0;
+    const int64_t num_tables = count_thetas(model);
+    const int64_t bytes = 2 * (int64_t)sizeof(float) * rope_values(c);
 
-    for (int32_t i = 0; i < c->num_layers; i++)
-        num_tables += model->layers[i].rotary && theta_owner(model, i) == i;
-    if (num_tables == 0)
-        return RLHF_OK;
+    if (num_tables > 0 && bytes > ROPE_MAX / num_tables)
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_LIMIT,
+                                           "context_length %" PRId32 ", head_dim %" PRId32
+                                           " and %" PRId64 " rope_theta take %" PRId64
+                                           " bytes of rotary tables; at most %" PRId64,
+                                           c->context_length, c->head_dim, num_tables,
+                                           num_tables * bytes, ROPE_MAX),
+                                "context_length");
+    return RLHF_OK;
+}
+
+static rlhf_status allocate_rope(rlhf__transformer *model, int64_t num_tables)
+{
+    const rlhf_model_config *c = &model->config;
+    const int64_t count = num_tables * rope_values(c);
+
     RLHF__TRY(rlhf__alloc(model->context, c->num_layers, sizeof *model->layer_cos,
                           RLHF_MEMORY_GENERAL, &model->layer_cos));
     RLHF__TRY(rlhf__alloc(model->context, c->num_layers, sizeof *model->layer_sin,
                           RLHF_MEMORY_GENERAL, &model->layer_sin));
-    RLHF__TRY(rlhf__alloc_raw(model->context, num_tables * table, sizeof *model->rope_cos,
+    RLHF__TRY(rlhf__alloc_raw(model->context, count, sizeof *model->rope_cos,
                               RLHF_MEMORY_WEIGHTS, &model->rope_cos));
-    RLHF__TRY(rlhf__alloc_raw(model->context, num_tables * table, sizeof *model->rope_sin,
-                              RLHF_MEMORY_WEIGHTS, &model->rope_sin));
+    return rlhf__alloc_raw(model->context, count, sizeof *model->rope_sin,
+                           RLHF_MEMORY_WEIGHTS, &model->rope_sin);
+}
+
+rlhf_status rlhf__transformer_make_rotary(rlhf__transformer *model, bool cancels)
+{
+    const rlhf_model_config *c = &model->config;
+    const int64_t table = rope_values(c), num_tables = count_thetas(model);
+    int64_t next = 0;
+
+    if (num_tables == 0)
+        return RLHF_OK;
+    RLHF__TRY(allocate_rope(model, num_tables));
     for (int32_t i = 0; i < c->num_layers; i++) {
         if (!model->layers[i].rotary)
             continue;
         const int32_t owner = theta_owner(model, i);
         if (owner == i) {
+            if (cancels)
+                RLHF__TRY(rlhf__check_cancel(model->context));
             rlhf__rope_table(c->context_length, c->head_dim, model->layers[i].rope_theta,
                              model->rope_cos + next * table,
                              model->rope_sin + next * table);
@@ -149,13 +194,15 @@ static rlhf_status build(rlhf__transformer *model, const rlhf_model_config *conf
     RLHF__TRY(rlhf__params_init(&model->params, model->context));
     RLHF__TRY(rlhf__model_config_resolve(model->context, config, &model->config,
                                          &model->layers));
+    RLHF__TRY(check_rope_size(model));
     RLHF__TRY(rlhf__alloc(model->context, model->config.num_layers, sizeof *model->blocks,
                           RLHF_MEMORY_GENERAL, &model->blocks));
     RLHF__TRY(add_slabs(model, head));
     RLHF__TRY(rlhf__add_names(model));
-    if (!bare)
-        RLHF__TRY(rlhf__params_allocate(&model->params));
-    return make_rope_tables(model);
+    if (bare)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__params_allocate(&model->params));
+    return rlhf__transformer_make_rotary(model, false);
 }
 
 static rlhf_status create(rlhf_context *context, const rlhf_model_config *config,

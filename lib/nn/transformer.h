@@ -46,11 +46,14 @@ typedef enum rlhf__head { RLHF__HEAD_LM, RLHF__HEAD_SCORE } rlhf__head;
 rlhf_status rlhf__transformer_create(rlhf_context *context,
                                      const rlhf_model_config *config, rlhf__head head,
                                      rlhf__transformer **out);
-/* The same without values: the caller gives its parameters their memory, and sets every
- * one of them. */
+/* The same without values: the caller gives its parameters their memory, sets every one
+ * of them, and makes the rotary tables. */
 rlhf_status rlhf__transformer_create_bare(rlhf_context *context,
                                           const rlhf_model_config *config,
                                           rlhf__head head, rlhf__transformer **out);
+/* Takes time and memory by the context's length; once a model. cancels: CANCELLED where
+ * that is asked for between two tables. */
+rlhf_status rlhf__transformer_make_rotary(rlhf__transformer *model, bool cancels);
 void rlhf__transformer_free(rlhf__transformer *model);
 /* SHA-256 of what the function computed depends on besides parameters and their shapes:
  * heads, positions, norms, activation, attention, the stop token. */

@@ -2,6 +2,8 @@
  * be, or do not fit each other. Each is refused by file, field and words. */
 #include "tiny.h"
 
+#include <time.h>
+
 #include "test_files.h"
 
 typedef struct fixture {
@@ -265,6 +267,72 @@ static void test_index_malformed_is_refused(void **state)
     expect_refused(f, RLHF_ERR_FORMAT, "", "", "the tensors hold 0");
 }
 
+/* An index asks for each of its names: 20000 looked up one by one took 18 s. */
+static void test_index_of_many_names_takes_no_time(void **state)
+{
+    enum { NAMES = 20000 };
+    const fixture *f = *state;
+    const char *shard;
+    char *header = malloc(NAMES * 64 + 16), *index = malloc(NAMES * 64 + 32);
+    char *h = header + 8, *x = index;
+    const clock_t start = clock();
+
+    save_tiny(f);
+    assert_int_equal(unlink(test_join(f->model, "model.safetensors")), 0);
+    *h++ = '{';
+    x += sprintf(x, "{\"weight_map\":{");
+    for (int i = 0; i < NAMES; i++) {
+        h += sprintf(h, "\"t%d\":{\"dtype\":\"U8\",\"shape\":[0],", i);
+        h += sprintf(h, "\"data_offsets\":[0,0]}%s", i < NAMES - 1 ? "," : "}");
+        x += sprintf(x, "\"t%d\":\"a.safetensors\"%s", i, i < NAMES - 1 ? "," : "}}");
+    }
+    for (int i = 0; i < 8; i++)
+        header[i] = (char)((uint64_t)(h - header - 8) >> (8 * i));
+    shard = test_join(f->model, "a.safetensors");
+    test_write(shard, header, (size_t)(h - header));
+    write_index(f, index);
+    expect_refused(f, RLHF_ERR_FORMAT, "", "", "the tensors hold 0");
+    assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 4.0);
+    free(header);
+    free(index);
+}
+
+/* --- rotary tables ---------------------------------------------------------------- */
+
+/* They are of no tensor, so that a few bytes could ask for gigabytes of them. */
+static void test_rotary_tables_wait_for_the_tensors(void **state)
+{
+    const fixture *f = *state;
+    rlhf_memory_info memory = {.struct_size = sizeof memory};
+
+    save_tiny(f);
+    edit_json(f, "config.json", "\"max_position_embeddings\": 8",
+              "\"max_position_embeddings\": 1048576"); /* 32 MiB of tables */
+    edit_header(f, "model.norm.weight", "rotary_emb.inv_freq");
+    expect_refused(f, RLHF_ERR_FORMAT, "", "model.norm.weight", "is missing");
+    assert_ok(rlhf_context_memory(f->context, &memory));
+    assert_true(memory.total_peak < 8 << 20);
+}
+
+static void test_rotary_tables_have_a_limit(void **state)
+{
+    const fixture *f = *state;
+    rlhf_model_config config = tiny_config(23, 8);
+    rlhf_model *model;
+
+    config.num_heads = config.num_layers = 1;
+    config.head_dim = 512;
+    save_model(f, &config);
+    edit_json(f, "config.json", "\"max_position_embeddings\": 8",
+              "\"max_position_embeddings\": 1048576");
+    expect_refused(f, RLHF_ERR_LIMIT, "/config.json", "context_length",
+                   "context_length 1048576, head_dim 512 and 1 rope_theta take "
+                   "2147483648 bytes of rotary tables");
+    config.context_length = 1 << 20;
+    assert_fails(rlhf_model_create(f->context, &config, 1, &model), RLHF_ERR_LIMIT,
+                 "rotary tables; at most 1073741824");
+}
+
 /* --- configs of our own family ---------------------------------------------------- */
 
 static void test_layers_malformed_are_refused(void **state)
@@ -322,6 +390,9 @@ int main(void)
         TEST(test_tied_head_must_be_the_table),
         TEST(test_folders_that_lack_a_file_are_refused),
         TEST(test_index_malformed_is_refused),
+        TEST(test_index_of_many_names_takes_no_time),
+        TEST(test_rotary_tables_wait_for_the_tensors),
+        TEST(test_rotary_tables_have_a_limit),
         TEST(test_layers_malformed_are_refused),
         TEST(test_fields_that_contradict_each_other_name_the_file),
         TEST(test_empty_path_is_no_folder_of_the_root),

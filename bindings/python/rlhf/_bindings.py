@@ -2994,7 +2994,8 @@ the position table among them, N(0, initializer_range), residual projections sca
 @param seed       Same seed, same weights.
 @param out_model  The caller's.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG (a field, named with its bound and value);
-        RLHF_ERR_LIMIT (a parameter of more than 2^40 values).
+        RLHF_ERR_LIMIT (a parameter of more than 2^40 values, or more than 1 GiB of
+        rotary tables).
 @since 0.1
 """,
     "rlhf_model_load":
