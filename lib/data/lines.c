@@ -20,11 +20,15 @@ rlhf_status rlhf__lines_open(rlhf_context *context, const char *path, rlhf__line
     out->context = context;
     out->line.context = context;
     out->path = path;
-    out->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    /* Opening a named pipe would wait for its writer. */
+    out->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (out->fd < 0)
         return rlhf__fail_errno(errno, path, "cannot open %s", path);
-    if (fstat(out->fd, &info) == 0 && S_ISREG(info.st_mode))
-        out->total = info.st_size;
+    if (fstat(out->fd, &info) != 0)
+        return rlhf__fail_errno(errno, path, "cannot look at %s", path);
+    if (!S_ISREG(info.st_mode))
+        return rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "not a regular file");
+    out->total = info.st_size;
     return rlhf__alloc_raw(context, CHUNK, 1, RLHF_MEMORY_GENERAL, &out->chunk);
 }
 

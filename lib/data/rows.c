@@ -157,9 +157,11 @@ static rlhf_status encode_jointly(rlhf__loader *loader, const rlhf__part *prompt
     RLHF__TRY(rlhf__buffer_append(joined, prompt->text, prompt->size));
     RLHF__TRY(rlhf__buffer_append(joined, answer->text, answer->size));
     RLHF__TRY(encode_start(loader, joined->data, joined->size, ids, &added));
-    *out_prompt_length =
-        added + rlhf__tokenizer_count_within(loader->tokenizer, ids->data + added,
-                                             ids->size - added, (size_t)prompt->size, 0);
+    *out_prompt_length = added;
+    if (ids->size > added)
+        *out_prompt_length +=
+            rlhf__tokenizer_count_within(loader->tokenizer, ids->data + added,
+                                         ids->size - added, (size_t)prompt->size, 0);
     return rlhf__loader_add_eos(loader, ids);
 }
 
@@ -326,6 +328,8 @@ static rlhf_status add_preference(rlhf__loader *loader, const rlhf__json *row)
         return drop(loader, RLHF__ROW_EMPTY);
     RLHF__TRY(build_side(loader, &loader->prompt, &loader->answer, a, &prompt_a));
     RLHF__TRY(build_side(loader, &loader->prompt, &loader->rejected, b, &prompt_b));
+    if (a->size == 0 || b->size == 0) /* a text of which the tokenizer has nothing */
+        return drop(loader, RLHF__ROW_EMPTY);
     /* One prompt for both sides: a token that straddles its end on one side is out on
      * both. */
     const int64_t prompt_length = common_ids(a, b, rlhf__min_i64(prompt_a, prompt_b));

@@ -158,6 +158,14 @@ static void test_paths_that_hold_no_data_are_refused(void **state)
             RLHF_ERR_IO, folder);
         assert_null(dataset);
     }
+    /* A pipe without a writer, which opening would wait for. */
+    for (int i = 0; i < 2; i++) {
+        const char *pipe = test_join(f->folder, i ? "pipe.txt" : "pipe.jsonl");
+        assert_int_equal(mkfifo(pipe, 0666), 0);
+        assert_fails(
+            rlhf_dataset_load(f->context, f->tokenizer, pipe, &options, &dataset),
+            RLHF_ERR_IO, "not a regular file");
+    }
     /* A hole of 4 GiB and a byte takes no room. */
     const char *huge = test_join(f->folder, "huge.txt");
     test_write(huge, "", 0);

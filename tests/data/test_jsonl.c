@@ -269,6 +269,34 @@ static void test_jsonl_without_special_tokens_adds_none(void **state)
     rlhf_dataset_free(dataset);
 }
 
+/* Texts of which the tokenizer has nothing, before and after rows that it has: no row is
+ * refused for what came before it. */
+static void test_jsonl_sides_without_tokens_are_empty(void **state)
+{
+    static const char good[] =
+        "{\"prompt\": \"\", \"chosen\": \"a\", \"rejected\": \"b\"}\n";
+    static const char bad[] =
+        "{\"prompt\": \"\", \"chosen\": \"a\", \"rejected\": \"z\"}\n"
+        "{\"prompt\": \"\", \"chosen\": \"z\", \"rejected\": \"a\"}\n"
+        "{\"prompt\": \"z\", \"chosen\": \"z\", \"rejected\": \"zz\"}\n";
+    const data_fixture *f = *state;
+    rlhf_dataset_options options = data_options(RLHF_DATASET_PREFERENCE, 16);
+    rlhf_dataset_info info = {.struct_size = sizeof info};
+    rlhf_dataset *dataset;
+    char text[512];
+
+    options.add_bos = options.add_eos = 0;
+    for (int i = 0; i < 2; i++) {
+        snprintf(text, sizeof text, "%s%s", i ? good : bad, i ? bad : good);
+        assert_ok(data_load(f, "rows.jsonl", text, strlen(text), &options, &dataset));
+        assert_ok(rlhf_dataset_get_info(dataset, &info));
+        assert_int_equal(info.num_read, 4);
+        assert_int_equal(info.num_rows, 1);
+        assert_int_equal(info.num_empty_dropped, 3);
+        rlhf_dataset_free(dataset);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, data_setup, data_teardown)
 
 int main(void)
@@ -282,6 +310,7 @@ int main(void)
         TEST(test_jsonl_lines_may_be_blank_or_end_otherwise),
         TEST(test_jsonl_lines_of_every_length_are_read),
         TEST(test_jsonl_without_special_tokens_adds_none),
+        TEST(test_jsonl_sides_without_tokens_are_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -339,6 +339,27 @@ static void test_position_knows_its_data(void **state)
     }
 }
 
+/* Its epoch goes on counting, so that one at the end of the integers would overflow. */
+static void test_position_of_an_extreme_epoch_is_refused(void **state)
+{
+    static const int64_t epochs[] = {INT64_MAX, ((int64_t)1 << 53) + 1, -1};
+    static const char row[] = "{\"prompt\": \"a\"}\n";
+    const data_fixture *f = *state;
+    const rlhf_dataset_options options = data_options(RLHF_DATASET_PROMPT, 16);
+    unsigned char position[RLHF_SOURCE_POSITION_MAX];
+    rlhf_dataset *dataset;
+    size_t size = 0;
+
+    assert_ok(data_load(f, "rows.jsonl", row, strlen(row), &options, &dataset));
+    assert_ok(rlhf_dataset_save_position(dataset, position, sizeof position, &size));
+    for (size_t i = 0; i < sizeof epochs / sizeof epochs[0]; i++) {
+        memcpy(position + 8, &epochs[i], sizeof epochs[i]); /* behind the magic */
+        assert_fails(rlhf_dataset_restore_position(dataset, position, size),
+                     RLHF_ERR_FORMAT, "a position at row 0 of epoch");
+    }
+    rlhf_dataset_free(dataset);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, data_setup, data_teardown)
 
 int main(void)
@@ -354,6 +375,7 @@ int main(void)
         TEST(test_position_continues_from_any_place),
         TEST(test_position_of_something_else_is_refused),
         TEST(test_position_knows_its_data),
+        TEST(test_position_of_an_extreme_epoch_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
