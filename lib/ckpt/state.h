@@ -19,12 +19,26 @@
 /* Bumped when a field changes its meaning; a reader takes this and all older ones. */
 #define RLHF__STATE_FORMAT 1
 
+/* Highest count that a reader takes: no run comes near it, and none that goes on from it
+ * overflows. */
+#define RLHF__STATE_COUNT_MAX ((int64_t)1 << 53)
+/* Highest learning rate that a reader takes: far beyond any that learns, far below those
+ * of which a step is not finite. */
+#define RLHF__STATE_RATE_MAX 1e9
+
 typedef enum rlhf__state_type {
     RLHF__STATE_F32,
     RLHF__STATE_I32,
     RLHF__STATE_I64,
     RLHF__STATE_U8
 } rlhf__state_type;
+
+/* What values a reader takes. */
+typedef enum rlhf__state_values {
+    RLHF__STATE_ANY,
+    RLHF__STATE_FINITE,
+    RLHF__STATE_NOT_NEGATIVE /* and finite */
+} rlhf__state_values;
 
 /* --- writing ------------------------------------------------------------------------ */
 
@@ -81,9 +95,9 @@ rlhf_status rlhf__state_get_u64(const rlhf__state_reader *reader, const char *na
                                 uint64_t *out_value);
 rlhf_status rlhf__state_get_f64(const rlhf__state_reader *reader, const char *name,
                                 double *out_value);
-/* As get_f64; a value that is negative or not finite is FORMAT too. */
-rlhf_status rlhf__state_get_rate(const rlhf__state_reader *reader, const char *name,
-                                 double *out_value);
+/* As get_f64; a value outside [min, max], or NaN, is FORMAT too. */
+rlhf_status rlhf__state_get_real(const rlhf__state_reader *reader, const char *name,
+                                 double min, double max, double *out_value);
 /* Borrowed from the reader. */
 rlhf_status rlhf__state_get_bytes(const rlhf__state_reader *reader, const char *name,
                                   const void **out_bytes, int64_t *out_size);
@@ -96,10 +110,11 @@ rlhf_status rlhf__state_get_array(const rlhf__state_reader *reader, const char *
                                   rlhf__state_type type, int64_t count,
                                   const void **out_data);
 /* Fills `out`, laid out as layout->values; the counterpart of put_params. Every
- * parameter is checked (present, its shape right, and all of its values finite where
- * `finite` is set) before the first value is copied; padding is untouched. `out` may
- * be NULL: check only. */
+ * parameter is checked (present, its shape right, and all of its values as `allowed` has
+ * it) before the first value is copied; padding is untouched. `out` may be NULL: check
+ * only. */
 rlhf_status rlhf__state_get_params(const rlhf__state_reader *reader, const char *prefix,
-                                   const rlhf__params *layout, bool finite, float *out);
+                                   const rlhf__params *layout, rlhf__state_values allowed,
+                                   float *out);
 
 #endif

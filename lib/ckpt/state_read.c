@@ -344,15 +344,15 @@ rlhf_status rlhf__state_get_f64(const rlhf__state_reader *reader, const char *na
     return RLHF_OK;
 }
 
-rlhf_status rlhf__state_get_rate(const rlhf__state_reader *reader, const char *name,
-                                 double *out_value)
+rlhf_status rlhf__state_get_real(const rlhf__state_reader *reader, const char *name,
+                                 double min, double max, double *out_value)
 {
     double value = 0.0;
 
     RLHF__TRY(rlhf__state_get_f64(reader, name, &value));
-    if (!isfinite(value) || value < 0.0)
+    if (!(value >= min && value <= max))
         return rlhf__fail_at(RLHF_ERR_FORMAT, reader->json_path, 0, 0, name,
-                             "\"%s\" must be >= 0 and finite, got %g", name, value);
+                             "\"%s\" must be in [%g, %g], got %g", name, min, max, value);
     *out_value = value;
     return RLHF_OK;
 }
@@ -437,11 +437,13 @@ rlhf_status rlhf__state_get_array(const rlhf__state_reader *reader, const char *
     return RLHF_OK;
 }
 
-static rlhf_status check_finite(const rlhf__state_reader *reader, const char *name,
-                                const float *values, int64_t count)
+static rlhf_status check_floats(const rlhf__state_reader *reader, const char *name,
+                                rlhf__state_values allowed, const float *values,
+                                int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) {
-        if (!isfinite(values[i]))
+    for (int64_t i = 0; allowed != RLHF__STATE_ANY && i < count; i++) {
+        if (!isfinite(values[i]) ||
+            (allowed == RLHF__STATE_NOT_NEGATIVE && values[i] < 0))
             return rlhf__fail_at(RLHF_ERR_FORMAT, reader->tensors_path, 0, 0, name,
                                  "array \"%s\": element %" PRId64 " is %f", name, i,
                                  (double)values[i]);
@@ -451,7 +453,7 @@ static rlhf_status check_finite(const rlhf__state_reader *reader, const char *na
 
 static rlhf_status find_param(const rlhf__state_reader *reader, const char *prefix,
                               const rlhf__params *layout, const rlhf__named *named,
-                              bool finite, const float **out_values)
+                              rlhf__state_values allowed, const float **out_values)
 {
     const rlhf__tensor_entry *entry = NULL;
     const void *data = NULL;
@@ -467,23 +469,24 @@ static rlhf_status find_param(const rlhf__state_reader *reader, const char *pref
                              "] is needed: the state is of another model",
                              name, shape, named->rows, cols);
     }
-    if (finite)
-        RLHF__TRY(check_finite(reader, name, data, entry->count));
+    RLHF__TRY(check_floats(reader, name, allowed, data, entry->count));
     *out_values = data;
     return RLHF_OK;
 }
 
 rlhf_status rlhf__state_get_params(const rlhf__state_reader *reader, const char *prefix,
-                                   const rlhf__params *layout, bool finite, float *out)
+                                   const rlhf__params *layout, rlhf__state_values allowed,
+                                   float *out)
 {
     const float *values = NULL;
 
     for (int32_t i = 0; i < layout->num_named; i++)
-        RLHF__TRY(find_param(reader, prefix, layout, &layout->named[i], finite, &values));
+        RLHF__TRY(
+            find_param(reader, prefix, layout, &layout->named[i], allowed, &values));
     for (int32_t i = 0; out && i < layout->num_named; i++) {
         const rlhf__named *named = &layout->named[i];
         const rlhf__slab *slab = &layout->slabs[named->slab];
-        RLHF__TRY(find_param(reader, prefix, layout, named, false, &values));
+        RLHF__TRY(find_param(reader, prefix, layout, named, RLHF__STATE_ANY, &values));
         memcpy(out + slab->offset + named->first_row * slab->cols, values,
                (size_t)(named->rows * slab->cols) * sizeof *out);
     }

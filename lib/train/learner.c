@@ -141,14 +141,14 @@ rlhf_status rlhf__learner_check(const rlhf__learner *l, const char *prefix,
                           " parameters, this one has %" PRId64,
                           prefix, saved, rlhf__params_num(params));
     RLHF__TRY(check_config(l, prefix, reader));
-    RLHF__TRY(rlhf__state_get_range(reader, join(name, prefix, "adam_step"), 0, INT64_MAX,
-                                    &step));
-    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true,
-                                     NULL));
-    RLHF__TRY(
-        rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params, true, NULL));
-    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params, true,
-                                  NULL);
+    RLHF__TRY(rlhf__state_get_range(reader, join(name, prefix, "adam_step"), 0,
+                                    RLHF__STATE_COUNT_MAX, &step));
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "weights"), params,
+                                     RLHF__STATE_FINITE, NULL));
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params,
+                                     RLHF__STATE_FINITE, NULL));
+    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params,
+                                  RLHF__STATE_NOT_NEGATIVE, NULL);
 }
 
 rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
@@ -160,14 +160,14 @@ rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
 
     RLHF__TRY(
         rlhf__state_get_i64(reader, join(name, prefix, "adam_step"), &l->adamw.step));
-    status = rlhf__state_get_params(reader, join(name, prefix, "weights"), params, true,
-                                    rlhf__params_begin_write(params));
+    status = rlhf__state_get_params(reader, join(name, prefix, "weights"), params,
+                                    RLHF__STATE_FINITE, rlhf__params_begin_write(params));
     rlhf__params_end_write(params);
     RLHF__TRY(status);
-    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params, true,
-                                     l->adamw.m));
-    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params, true,
-                                  l->adamw.v);
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params,
+                                     RLHF__STATE_FINITE, l->adamw.m));
+    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params,
+                                  RLHF__STATE_NOT_NEGATIVE, l->adamw.v);
 }
 
 rlhf_status rlhf__check_learning_rate(const char *field, double value)

@@ -2,6 +2,7 @@
  * its place in the iteration (docs/formats.md). A rollout is read back through
  * rlhf__rollout_append, so that what a file says is checked as a host's own samples
  * are. */
+#include <float.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -196,36 +197,63 @@ typedef struct counters {
     rlhf__ppo_tally tally;
 } counters;
 
-static rlhf_status get_counters(const rlhf__ppo_trainer *t,
-                                const rlhf__state_reader *reader, counters *out)
+/* Rates, and the running figures of scores, which are float32 and so is their mean. */
+static rlhf_status get_reals(const rlhf__state_reader *reader, counters *out)
+{
+    RLHF__TRY(rlhf__state_get_real(reader, "kl_coef", 0.0, DBL_MAX, &out->kl_coef));
+    RLHF__TRY(rlhf__state_get_real(reader, "learning_rate", 0.0, RLHF__STATE_RATE_MAX,
+                                   &out->learning_rate));
+    RLHF__TRY(rlhf__state_get_real(reader, "value_learning_rate", 0.0,
+                                   RLHF__STATE_RATE_MAX, &out->value_learning_rate));
+    RLHF__TRY(rlhf__state_get_real(reader, "running.count", 0.0,
+                                   (double)RLHF__STATE_COUNT_MAX, &out->running.count));
+    RLHF__TRY(rlhf__state_get_real(reader, "running.mean", -FLT_MAX, FLT_MAX,
+                                   &out->running.mean));
+    return rlhf__state_get_real(reader, "running.squares", 0.0, DBL_MAX,
+                                &out->running.squares);
+}
+
+/* Its figures may be any, its counts become integers. */
+static rlhf_status get_tally(const rlhf__state_reader *reader, rlhf__ppo_tally *out)
 {
     const void *tally = NULL;
 
-    RLHF__TRY(rlhf__state_get_range(reader, "iteration", 0, INT64_MAX, &out->iteration));
     RLHF__TRY(
-        rlhf__state_get_range(reader, "num_episodes", 0, INT64_MAX, &out->num_episodes));
-    RLHF__TRY(rlhf__state_get_range(reader, "next_sequence_id", 0, INT64_MAX,
-                                    &out->next_sequence_id));
-    RLHF__TRY(rlhf__state_get_rate(reader, "kl_coef", &out->kl_coef));
-    RLHF__TRY(rlhf__state_get_rate(reader, "learning_rate", &out->learning_rate));
-    RLHF__TRY(
-        rlhf__state_get_rate(reader, "value_learning_rate", &out->value_learning_rate));
-    RLHF__TRY(rlhf__state_get_rate(reader, "running.count", &out->running.count));
-    RLHF__TRY(rlhf__state_get_f64(reader, "running.mean", &out->running.mean));
-    RLHF__TRY(rlhf__state_get_rate(reader, "running.squares", &out->running.squares));
+        rlhf__state_get_array(reader, "tally", RLHF__STATE_I64, TALLY_COUNT, &tally));
+    memcpy(out, tally, sizeof *out);
+    const double counts[] = {out->minibatches, out->policy_minibatches, out->policy_steps,
+                             out->value_steps};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        if (!(counts[i] >= 0.0 && counts[i] <= (double)RLHF__STATE_COUNT_MAX))
+            return rlhf__fail_field(rlhf__fail(RLHF_ERR_FORMAT,
+                                               "a count of the saved tally is %g",
+                                               counts[i]),
+                                    "tally");
+    return RLHF_OK;
+}
+
+static rlhf_status get_counters(const rlhf__ppo_trainer *t,
+                                const rlhf__state_reader *reader, counters *out)
+{
+    static const char *const names[] = {"iteration", "num_episodes", "next_sequence_id"};
+    int64_t *const counts[] = {&out->iteration, &out->num_episodes,
+                               &out->next_sequence_id};
+    const rlhf_ppo_options *o = &t->options;
+
+    for (int i = 0; i < 3; i++)
+        RLHF__TRY(
+            rlhf__state_get_range(reader, names[i], 0, RLHF__STATE_COUNT_MAX, counts[i]));
+    RLHF__TRY(get_reals(reader, out));
     RLHF__TRY(rlhf__state_get_range(reader, "in_update", 0, 1, &out->in_update));
     RLHF__TRY(
         rlhf__state_get_range(reader, "policy_skipped", 0, 1, &out->policy_skipped));
-    RLHF__TRY(rlhf__state_get_range(
-        reader, "epoch", 0, out->in_update ? t->options.num_epochs - 1 : INT64_MAX,
-        &out->epoch));
-    RLHF__TRY(rlhf__state_get_range(
-        reader, "minibatch", 0,
-        out->in_update ? t->options.num_minibatches - 1 : INT64_MAX, &out->minibatch));
-    RLHF__TRY(
-        rlhf__state_get_array(reader, "tally", RLHF__STATE_I64, TALLY_COUNT, &tally));
-    memcpy(&out->tally, tally, sizeof out->tally);
-    return RLHF_OK;
+    RLHF__TRY(rlhf__state_get_range(reader, "epoch", 0,
+                                    (out->in_update ? o->num_epochs : INT32_MAX) - 1,
+                                    &out->epoch));
+    RLHF__TRY(rlhf__state_get_range(reader, "minibatch", 0,
+                                    (out->in_update ? o->num_minibatches : INT32_MAX) - 1,
+                                    &out->minibatch));
+    return get_tally(reader, &out->tally);
 }
 
 /* Arrays of a saved rollout, borrowed from the reader. */
@@ -351,7 +379,8 @@ static rlhf_status check(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
     RLHF__TRY(rlhf__learner_check(&t->critic_learner, "critic", reader));
     if (t->owns_reference)
         RLHF__TRY(rlhf__state_get_params(reader, "reference.weights",
-                                         &t->reference->params, true, NULL));
+                                         &t->reference->params, RLHF__STATE_FINITE,
+                                         NULL));
     RLHF__TRY(get_counters(t, reader, out));
     *out_found = rlhf__state_has(reader, "rollout.ints");
     if (*out_found)
@@ -370,13 +399,14 @@ static rlhf_status get_reference(rlhf__ppo_trainer *t, const rlhf__state_reader 
     rlhf__params *params = &t->reference->params;
 
     if (flat) {
-        RLHF__TRY(
-            rlhf__state_get_params(reader, "reference.weights", params, true, flat));
+        RLHF__TRY(rlhf__state_get_params(reader, "reference.weights", params,
+                                         RLHF__STATE_FINITE, flat));
         rlhf__params_refreeze(params, flat);
         return RLHF_OK;
     }
-    const rlhf_status status = rlhf__state_get_params(
-        reader, "reference.weights", params, true, rlhf__params_begin_write(params));
+    const rlhf_status status =
+        rlhf__state_get_params(reader, "reference.weights", params, RLHF__STATE_FINITE,
+                               rlhf__params_begin_write(params));
     rlhf__params_end_write(params);
     return status;
 }

@@ -1,6 +1,7 @@
 /* Saved state: every bit comes back, and nothing that is not whole is taken. */
 #include "test_files.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "base/context.h"
@@ -175,10 +176,11 @@ static void test_state_getters_name_the_field(void **state)
     assert_int_equal(rlhf__state_get_range(reader, "step", 0, 6, &i), RLHF_ERR_FORMAT);
     assert_non_null(
         strstr(rlhf_last_error_message(), "\"step\" must be in [0, 6], got 7"));
-    assert_int_equal(rlhf__state_get_rate(reader, "infinity", &d), RLHF_ERR_FORMAT);
-    assert_int_equal(rlhf__state_get_rate(reader, "negative", &d), RLHF_ERR_FORMAT);
-    assert_non_null(strstr(rlhf_last_error_message(),
-                           "\"negative\" must be >= 0 and finite, got -0.5"));
+    assert_int_equal(rlhf__state_get_real(reader, "infinity", 0, DBL_MAX, &d),
+                     RLHF_ERR_FORMAT);
+    assert_int_equal(rlhf__state_get_real(reader, "negative", 0, 2, &d), RLHF_ERR_FORMAT);
+    assert_non_null(
+        strstr(rlhf_last_error_message(), "\"negative\" must be in [0, 2], got -0.5"));
     assert_int_equal(rlhf__state_get_array(reader, "gamma", RLHF__STATE_F32, 5, &data),
                      RLHF_ERR_FORMAT);
     assert_non_null(strstr(rlhf_last_error_message(), "array \"gamma\" is missing"));
@@ -189,7 +191,7 @@ static void test_state_getters_name_the_field(void **state)
                      RLHF_ERR_FORMAT);
     assert_non_null(strstr(rlhf_last_error_message(), "5 elements where 4 are needed"));
     assert_true(i == 42 && d == 42 && !data);
-    assert_int_equal(rlhf__state_get_rate(reader, "beta", &d), RLHF_OK);
+    assert_int_equal(rlhf__state_get_real(reader, "beta", 0, 1, &d), RLHF_OK);
     assert_true(d == 0.1);
     rlhf__state_reader_free(reader);
 }
@@ -389,17 +391,21 @@ static void test_state_params_round_trip(void **state)
     assert_int_equal(rlhf__state_reader_open(f->context, f->path, "lm", &reader),
                      RLHF_OK);
     assert_true(rlhf__state_has(reader, "weights/k"));
-    assert_int_equal(rlhf__state_get_params(reader, "weights", &params, true, got),
-                     RLHF_OK);
+    assert_int_equal(
+        rlhf__state_get_params(reader, "weights", &params, RLHF__STATE_FINITE, got),
+        RLHF_OK);
     assert_memory_equal(got, values, (size_t)params.count * sizeof *got);
-    assert_int_equal(rlhf__state_get_params(reader, "weights", &params, true, NULL),
-                     RLHF_OK);
-    assert_int_equal(rlhf__state_get_params(reader, "weights", &other, true, NULL),
-                     RLHF_ERR_FORMAT);
+    assert_int_equal(
+        rlhf__state_get_params(reader, "weights", &params, RLHF__STATE_FINITE, NULL),
+        RLHF_OK);
+    assert_int_equal(
+        rlhf__state_get_params(reader, "weights", &other, RLHF__STATE_FINITE, NULL),
+        RLHF_ERR_FORMAT);
     assert_non_null(strstr(rlhf_last_error_message(),
                            "\"weights/k\" has shape [3, 3] where [4, 3] is needed"));
-    assert_int_equal(rlhf__state_get_params(reader, "moments", &params, true, got),
-                     RLHF_ERR_FORMAT);
+    assert_int_equal(
+        rlhf__state_get_params(reader, "moments", &params, RLHF__STATE_FINITE, got),
+        RLHF_ERR_FORMAT);
     assert_non_null(strstr(rlhf_last_error_message(), "\"moments/q\" is missing"));
     rlhf__state_reader_free(reader);
     rlhf__params_free(&params);
@@ -428,11 +434,13 @@ static void test_state_params_not_finite_change_nothing(void **state)
     got[0] = 42;
     assert_int_equal(rlhf__state_reader_open(f->context, f->path, "lm", &reader),
                      RLHF_OK);
-    assert_int_equal(rlhf__state_get_params(reader, "w", &params, true, got),
-                     RLHF_ERR_FORMAT);
+    assert_int_equal(
+        rlhf__state_get_params(reader, "w", &params, RLHF__STATE_FINITE, got),
+        RLHF_ERR_FORMAT);
     assert_non_null(strstr(rlhf_last_error_message(), "\"w/norm\": element 3 is"));
     assert_true(got[0] == 42);
-    assert_int_equal(rlhf__state_get_params(reader, "w", &params, false, got), RLHF_OK);
+    assert_int_equal(rlhf__state_get_params(reader, "w", &params, RLHF__STATE_ANY, got),
+                     RLHF_OK);
     assert_true(got[0] == 0);
     rlhf__state_reader_free(reader);
     rlhf__params_free(&params);
