@@ -14,6 +14,10 @@
 /* Duplicates are looked for among a mapping's keys one by one; this bounds that work. */
 static const int64_t MAX_KEYS = 10000;
 
+/* libyaml compares each %TAG directive with all before it, and gives none out before it
+ * has read the last. No config may have one; a few are left for the parser to place. */
+enum { MAX_TAG_DIRECTIVES = 16 };
+
 typedef struct parse {
     rlhf__config *config;
     yaml_parser_t parser;
@@ -180,6 +184,29 @@ static rlhf_status parse_document(parse *p)
     return RLHF_OK;
 }
 
+static bool has_many(const char *text, int64_t size, const char *part, size_t part_size)
+{
+    const char *at = text, *end = text + size;
+
+    for (int count = 0; count <= MAX_TAG_DIRECTIVES; count++) {
+        at = memmem(at, (size_t)(end - at), part, part_size);
+        if (!at)
+            return false;
+        at += part_size;
+    }
+    return true;
+}
+
+/* The text is UTF-8, or UTF-16 of either byte order. */
+static rlhf_status check_directives(const char *text, int64_t size, const char *name)
+{
+    if (has_many(text, size, "%TAG", 4) || has_many(text, size, "%\0T\0A\0G", 7))
+        return rlhf__fail_at(RLHF_ERR_FORMAT, name, 0, 0, NULL,
+                             "tags are not allowed: more than %d %%TAG directives",
+                             MAX_TAG_DIRECTIVES);
+    return RLHF_OK;
+}
+
 rlhf_status rlhf__config_parse(rlhf_context *context, const char *text, int64_t size,
                                const char *name, rlhf__config **out)
 {
@@ -193,6 +220,7 @@ rlhf_status rlhf__config_parse(rlhf_context *context, const char *text, int64_t 
         return rlhf__fail_at(RLHF_ERR_LIMIT, name, 0, 0, NULL,
                              "%" PRId64 " bytes; a config has at most %d", size,
                              RLHF__CONFIG_SIZE_MAX);
+    RLHF__TRY(check_directives(text, size, name));
     RLHF__TRY(rlhf__alloc(context, 1, sizeof *config, RLHF_MEMORY_GENERAL, &config));
     config->context = context;
     p.config = config;

@@ -1,5 +1,7 @@
 /* YAML to options: what is read, and for all that is refused the status, the place, the
  * field, and words with bound and value. */
+#include <time.h>
+
 #include "support.h"
 #include "test_files.h"
 
@@ -112,6 +114,35 @@ static void test_files_malformed_are_refused_at_their_place(void **state)
                       malformed[i].column, malformed[i].field, malformed[i].words);
         assert_null(config);
     }
+}
+
+/* libyaml looks each up among all before it: 50000 took minutes. */
+static void test_tag_directives_take_no_time(void **state)
+{
+    enum { DIRECTIVES = 40000 };
+    const fixture *f = *state;
+    char *text = malloc(2 * DIRECTIVES * 16);
+    const clock_t start = clock();
+    rlhf_config *config;
+
+    for (int wide = 0; wide < 2; wide++) { /* UTF-8, then UTF-16 */
+        char *at = text;
+        for (int i = 0; i < DIRECTIVES >> wide; i++)
+            at += sprintf(at, "%%TAG !%d! !b\n", i);
+        size_t size = (size_t)(at - text);
+        for (size_t i = size; wide && i-- > 0;) {
+            text[2 * i + 2] = text[i];
+            text[2 * i + 3] = 0;
+        }
+        if (wide) {
+            memcpy(text, "\xff\xfe", 2);
+            size = 2 * size + 2;
+        }
+        const rlhf_status got = load_bytes(f, text, size, &config);
+        check_failure(f, "%TAG", got, RLHF_ERR_FORMAT, 0, 0, "", "tags are not allowed");
+    }
+    assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 2.0);
+    free(text);
 }
 
 static void test_files_over_a_limit_are_refused(void **state)
@@ -388,6 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_files_malformed_are_refused_at_their_place),
+        TEST(test_tag_directives_take_no_time),
         TEST(test_files_over_a_limit_are_refused),
         TEST(test_paths_that_hold_no_config_are_refused),
         TEST(test_files_empty_hold_nothing),
