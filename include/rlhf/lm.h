@@ -35,7 +35,8 @@ typedef enum rlhf_adam_form {
     RLHF_ADAM_TF = 1     /**< TensorFlow 1's: before it. */
 } rlhf_adam_form;
 
-/** Optimizer and batch. */
+/** Optimizer and batch. Rates, betas, epsilon and decay are computed with as floats: what
+ *  is left of them as floats must be in their ranges too. */
 typedef struct rlhf_lm_options {
     size_t struct_size;             /**< Set by rlhf_lm_options_init. */
     double learning_rate;           /**< > 0, at the end of warm-up. */
@@ -183,7 +184,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_evaluate(rlhf_lm_trainer *t
  * Replaces the schedule's peak rate, learning_rate, from the next _apply on. Saved.
  *
  * @param trainer        The trainer.
- * @param learning_rate  > 0, finite.
+ * @param learning_rate  > 0, finite; as a float too.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
  * @since 0.1
  */

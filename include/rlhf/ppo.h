@@ -86,7 +86,8 @@ typedef enum rlhf_score_normalize {
         2 /**< The same by running mean and variance over all rollouts. */
 } rlhf_score_normalize;
 
-/** All switches. docs/ppo.md has each preset's values. */
+/** All switches. docs/ppo.md has each preset's values. Rates, betas, epsilon, decay and
+ *  coefficients must be in their ranges as floats too, as in rlhf_lm_options. */
 typedef struct rlhf_ppo_options {
     size_t struct_size; /**< Set by rlhf_ppo_options_init. */
     /* Rollout */
@@ -253,7 +254,7 @@ typedef struct rlhf_rollout_input {
                                     actions; NULL: _advantages computes the trainer's. */
     const float *token_scores; /**< [num_tokens], finite at the actions; NULL: none. */
     int64_t num_tokens;        /**< >= 2 */
-    double score;              /**< NaN: not yet. */
+    double score;              /**< Finite as a float; NaN: not yet. */
     int32_t finish;            /**< An rlhf_finish; RLHF_FINISH_STOP counts as ended. */
     int32_t reserved;          /**< 0 */
 } rlhf_rollout_input;
@@ -492,8 +493,8 @@ RLHF_API rlhf_status rlhf_ppo_trainer_set_sampler(rlhf_ppo_trainer *trainer,
  * Replaces the schedules' peak rates from the next optimizer step on. Saved.
  *
  * @param trainer              The trainer.
- * @param learning_rate        Of the policy, > 0, finite.
- * @param value_learning_rate  Of the critic, > 0, finite.
+ * @param learning_rate        Of the policy, > 0, finite; as a float too.
+ * @param value_learning_rate  Of the critic, the same.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
  * @since 0.1
  */
@@ -505,7 +506,7 @@ RLHF_API rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *traine
  * Replaces beta from the next _advantages on. Saved.
  *
  * @param trainer  The trainer.
- * @param kl_coef  >= 0, finite.
+ * @param kl_coef  >= 0, finite; as a float too.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
  * @since 0.1
  */

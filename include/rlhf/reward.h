@@ -89,7 +89,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_reward_model_load(
  *
  * @param reward_model  Unchanged.
  * @param path          As in rlhf_model_save.
- * @return As rlhf_model_save.
+ * @return As rlhf_model_save; RLHF_ERR_NUMERIC (scale times a weight is not finite).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status
@@ -164,8 +164,8 @@ RLHF_API rlhf_status rlhf_reward_model_get_affine(const rlhf_reward_model *rewar
  * Sets the affine map of the raw score.
  *
  * @param reward_model  The model.
- * @param scale         Finite, of any sign, not 0.
- * @param offset        Finite.
+ * @param scale         Finite, of any sign, not 0; as a float too.
+ * @param offset        Finite, as a float too.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
  * @since 0.1
  */
@@ -399,7 +399,7 @@ rlhf_reward_trainer_evaluate(rlhf_reward_trainer *trainer, rlhf_dataset *dataset
  * As rlhf_lm_trainer_set_learning_rate.
  *
  * @param trainer        The trainer.
- * @param learning_rate  > 0, finite.
+ * @param learning_rate  > 0, finite; as a float too.
  * @return As rlhf_lm_trainer_set_learning_rate.
  * @since 0.1
  */

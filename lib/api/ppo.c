@@ -10,6 +10,7 @@
 #include "api/rollout.h"
 #include "api/training.h"
 #include "base/context.h"
+#include "base/number.h"
 #include "base/versioned_struct.h"
 #include "nn/transformer.h"
 #include "train/ppo_options.h"
@@ -503,9 +504,11 @@ rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *trainer,
 
 static rlhf_status set_kl_coef(rlhf__ppo_trainer *core, double kl_coef)
 {
-    if (!(kl_coef >= 0.0) || !isfinite(kl_coef))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "kl_coef must be >= 0 and finite, got %g",
-                          kl_coef);
+    if (!(kl_coef >= 0.0) || !rlhf__is_finite_float(kl_coef))
+        return rlhf__fail_field(
+            rlhf__fail(RLHF_ERR_INVALID_ARG,
+                       "kl_coef must be >= 0 and finite as a float, got %g", kl_coef),
+            "kl_coef");
     core->kl_coef = kl_coef;
     return RLHF_OK;
 }

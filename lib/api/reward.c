@@ -6,9 +6,9 @@
 #include "api/training.h"
 
 #include <inttypes.h>
-#include <math.h>
 
 #include "base/alloc.h"
+#include "base/number.h"
 #include "base/versioned_struct.h"
 #include "hub/config_json.h"
 #include "train/options.h"
@@ -187,11 +187,16 @@ rlhf_status rlhf_reward_model_get_affine(const rlhf_reward_model *reward_model,
 
 static rlhf_status set_affine(rlhf__reward_model *core, double scale, double offset)
 {
-    if (!isfinite(scale) || scale == 0.0)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "scale must be finite and not 0, got %g",
-                          scale);
-    if (!isfinite(offset))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "offset must be finite, got %g", offset);
+    if (!rlhf__is_finite_float(scale) || (float)scale == 0.0f)
+        return rlhf__fail_field(
+            rlhf__fail(RLHF_ERR_INVALID_ARG,
+                       "scale must be finite and not 0 as a float, got %g", scale),
+            "scale");
+    if (!rlhf__is_finite_float(offset))
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "offset must be finite as a float, got %g",
+                                           offset),
+                                "offset");
     core->scale = scale;
     core->offset = offset;
     return RLHF_OK;

@@ -81,3 +81,8 @@ void rlhf__format_f64(double value, char out_text[32])
     }
     rlhf__c_locale_end(scope);
 }
+
+bool rlhf__is_finite_float(double value)
+{
+    return isfinite((float)value);
+}

@@ -13,6 +13,8 @@ bool rlhf__parse_u64(const char *text, uint64_t *out);
 bool rlhf__parse_f64(const char *text, double *out);
 /* Shortest text that reads back the same, at most 32 bytes with its zero. */
 void rlhf__format_f64(double value, char out_text[32]);
+/* Finite, and still so as the float that it becomes. */
+bool rlhf__is_finite_float(double value);
 
 /* The calling thread's locale is "C" between the two; both are cheap and never fail
  * loudly. */

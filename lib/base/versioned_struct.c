@@ -125,29 +125,44 @@ rlhf_status rlhf__struct_read(const rlhf__struct_desc *desc, const void *options
     return status;
 }
 
+/* `as`: "", or " as a float" where `value` is what is left of the one given. */
 static rlhf_status range_error(const rlhf__field *field, const char *relation,
-                               double bound, const char *value)
+                               double bound, const char *as, const char *text)
 {
     char bound_text[32];
 
     rlhf__format_f64(bound, bound_text);
-    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be %s %s, got %s",
-                                       field->name, relation, bound_text, value),
+    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be %s %s%s, got %s",
+                                       field->name, relation, bound_text, as, text),
                             field->name);
 }
 
-static rlhf_status check_range(const rlhf__field *field, double value, const char *text)
+static rlhf_status check_range(const rlhf__field *field, double value, const char *as,
+                               const char *text)
 {
     if (field->type == RLHF__FIELD_F64 && !isfinite(value))
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "%s must be finite, got %s", field->name,
+                                           "%s must be finite%s, got %s", field->name, as,
                                            text),
                                 field->name);
     if (field->min_exclusive ? value <= field->min : value < field->min)
-        return range_error(field, field->min_exclusive ? ">" : ">=", field->min, text);
+        return range_error(field, field->min_exclusive ? ">" : ">=", field->min, as,
+                           text);
     if (field->max_exclusive ? value >= field->max : value > field->max)
-        return range_error(field, field->max_exclusive ? "<" : "<=", field->max, text);
+        return range_error(field, field->max_exclusive ? "<" : "<=", field->max, as,
+                           text);
     return RLHF_OK;
+}
+
+static rlhf_status check_f64(const rlhf__field *field, double value)
+{
+    char text[32];
+
+    rlhf__format_f64(value, text);
+    RLHF__TRY(check_range(field, value, "", text));
+    if (!field->as_float)
+        return RLHF_OK;
+    return check_range(field, (double)(float)value, " as a float", text);
 }
 
 static rlhf_status check_enum(const rlhf__field *field, int32_t value)
@@ -183,18 +198,17 @@ rlhf_status rlhf__field_check(const rlhf__field *field, const void *options)
     case RLHF__FIELD_I32:
         memcpy(&i32, at, sizeof i32);
         rlhf__format_f64(i32, text);
-        return check_range(field, i32, text);
+        return check_range(field, i32, "", text);
     case RLHF__FIELD_I64:
         memcpy(&i64, at, sizeof i64);
         rlhf__format_f64((double)i64, text);
-        return check_range(field, (double)i64, text);
+        return check_range(field, (double)i64, "", text);
     case RLHF__FIELD_U64:
         memcpy(&u64, at, sizeof u64);
         return RLHF_OK;
     case RLHF__FIELD_F64:
         memcpy(&f64, at, sizeof f64);
-        rlhf__format_f64(f64, text);
-        return check_range(field, f64, text);
+        return check_f64(field, f64);
     default:
         return RLHF_OK;
     }

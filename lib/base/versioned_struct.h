@@ -32,6 +32,7 @@ typedef struct rlhf__field {
     double default_value;
     double min, max; /* inclusive unless marked; ignored for BOOL/STRING/POINTER */
     bool min_exclusive, max_exclusive;
+    bool as_float; /* F64: computed with as a float, which must be in the range too */
     const rlhf__enum_name *names; /* ENUM: ends with a NULL name */
     const char *help;             /* one line, units and meaning */
 } rlhf__field;

@@ -3,12 +3,14 @@
 #include "hub/folder.h"
 
 #include <fnmatch.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/context.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/number.h"
 #include "base/size.h"
 #include "ckpt/safetensors.h"
 #include "hub/folder_internal.h"
@@ -106,8 +108,15 @@ static rlhf_status write_scaled(const saver *save, rlhf__tensor_writer *file,
 {
     int64_t count = tensor->rows * tensor->cols;
 
-    for (int64_t i = 0; i < count; i++)
-        save->scratch[i] = (float)(save->score->scale * (double)tensor->values[i]);
+    for (int64_t i = 0; i < count; i++) {
+        const double scaled = save->score->scale * (double)tensor->values[i];
+        if (!rlhf__is_finite_float(scaled))
+            return rlhf__fail(RLHF_ERR_NUMERIC,
+                              "scale %g times element %" PRId64
+                              " of score.weight, %g, is not finite as a float",
+                              save->score->scale, i, (double)tensor->values[i]);
+        save->scratch[i] = (float)scaled;
+    }
     return rlhf__tensor_writer_write(file, save->scratch, count * (int64_t)sizeof(float));
 }
 

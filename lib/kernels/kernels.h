@@ -204,7 +204,8 @@ rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
 
 /* --- softmax, log-prob, loss (softmax.c) -------------------------------------------- */
 
-/* 1 / temperature, for the functions below; temperature > 0, bounded where it nears 0. */
+/* 1 / temperature, for the functions below; temperature > 0. Bounded on both sides: never
+ * 0, never infinite. */
 float rlhf__inv_tau(double temperature);
 /* For each row of logits[rows][vocab], z = logits * inv_tau:
  * logprob = z[target] - logsumexp(z); entropy = logsumexp(z) - sum softmax(z) z. NULL

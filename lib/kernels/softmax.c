@@ -61,10 +61,11 @@ static void logprob_rows(void *arg, int64_t first, int64_t last)
     }
 }
 
-/* Far below what logits resolve, but 0 * inv_tau stays 0. */
+/* Far below what logits resolve, but 0 * inv_tau stays 0; far above what they differ by,
+ * so that all are alike, but a masked one's exponential stays 0. */
 float rlhf__inv_tau(double temperature)
 {
-    return (float)fmin(1.0 / temperature, 1e30);
+    return (float)fmax(fmin(1.0 / temperature, 1e30), 1e-20);
 }
 
 void rlhf__logprob(rlhf_context *ctx, const float *logits, int64_t ld, int64_t rows,

@@ -26,8 +26,8 @@ static const rlhf__enum_name attention_names[] = {
     .type = RLHF__FIELD_ENUM, .names = (table), .default_value = (value)
 #define FLAG(value) .type = RLHF__FIELD_BOOL, .default_value = (value)
 #define POSITIVE(value)                                                                  \
-    .type = RLHF__FIELD_F64, .min = 0, .min_exclusive = true, .max = HUGE_VAL,           \
-    .max_exclusive = true, .default_value = (value)
+    .type = RLHF__FIELD_F64, .as_float = true, .min = 0, .min_exclusive = true,          \
+    .max = HUGE_VAL, .max_exclusive = true, .default_value = (value)
 static const rlhf__field config_fields[] = {
     {FIELD(vocab_size), I32(2, 1 << 24, 0), .help = "tokens of the vocabulary"},
     {FIELD(context_length), I32(1, 1 << 20, 256), .help = "most tokens in a sequence"},

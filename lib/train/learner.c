@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/number.h"
 #include "kernels/kernels.h"
 
 rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
@@ -172,9 +173,11 @@ rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
 
 rlhf_status rlhf__check_learning_rate(const char *field, double value)
 {
-    if (!(value > 0.0) || !isfinite(value))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be > 0 and finite, got %g",
-                          field, value);
+    if (!((float)value > 0.0f) || !rlhf__is_finite_float(value))
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "%s must be > 0 and finite as a float, got %g",
+                                           field, value),
+                                field);
     return RLHF_OK;
 }
 

@@ -48,7 +48,7 @@ rlhf_status rlhf__learner_check(const rlhf__learner *learner, const char *prefix
 rlhf_status rlhf__learner_get(rlhf__learner *learner, const char *prefix,
                               const rlhf__state_reader *reader);
 
-/* INVALID_ARG naming `field` unless value > 0 and finite. */
+/* INVALID_ARG naming `field` unless value > 0 and finite, as a float too. */
 rlhf_status rlhf__check_learning_rate(const char *field, double value);
 int64_t rlhf__now_ns(void); /* monotonic clock, for rates */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/number.h"
 #include "base/versioned_struct.h"
 
 rlhf_status rlhf__rollout_create(rlhf_context *context, rlhf__rollout **out_rollout)
@@ -105,9 +106,12 @@ static rlhf_status check_input(const rlhf_rollout_input *input)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "token 0 cannot be an action");
     if (num_actions == 0)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "a sequence without an action");
-    if (isinf(input->score))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "score must be finite or NaN, got %g",
-                          input->score);
+    if (!isnan(input->score) && !rlhf__is_finite_float(input->score))
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "score must be finite as a float, or NaN, "
+                                           "got %g",
+                                           input->score),
+                                "score");
     if (input->finish < RLHF_FINISH_NONE || input->finish > RLHF_FINISH_CALLBACK)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "finish %" PRId32 " is not an rlhf_finish", input->finish);

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/context.h"
+#include "base/number.h"
 
 bool rlhf__reward_appends_eos(const rlhf__reward_model *model, rlhf__span sequence)
 {
@@ -118,6 +119,12 @@ rlhf_status rlhf__reward_normalize(rlhf__reward_model *model, rlhf__tape *tape,
                                 "all %" PRId64 " sequences score %g: there "
                                 "is no variance to normalise",
                                 n, mean);
+        } else if (!rlhf__is_finite_float(scale) ||
+                   !rlhf__is_finite_float(scale * mean)) {
+            status = rlhf__fail(RLHF_ERR_NUMERIC,
+                                "scores of mean %g and deviation %g cannot be "
+                                "normalised: scale or offset is not finite",
+                                mean, std);
         } else {
             model->scale = scale;
             model->offset = -scale * mean;

@@ -109,7 +109,7 @@ static void check_words(char out[4][256], rlhf_status out_status[2])
                  RLHF_ERR_INVALID_ARG, "-1.1");
     snprintf(out[1], sizeof out[1], "%s", rlhf_last_error_message());
     assert_ok(rlhf_lm_trainer_create(model, dataset, NULL, &trainer));
-    out_status[1] = rlhf_lm_trainer_set_learning_rate(trainer, 4e-320);
+    out_status[1] = rlhf_lm_trainer_set_learning_rate(trainer, 1e-40); /* as a float */
     assert_fails(rlhf_lm_trainer_set_learning_rate(trainer, -1.0 / 3),
                  RLHF_ERR_INVALID_ARG, "-0.3333");
     snprintf(out[2], sizeof out[2], "%s", rlhf_last_error_message());

@@ -321,7 +321,9 @@ static void test_logprobs_are_those_of_the_logits(void **state)
     compare_logprobs(tokens, logits, logprobs, 1.0);
     assert_ok(rlhf_model_logprobs(model, tokens, cu_seqlens, SEQS, 0.7, logprobs));
     compare_logprobs(tokens, logits, logprobs, 0.7);
-    for (int s = 0; s < SEQS; s++) { /* one by one: the same bits */
+    assert_ok(rlhf_model_logprobs(model, tokens, cu_seqlens, SEQS, 1e300, logprobs));
+    compare_logprobs(tokens, logits, logprobs, 1e300); /* all alike */
+    for (int s = 0; s < SEQS; s++) {                   /* one by one: the same bits */
         const int64_t first = cu_seqlens[s], count = cu_seqlens[s + 1] - first;
         float alone[TOKENS * VOCAB];
         if (count == 0)

@@ -68,7 +68,7 @@ static void test_scores_are_scale_times_raw_plus_offset(void **state)
     const struct {
         double scale, offset;
         const char *words;
-    } bad[] = {{0, 0, "scale must be finite and not 0, got 0"},
+    } bad[] = {{0, 0, "scale must be finite and not 0 as a float, got 0"},
                {NAN, 0, "scale must be finite"},
                {INFINITY, 0, "got inf"},
                {1, NAN, "offset must be finite"}};
@@ -204,6 +204,18 @@ static void test_saving_folds_the_scale_into_the_head(void **state)
         assert_true(fabs((double)after[s] - (double)before[s]) < 1e-5);
     score(reward, after); /* saving changed nothing */
     assert_memory_equal(before, after, sizeof before);
+    assert_fails(rlhf_reward_model_set_affine(reward, 1e60, 0), RLHF_ERR_INVALID_ARG,
+                 "scale must be finite and not 0 as a float, got 1e+60");
+    assert_fails(rlhf_reward_model_set_affine(reward, 1e-60, 0), RLHF_ERR_INVALID_ARG,
+                 "1e-60");
+    assert_fails(rlhf_reward_model_set_affine(reward, 1, 1e60), RLHF_ERR_INVALID_ARG,
+                 "offset must be finite as a float, got 1e+60");
+    for (int i = 0; i < HIDDEN; i++)
+        head[i] = 4;
+    assert_ok(rlhf_reward_model_parameter_write(reward, "score.weight", head, HIDDEN));
+    assert_ok(rlhf_reward_model_set_affine(reward, 1e38, 0));
+    assert_fails(rlhf_reward_model_save(reward, folder), RLHF_ERR_NUMERIC,
+                 "score.weight, 4");
     rlhf_reward_model_free(loaded);
     rlhf_reward_model_free(reward);
     rlhf_context_free(context);

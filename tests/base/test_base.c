@@ -377,6 +377,7 @@ typedef struct sample_options {
     double rate;
     int32_t steps;
     int32_t flag;
+    double single;
 } sample_options;
 
 static const rlhf__field sample_fields[] = {{.name = "rate",
@@ -398,10 +399,20 @@ static const rlhf__field sample_fields[] = {{.name = "rate",
                                              .type = RLHF__FIELD_BOOL,
                                              .offset = offsetof(sample_options, flag),
                                              .default_value = 1,
-                                             .help = "a flag"}};
+                                             .help = "a flag"},
+                                            {.name = "single",
+                                             .type = RLHF__FIELD_F64,
+                                             .offset = offsetof(sample_options, single),
+                                             .default_value = 0.5,
+                                             .min = 0,
+                                             .max = 1,
+                                             .min_exclusive = true,
+                                             .max_exclusive = true,
+                                             .as_float = true,
+                                             .help = "computed with as a float"}};
 static const rlhf__struct_desc sample_desc = {"sample_options", sizeof(sample_options),
                                               offsetof(sample_options, steps),
-                                              sample_fields, 3};
+                                              sample_fields, 4};
 
 static void test_versioned_structs_travel_in_time(void **state)
 {
@@ -431,6 +442,15 @@ static void test_versioned_structs_travel_in_time(void **state)
     today.flag = 2;
     assert_fails(rlhf__struct_read(&sample_desc, &today, &old), RLHF_ERR_INVALID_ARG,
                  "flag must be 0 or 1, got 2");
+    today.flag = 1;
+    today.single = 1e-60;
+    assert_fails(rlhf__struct_read(&sample_desc, &today, &old), RLHF_ERR_INVALID_ARG,
+                 "single must be > 0 as a float, got 1e-60");
+    today.single = 1 - 1e-9;
+    assert_fails(rlhf__struct_read(&sample_desc, &today, &old), RLHF_ERR_INVALID_ARG,
+                 "single must be < 1 as a float, got 0.999999999");
+    today.single = 1e-40; /* denormal as a float, yet there */
+    assert_ok(rlhf__struct_read(&sample_desc, &today, &old));
     assert_non_null(rlhf__struct_find(&sample_desc, "steps"));
     assert_null(rlhf__struct_find(&sample_desc, "step"));
 }
@@ -438,7 +458,7 @@ static void test_versioned_structs_travel_in_time(void **state)
 static void test_output_structs_fit_older_and_newer_hosts(void **state)
 {
     (void)state;
-    sample_options ours = {sizeof ours, 0.5, 3, 1};
+    sample_options ours = {sizeof ours, 0.5, 3, 1, 0.5};
     struct {
         sample_options known;
         int64_t more;

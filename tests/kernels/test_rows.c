@@ -369,6 +369,30 @@ static void test_softmax_holds_at_tiny_temperatures(void **state)
     }
 }
 
+/* The other end: all alike, but what is masked. */
+static void test_softmax_holds_at_huge_temperatures(void **state)
+{
+    static const double taus[] = {1e25, 1e60, 1e300};
+    const float z[3] = {100.0f, -1e30f, -90.0f};
+    const int32_t target = 0;
+    float logprob, entropy, p[3];
+    double sums[1];
+
+    (void)state;
+    FOR_LEVELS(context, 1)
+    {
+        for (int i = 0; i < 3; i++) {
+            const float inv_tau = rlhf__inv_tau(taus[i]);
+            rlhf__softmax_weights(context, z, 3, inv_tau, -1e30f, p, sums);
+            assert_true(p[0] == 1.0f && p[1] == 0.0f && p[2] == 1.0f);
+            rlhf__logprob(context, z, 3, 1, 3, &target, inv_tau, &logprob, &entropy,
+                          NULL);
+            assert_near(logprob, -log(2.0), 1e-6);
+            assert_near(entropy, log(2.0), 1e-6);
+        }
+    }
+}
+
 static void test_rope_turns_and_turns_back(void **state)
 {
     (void)state;
@@ -609,6 +633,7 @@ int main(void)
         cmocka_unit_test(test_softmax_and_argmax),
         cmocka_unit_test(test_softmax_weights_are_summed_by_blocks),
         cmocka_unit_test(test_softmax_holds_at_tiny_temperatures),
+        cmocka_unit_test(test_softmax_holds_at_huge_temperatures),
         cmocka_unit_test(test_rope_turns_and_turns_back),
         cmocka_unit_test(test_embedding_gathers_and_scatters),
         cmocka_unit_test(test_adamw_equals_double_reference),

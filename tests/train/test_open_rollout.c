@@ -336,6 +336,8 @@ static void test_malformed_sequences_are_refused(void **state)
     in[0] = spans();
     in[0].score = INFINITY;
     assert_fails(rlhf_rollout_append(rollout, &in[0]), RLHF_ERR_INVALID_ARG, "score");
+    in[0].score = 1e300; /* infinite as a float */
+    assert_fails(rlhf_rollout_append(rollout, &in[0]), RLHF_ERR_INVALID_ARG, "1e+300");
     assert_int_equal(rlhf_rollout_num_sequences(rollout), 0);
     rlhf_rollout_free(rollout);
     rlhf_context_free(context);

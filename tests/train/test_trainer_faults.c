@@ -6,6 +6,135 @@
 #include <stdbool.h>
 
 #include "test_files.h"
+/* The field that the last failure names. */
+static void assert_field(const char *name)
+{
+    rlhf_error_info info = {.struct_size = sizeof info};
+
+    assert_ok(rlhf_last_error_info(&info));
+    assert_string_equal(info.field, name);
+}
+
+/* A model and what its trainers draw from: one text, one pair. */
+typedef struct bench {
+    rlhf_context *context;
+    rlhf_model *model;
+    rlhf_reward_model *reward;
+    rlhf_dataset *texts, *pairs;
+} bench;
+
+static bench make_bench(void)
+{
+    static const int32_t row[3] = {BOS, 3, 4}, other[2] = {BOS, 5};
+    const rlhf_example example = {.struct_size = sizeof example,
+                                  .tokens = row,
+                                  .num_tokens = 3,
+                                  .prompt_length = 1,
+                                  .rejected = other,
+                                  .num_rejected = 2};
+    const rlhf_example text = {
+        .struct_size = sizeof text, .tokens = row, .num_tokens = 3};
+    rlhf_dataset_options options;
+    bench b = {.context = support_context(NULL, 1)};
+
+    b.model = awake_model(b.context, RLHF_POSITION_LEARNED, 1);
+    b.reward = scorer(b.model, RLHF_APPEND_EOS_NEVER, 1);
+    assert_ok(rlhf_dataset_options_init(&options, sizeof options));
+    assert_ok(rlhf_dataset_create(b.context, &options, &b.texts));
+    assert_ok(rlhf_dataset_append(b.texts, &text));
+    options.kind = RLHF_DATASET_PREFERENCE;
+    assert_ok(rlhf_dataset_create(b.context, &options, &b.pairs));
+    assert_ok(rlhf_dataset_append(b.pairs, &example));
+    return b;
+}
+
+static void free_bench(bench *b)
+{
+    rlhf_dataset_free(b->pairs);
+    rlhf_dataset_free(b->texts);
+    rlhf_reward_model_free(b->reward);
+    rlhf_model_free(b->model);
+    rlhf_context_free(b->context);
+}
+
+/* The optimizer computes with floats: what is infinite, 0 or 1 as one would train to
+ * NaN. */
+static void test_options_hold_as_floats(void **state)
+{
+    enum { FIELDS = 5 };
+    static const char *const names[FIELDS] = {"learning_rate", "beta1", "beta2",
+                                              "epsilon", "weight_decay"};
+    static const double values[FIELDS] = {1e60, 1 - 1e-9, 1 - 1e-9, 1e-60, 1e60};
+    rlhf_lm_options lm;
+    rlhf_reward_options reward;
+    rlhf_ppo_options ppo = plain_options(4);
+    double *const all[3][FIELDS] = {
+        {&lm.learning_rate, &lm.beta1, &lm.beta2, &lm.epsilon, &lm.weight_decay},
+        {&reward.learning_rate, &reward.beta1, &reward.beta2, &reward.epsilon,
+         &reward.weight_decay},
+        {&ppo.learning_rate, &ppo.beta1, &ppo.beta2, &ppo.epsilon, &ppo.weight_decay}};
+    rlhf_lm_trainer *lm_trainer;
+    rlhf_reward_trainer *reward_trainer;
+    rlhf_ppo_trainer *ppo_trainer;
+    bench b = make_bench();
+
+    (void)state;
+    assert_ok(rlhf_lm_options_init(&lm, sizeof lm));
+    assert_ok(rlhf_reward_options_init(&reward, sizeof reward));
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < FIELDS; i++) {
+            const double usual = *all[k][i];
+            *all[k][i] = values[i];
+            const rlhf_status status =
+                k == 0   ? rlhf_lm_trainer_create(b.model, b.texts, &lm, &lm_trainer)
+                : k == 1 ? rlhf_reward_trainer_create(b.reward, b.pairs, &reward,
+                                                      &reward_trainer)
+                         : rlhf_ppo_trainer_create(b.model, NULL, NULL, NULL, &ppo,
+                                                   &ppo_trainer);
+            assert_fails(status, RLHF_ERR_INVALID_ARG, "as a float, got ");
+            assert_field(names[i]);
+            *all[k][i] = usual;
+        }
+    ppo.value_learning_rate = 1e60;
+    assert_fails(rlhf_ppo_trainer_create(b.model, NULL, NULL, NULL, &ppo, &ppo_trainer),
+                 RLHF_ERR_INVALID_ARG,
+                 "value_learning_rate must be finite as a float, got 1e+60");
+    free_bench(&b);
+}
+
+static void test_rates_set_hold_as_floats(void **state)
+{
+    const rlhf_ppo_options options = plain_options(4);
+    rlhf_lm_trainer *lm;
+    rlhf_reward_trainer *reward;
+    rlhf_ppo_trainer *ppo;
+    bench b = make_bench();
+
+    (void)state;
+    assert_ok(rlhf_lm_trainer_create(b.model, b.texts, NULL, &lm));
+    assert_ok(rlhf_reward_trainer_create(b.reward, b.pairs, NULL, &reward));
+    assert_fails(rlhf_lm_trainer_set_learning_rate(lm, 1e60), RLHF_ERR_INVALID_ARG,
+                 "got 1e+60");
+    assert_field("learning_rate");
+    assert_fails(rlhf_lm_trainer_set_learning_rate(lm, 1e-60), RLHF_ERR_INVALID_ARG,
+                 "got 1e-60");
+    assert_fails(rlhf_reward_trainer_set_learning_rate(reward, 1e60),
+                 RLHF_ERR_INVALID_ARG, "got 1e+60");
+    rlhf_reward_trainer_free(reward);
+    rlhf_lm_trainer_free(lm);
+    assert_ok(rlhf_ppo_trainer_create(b.model, NULL, NULL, NULL, &options, &ppo));
+    assert_fails(rlhf_ppo_trainer_set_learning_rate(ppo, 1e60, 1), RLHF_ERR_INVALID_ARG,
+                 "got 1e+60");
+    assert_field("learning_rate");
+    assert_fails(rlhf_ppo_trainer_set_learning_rate(ppo, 1, 1e60), RLHF_ERR_INVALID_ARG,
+                 "got 1e+60");
+    assert_field("value_learning_rate");
+    assert_fails(rlhf_ppo_trainer_set_kl_coef(ppo, 1e60), RLHF_ERR_INVALID_ARG,
+                 "got 1e+60");
+    assert_field("kl_coef");
+    rlhf_ppo_trainer_free(ppo);
+    free_bench(&b);
+}
 
 /* A row's last token is a target only, no input: it is checked all the same. */
 static void test_target_beyond_the_vocabulary_is_refused(void **state)
@@ -259,6 +388,8 @@ static void test_state_of_another_config_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options_hold_as_floats),
+        cmocka_unit_test(test_rates_set_hold_as_floats),
         cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
         cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),

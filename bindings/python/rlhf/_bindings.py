@@ -840,7 +840,8 @@ class AdamForm(enum.IntEnum):
 
 
 class rlhf_lm_options(Structure):
-    """Optimizer and batch.
+    """Optimizer and batch. Rates, betas, epsilon and decay are computed with as floats: what
+     is left of them as floats must be in their ranges too.
 
     learning_rate: > 0, at the end of warm-up.
     final_lr_ratio: [0, 1], of learning_rate at total_steps.
@@ -1112,7 +1113,8 @@ class ScoreNormalize(enum.IntEnum):
 
 
 class rlhf_ppo_options(Structure):
-    """All switches. docs/ppo.md has each preset's values.
+    """All switches. docs/ppo.md has each preset's values. Rates, betas, epsilon, decay and
+     coefficients must be in their ranges as floats too, as in rlhf_lm_options.
 
     temperature: tau > 0 of sampler, old, new and reference policy.
     max_new_tokens: T, >= 1; prompt + T must fit the context.
@@ -1376,7 +1378,7 @@ class rlhf_rollout_input(Structure):
         computes the trainer's.
     token_scores: [num_tokens], finite at the actions; NULL: none.
     num_tokens: >= 2
-    score: NaN: not yet.
+    score: Finite as a float; NaN: not yet.
     finish: An rlhf_finish; RLHF_FINISH_STOP counts as ended.
     reserved: 0
     """
@@ -3413,7 +3415,7 @@ step.
 Replaces the schedule's peak rate, learning_rate, from the next _apply on. Saved.
 
 @param trainer        The trainer.
-@param learning_rate  > 0, finite.
+@param learning_rate  > 0, finite; as a float too.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG.
 @since 0.1
 """,
@@ -3506,7 +3508,7 @@ the scores less that constant.
 
 @param reward_model  Unchanged.
 @param path          As in rlhf_model_save.
-@return As rlhf_model_save.
+@return As rlhf_model_save; RLHF_ERR_NUMERIC (scale times a weight is not finite).
 @since 0.1
 """,
     "rlhf_reward_model_clone":
@@ -3574,8 +3576,8 @@ The affine map of the raw score.
 Sets the affine map of the raw score.
 
 @param reward_model  The model.
-@param scale         Finite, of any sign, not 0.
-@param offset        Finite.
+@param scale         Finite, of any sign, not 0; as a float too.
+@param offset        Finite, as a float too.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG.
 @since 0.1
 """,
@@ -3750,7 +3752,7 @@ Loss, accuracy and rewards over held-out pairs; as rlhf_lm_trainer_evaluate.
 As rlhf_lm_trainer_set_learning_rate.
 
 @param trainer        The trainer.
-@param learning_rate  > 0, finite.
+@param learning_rate  > 0, finite; as a float too.
 @return As rlhf_lm_trainer_set_learning_rate.
 @since 0.1
 """,
@@ -3996,8 +3998,8 @@ Replaces the sampler; answers under way are given up. It is not saved.
 Replaces the schedules' peak rates from the next optimizer step on. Saved.
 
 @param trainer              The trainer.
-@param learning_rate        Of the policy, > 0, finite.
-@param value_learning_rate  Of the critic, > 0, finite.
+@param learning_rate        Of the policy, > 0, finite; as a float too.
+@param value_learning_rate  Of the critic, the same.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG.
 @since 0.1
 """,
@@ -4007,7 +4009,7 @@ Replaces the schedules' peak rates from the next optimizer step on. Saved.
 Replaces beta from the next _advantages on. Saved.
 
 @param trainer  The trainer.
-@param kl_coef  >= 0, finite.
+@param kl_coef  >= 0, finite; as a float too.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG.
 @since 0.1
 """,
