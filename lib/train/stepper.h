@@ -62,7 +62,8 @@ rlhf_status rlhf__stepper_apply(rlhf__stepper *stepper, double scale, double *ou
 /* STATE when there is no gradient. */
 rlhf_status rlhf__stepper_gradient(const rlhf__stepper *stepper, const char *name,
                                    double scale, float *out_values, int64_t count);
-/* Runs `micro` without a tape over at most max_rows rows (0: all) of a finite dataset.
+/* Runs `micro` without a tape over at most max_rows rows (0: all, which must end) of a
+ * dataset.
  * The caller puts its step's sums aside. */
 rlhf_status rlhf__stepper_evaluate(rlhf__stepper *stepper, rlhf__dataset *dataset,
                                    int64_t max_rows);

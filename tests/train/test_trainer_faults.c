@@ -136,6 +136,29 @@ static void test_rates_set_hold_as_floats(void **state)
     free_bench(&b);
 }
 
+/* Not "all": on an endless source that would never return. */
+static void test_evaluation_of_fewer_rows_than_none_is_refused(void **state)
+{
+    rlhf_reward_stats stats = {.struct_size = sizeof stats};
+    rlhf_lm_trainer *lm;
+    rlhf_reward_trainer *reward;
+    bench b = make_bench();
+    double loss;
+
+    (void)state;
+    assert_ok(rlhf_lm_trainer_create(b.model, b.texts, NULL, &lm));
+    assert_ok(rlhf_reward_trainer_create(b.reward, b.pairs, NULL, &reward));
+    assert_fails(rlhf_lm_trainer_evaluate(lm, b.texts, -3, &loss), RLHF_ERR_INVALID_ARG,
+                 "max_rows must be >= 0, got -3");
+    assert_field("max_rows");
+    assert_fails(rlhf_reward_trainer_evaluate(reward, b.pairs, -1, &stats),
+                 RLHF_ERR_INVALID_ARG, "max_rows must be >= 0, got -1");
+    assert_ok(rlhf_lm_trainer_evaluate(lm, b.texts, 0, &loss));
+    rlhf_reward_trainer_free(reward);
+    rlhf_lm_trainer_free(lm);
+    free_bench(&b);
+}
+
 /* A row's last token is a target only, no input: it is checked all the same. */
 static void test_target_beyond_the_vocabulary_is_refused(void **state)
 {
@@ -390,6 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_hold_as_floats),
         cmocka_unit_test(test_rates_set_hold_as_floats),
+        cmocka_unit_test(test_evaluation_of_fewer_rows_than_none_is_refused),
         cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
         cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),
