@@ -300,7 +300,7 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_model_logits(rlhf_model *model,
  * @param num_seqs      >= 1
  * @param temperature   tau > 0, finite: log softmax(logits / tau).
  * @param out_logprobs  float32[cu_seqlens[num_seqs]], nats; a sequence's first is 0.
- * @return As rlhf_model_logits.
+ * @return As rlhf_model_logits; RLHF_ERR_NUMERIC (one that is not finite, named).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status

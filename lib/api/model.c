@@ -240,8 +240,15 @@ static rlhf_status take_logprobs(void *arg, rlhf__tape *tape, const rlhf__batch 
     RLHF__TRY(rlhf__op_linear_logprob(tape, &job->net->params, job->net->head_weight,
                                       picked, targets, NULL, job->inv_tau, logprobs, NULL,
                                       NULL, NULL));
-    for (int64_t i = 0; i < count; i++)
-        job->out[first_token + rows[i] + 1] = logprobs[i];
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t token = first_token + rows[i] + 1;
+        if (!isfinite(logprobs[i]))
+            return rlhf__fail(RLHF_ERR_NUMERIC,
+                              "log-probability of tokens[%" PRId64
+                              "] is not finite but %g",
+                              token, (double)logprobs[i]);
+        job->out[token] = logprobs[i];
+    }
     return RLHF_OK;
 }
 

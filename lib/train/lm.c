@@ -17,6 +17,12 @@ typedef struct inputs {
     int32_t *targets;  /* [batch.num_rows] */
 } inputs;
 
+/* The first token of a row that carries loss. */
+static int64_t first_target(const rlhf__rows *rows, int64_t row)
+{
+    return rlhf__max_i64(1, rows->prompt_lengths[row]);
+}
+
 static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inputs *out)
 {
     const int64_t most = rlhf__rows_num_tokens(rows);
@@ -32,7 +38,7 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
     for (int64_t s = 0; s < rows->num_seqs; s++) {
         const int32_t *row = rows->tokens + rows->cu_seqlens[s];
         const int64_t n = rows->cu_seqlens[s + 1] - rows->cu_seqlens[s];
-        const int64_t first = rlhf__max_i64(1, rows->prompt_lengths[s]);
+        const int64_t first = first_target(rows, s);
         if (first >= n)
             continue;
         for (int64_t j = first; j < n; j++) {
@@ -80,6 +86,21 @@ static rlhf_status sum_loss(void *arg, int64_t first, int64_t count, const float
     return RLHF_OK;
 }
 
+/* In a training step the gradient tells; an evaluation has none. */
+static rlhf_status check_logprobs(const rlhf__rows *rows, const float *logprobs)
+{
+    for (int64_t s = 0; s < rows->num_seqs; s++) {
+        const int64_t n = rows->cu_seqlens[s + 1] - rows->cu_seqlens[s];
+        for (int64_t j = first_target(rows, s); j < n; j++, logprobs++)
+            if (!isfinite(*logprobs))
+                return rlhf__fail(RLHF_ERR_NUMERIC,
+                                  "log-probability of token %" PRId64 " of row %" PRId64
+                                  " is not finite but %g",
+                                  j, rows->ids[s], (double)*logprobs);
+    }
+    return RLHF_OK;
+}
+
 static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
 {
     rlhf__lm_trainer *t = arg;
@@ -101,6 +122,8 @@ static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
                                       NULL));
     if (tape->record)
         RLHF__TRY(rlhf__tape_backward(tape));
+    else
+        RLHF__TRY(check_logprobs(rows, logprobs));
     for (int64_t i = 0; i < in.batch.num_rows; i++)
         t->sums.loss -= (double)logprobs[i];
     t->sums.num_targets += in.batch.num_rows;

@@ -37,6 +37,18 @@ static void add_pair(rlhf__reward_sums *sums, double chosen, double rejected, do
     sums->num_pairs++;
 }
 
+/* In a training step the gradient tells; an evaluation has none. */
+static rlhf_status check_scores(const rlhf__rows *rows, const float *scores)
+{
+    for (int64_t s = 0; s < rows->num_seqs; s++)
+        if (!isfinite(scores[s]))
+            return rlhf__fail(
+                RLHF_ERR_NUMERIC,
+                "score of the %s answer of row %" PRId64 " is not finite but %g",
+                s % 2 ? "rejected" : "chosen", rows->ids[s / 2], (double)scores[s]);
+    return RLHF_OK;
+}
+
 /* Sequence 2i of the rows is the chosen one of pair i, 2i + 1 the rejected. */
 static rlhf_status reward_micro(void *arg, const rlhf__rows *rows)
 {
@@ -56,6 +68,8 @@ static rlhf_status reward_micro(void *arg, const rlhf__rows *rows)
     RLHF__TRY(rlhf__reward_forward(t->model, tape, spans, rows->num_seqs, &scores));
     if (tape->record)
         RLHF__TRY(rlhf__var_grad(tape, scores, &grads));
+    else
+        RLHF__TRY(check_scores(rows, scores->data));
     for (int64_t i = 0; i < rows->num_rows; i++) {
         const double chosen = (double)scores->data[2 * i];
         const double rejected = (double)scores->data[2 * i + 1];

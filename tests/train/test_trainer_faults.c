@@ -34,10 +34,12 @@ static bench make_bench(void)
                                   .num_rejected = 2};
     const rlhf_example text = {
         .struct_size = sizeof text, .tokens = row, .num_tokens = 3};
+    rlhf_model_config config = tiny_config(VOCAB, LENGTH);
     rlhf_dataset_options options;
     bench b = {.context = support_context(NULL, 1)};
 
-    b.model = awake_model(b.context, RLHF_POSITION_LEARNED, 1);
+    make_gpt2_like(&config);
+    assert_ok(rlhf_model_create(b.context, &config, 1, &b.model));
     b.reward = scorer(b.model, RLHF_APPEND_EOS_NEVER, 1);
     assert_ok(rlhf_dataset_options_init(&options, sizeof options));
     assert_ok(rlhf_dataset_create(b.context, &options, &b.texts));
@@ -154,6 +156,38 @@ static void test_evaluation_of_fewer_rows_than_none_is_refused(void **state)
     assert_fails(rlhf_reward_trainer_evaluate(reward, b.pairs, -1, &stats),
                  RLHF_ERR_INVALID_ARG, "max_rows must be >= 0, got -1");
     assert_ok(rlhf_lm_trainer_evaluate(lm, b.texts, 0, &loss));
+    rlhf_reward_trainer_free(reward);
+    rlhf_lm_trainer_free(lm);
+    free_bench(&b);
+}
+
+/* Weights that overflow: no call gives a NaN for a result. */
+static void test_figures_that_are_not_finite_are_named(void **state)
+{
+    static const int32_t tokens[5] = {BOS, 3, 4, BOS, 2};
+    static const int64_t cu_seqlens[3] = {0, 3, 5};
+    float table[VOCAB * WIDTH], logprobs[5];
+    rlhf_reward_stats stats = {.struct_size = sizeof stats};
+    rlhf_lm_trainer *lm;
+    rlhf_reward_trainer *reward;
+    bench b = make_bench();
+    double loss;
+
+    (void)state;
+    for (int i = 0; i < VOCAB * WIDTH; i++)
+        table[i] = 3e38f;
+    assert_ok(rlhf_lm_trainer_create(b.model, b.texts, NULL, &lm));
+    assert_ok(rlhf_reward_trainer_create(b.reward, b.pairs, NULL, &reward));
+    assert_ok(rlhf_model_parameter_write(b.model, "transformer.wte.weight", table,
+                                         VOCAB * WIDTH));
+    assert_ok(rlhf_reward_model_parameter_write(b.reward, "transformer.wte.weight", table,
+                                                VOCAB * WIDTH));
+    assert_fails(rlhf_model_logprobs(b.model, tokens, cu_seqlens, 2, 1, logprobs),
+                 RLHF_ERR_NUMERIC, "log-probability of tokens[1] is not finite");
+    assert_fails(rlhf_lm_trainer_evaluate(lm, b.texts, 0, &loss), RLHF_ERR_NUMERIC,
+                 "log-probability of token 1 of row 0 is not finite");
+    assert_fails(rlhf_reward_trainer_evaluate(reward, b.pairs, 0, &stats),
+                 RLHF_ERR_NUMERIC, "score of the chosen answer of row 0 is not finite");
     rlhf_reward_trainer_free(reward);
     rlhf_lm_trainer_free(lm);
     free_bench(&b);
@@ -414,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_options_hold_as_floats),
         cmocka_unit_test(test_rates_set_hold_as_floats),
         cmocka_unit_test(test_evaluation_of_fewer_rows_than_none_is_refused),
+        cmocka_unit_test(test_figures_that_are_not_finite_are_named),
         cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
         cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),

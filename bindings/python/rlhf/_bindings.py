@@ -3167,7 +3167,7 @@ bit, to what a generator records and to what the trainers compute.
 @param num_seqs      >= 1
 @param temperature   tau > 0, finite: log softmax(logits / tau).
 @param out_logprobs  float32[cu_seqlens[num_seqs]], nats; a sequence's first is 0.
-@return As rlhf_model_logits.
+@return As rlhf_model_logits; RLHF_ERR_NUMERIC (one that is not finite, named).
 @since 0.1
 """,
     "rlhf_sampler_options_init":
@@ -3406,7 +3406,8 @@ step.
 @param max_rows  At most this many; 0: all, which must end.
 @param out_loss  Nats.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG (kind, context, max_rows below 0, no target, a
-        row as in _step); RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK.
+        row as in _step); RLHF_ERR_NUMERIC (a log-probability that is not finite;
+        named); RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK.
 @since 0.1
 """,
     "rlhf_lm_trainer_set_learning_rate":
