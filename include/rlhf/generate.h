@@ -189,7 +189,8 @@ RLHF_API rlhf_status rlhf_generator_options_init(rlhf_generator_options *options
  * @param options        NULL: defaults.
  * @param out_generator  The caller's.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; min above max_new_tokens; a
- *         stop token outside of the vocabulary; a text callback without a tokenizer).
+ *         stop token outside of the vocabulary; stop tokens that are all of it, with
+ *         min_new_tokens above 0; a text callback without a tokenizer).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_generator_create(

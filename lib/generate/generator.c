@@ -42,6 +42,21 @@ const rlhf__struct_desc rlhf__generator_options_desc = {
     sizeof(rlhf_generator_options), generator_fields,
     sizeof generator_fields / sizeof generator_fields[0]};
 
+/* Whether no token is left to pick while the stop tokens are masked. */
+static bool masks_all(const rlhf__generator_settings *settings, int32_t vocab)
+{
+    if (settings->min_new_tokens < 1 || settings->num_stop_tokens < vocab)
+        return false;
+    for (int32_t v = 0; v < vocab; v++) {
+        int64_t i = 0;
+        while (i < settings->num_stop_tokens && settings->stop_tokens[i] != v)
+            i++;
+        if (i == settings->num_stop_tokens)
+            return false;
+    }
+    return true;
+}
+
 static rlhf_status copy_stop_tokens(rlhf__generator *g,
                                     const rlhf__generator_settings *settings)
 {
@@ -52,6 +67,13 @@ static rlhf_status copy_stop_tokens(rlhf__generator *g,
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
                               "stop token %" PRId32 " is not in [0, %" PRId32 ")",
                               settings->stop_tokens[i], vocab);
+    if (masks_all(settings, vocab))
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "stop_tokens are the whole vocabulary of "
+                                           "%" PRId32 ": min_new_tokens %" PRId64
+                                           " leaves no token to pick",
+                                           vocab, settings->min_new_tokens),
+                                "stop_tokens");
     RLHF__TRY(rlhf__alloc(g->context, settings->num_stop_tokens, sizeof *g->stop_tokens,
                           RLHF_MEMORY_GENERAL, &g->stop_tokens));
     if (settings->num_stop_tokens > 0)

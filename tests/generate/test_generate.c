@@ -284,7 +284,7 @@ static void test_wrong_prompts_and_options_are_refused(void **state)
     const int32_t wrong[2] = {0, VOCAB}, stop = -7;
     const int64_t two[2] = {0, 2}, empty[2] = {0, 0}, down[3] = {0, 2, 1},
                   one[2] = {1, 2};
-    int32_t full[LENGTH] = {0};
+    int32_t full[LENGTH] = {0}, every[VOCAB];
     const int64_t whole[2] = {0, LENGTH};
     rlhf_generator *generator;
 
@@ -318,6 +318,20 @@ static void test_wrong_prompts_and_options_are_refused(void **state)
     options.num_stop_tokens = 1;
     assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
                  RLHF_ERR_INVALID_ARG, "-7");
+    for (int32_t v = 0; v < VOCAB; v++)
+        every[v] = v;
+    options.stop_tokens = every;
+    options.num_stop_tokens = VOCAB;
+    options.min_new_tokens = 1;
+    assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
+                 RLHF_ERR_INVALID_ARG, "stop_tokens are the whole vocabulary of 12");
+    every[3] = 4; /* twice: 3 is left */
+    assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
+    rlhf_generator_free(generator);
+    every[3] = 3;
+    options.min_new_tokens = 0;
+    assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
+    rlhf_generator_free(generator);
     rlhf_model_free(model);
     rlhf_context_free(context);
 }
