@@ -129,8 +129,8 @@ typedef enum rlhf_finish {
 
 /**
  * New text of a sequence: `size` bytes, zero-terminated, that end at whole characters but
- * for the last piece; special tokens give none. Valid during the call. Not 0: the
- * sequence ends.
+ * for the last piece; special tokens give none, nor do ids that the tokenizer lacks (a
+ * model's vocabulary may be padded). Valid during the call. Not 0: the sequence ends.
  */
 typedef int32_t (*rlhf_text_fn)(void *user_data, int64_t sequence_id, const char *text,
                                 size_t size);

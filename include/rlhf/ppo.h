@@ -667,8 +667,9 @@ RLHF_API rlhf_status rlhf_rollout_set_token_scores(rlhf_rollout *rollout, int64_
  * @param tokenizer  NULL: ids only.
  * @param path       Made if it is not there; its folder must be.
  * @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
- *         RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an empty path; an id
- *         that the tokenizer lacks). On failure the file is as it was.
+ *         RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an empty path; an id of
+ *         a prompt that the tokenizer lacks; one of an answer has no text). On failure
+ *         the file is as it was.
  * @since 0.1
  */
 RLHF_API rlhf_status rlhf_rollout_write_jsonl(const rlhf_rollout *rollout,

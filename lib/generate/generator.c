@@ -254,8 +254,9 @@ static rlhf_status admit(rlhf__generator *g)
         a->begun = true;
     }
     if (g->settings.tokenizer && g->settings.text && !a->stream)
-        RLHF__TRY(rlhf__text_stream_create(g->context, g->settings.tokenizer,
-                                           RLHF__DECODE_SKIP_SPECIAL, &a->stream));
+        RLHF__TRY(rlhf__text_stream_create(
+            g->context, g->settings.tokenizer,
+            RLHF__DECODE_SKIP_SPECIAL | RLHF__DECODE_SKIP_UNKNOWN, &a->stream));
     a->slot = (int32_t)g->free_slots[--g->num_free];
     g->active[g->num_active++] = g->next_waiting++;
     return RLHF_OK;

@@ -24,9 +24,15 @@ static struct position at_beginning(const rlhf__tokenizer *t, int32_t flags)
     return (struct position){continues ? 1 : 0, continues ? 0 : t->strip_count};
 }
 
+static bool is_token(const rlhf__tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->vocab_size && t->tokens[id].name >= 0;
+}
+
 static bool gives_text(const rlhf__tokenizer *t, int32_t id, int32_t flags)
 {
-    return !(t->tokens[id].special && (flags & RLHF__DECODE_SKIP_SPECIAL));
+    return is_token(t, id) &&
+           !(t->tokens[id].special && (flags & RLHF__DECODE_SKIP_SPECIAL));
 }
 
 /* The token's bytes less what is stripped at the text's start; moves the position on. */
@@ -67,8 +73,10 @@ static rlhf_status append_token(const rlhf__tokenizer *t, int32_t id, struct pos
     return RLHF_OK;
 }
 
-static rlhf_status check_id(const rlhf__tokenizer *t, int32_t id)
+static rlhf_status check_id(const rlhf__tokenizer *t, int32_t id, int32_t flags)
 {
+    if (id >= 0 && (flags & RLHF__DECODE_SKIP_UNKNOWN))
+        return RLHF_OK;
     if (id < 0 || id >= t->vocab_size)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "id %d is outside the vocabulary of %d",
                           id, t->vocab_size);
@@ -85,7 +93,7 @@ rlhf_status rlhf__tokenizer_decode(const rlhf__tokenizer *t, const int32_t *ids,
     rlhf_status status = rlhf__buffer_append(out, "", 0);
 
     for (int64_t i = 0; i < num_ids && status == RLHF_OK; i++) {
-        status = check_id(t, ids[i]);
+        status = check_id(t, ids[i], flags);
         if (status == RLHF_OK && gives_text(t, ids[i], flags))
             status = append_token(t, ids[i], &position, out);
     }
@@ -103,7 +111,7 @@ int64_t rlhf__tokenizer_count_within(const rlhf__tokenizer *t, const int32_t *id
     size_t total = 0;
 
     for (int64_t i = 0; i < num_ids; i++) {
-        if (ids[i] < 0 || ids[i] >= t->vocab_size || !gives_text(t, ids[i], flags))
+        if (!gives_text(t, ids[i], flags))
             continue;
         const rlhf__token *token = &t->tokens[ids[i]];
         bool first = position.tokens++ == 0;
@@ -157,11 +165,13 @@ static int64_t unfinished(const char *text, int64_t size)
 
 rlhf_status rlhf__text_stream_reserve(rlhf__text_stream *stream, int32_t id)
 {
+    const rlhf__tokenizer *t = stream->tokenizer;
     rlhf__buffer *held = &stream->held, *given = &stream->given;
 
-    RLHF__TRY(check_id(stream->tokenizer, id));
+    RLHF__TRY(check_id(t, id, stream->flags));
+    const int64_t num_bytes = is_token(t, id) ? t->tokens[id].num_bytes : 0;
     /* A blank before the token, a zero after it. */
-    const int64_t needed = held->size + stream->tokenizer->tokens[id].num_bytes + 2;
+    const int64_t needed = held->size + num_bytes + 2;
     RLHF__TRY(rlhf__grow(held->context, &held->data, &held->capacity, needed, 1));
     return rlhf__grow(given->context, &given->data, &given->capacity, needed, 1);
 }
@@ -176,7 +186,7 @@ rlhf_status rlhf__text_stream_push(rlhf__text_stream *stream, int32_t id,
     rlhf_status status = rlhf__buffer_append(held, "", 0);
 
     if (status == RLHF_OK && id != -1) {
-        status = check_id(t, id);
+        status = check_id(t, id, stream->flags);
         if (status == RLHF_OK && gives_text(t, id, stream->flags))
             status = append_token(t, id, &position, held);
         if (status == RLHF_OK)

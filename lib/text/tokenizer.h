@@ -36,6 +36,8 @@ enum {
     RLHF__DECODE_SKIP_SPECIAL = 1, /* special tokens give no text */
     RLHF__DECODE_CONTINUES = 2, /* ids go on a text: keep the blank that a SentencePiece
                                    decoder strips from a text's start */
+    RLHF__DECODE_SKIP_UNKNOWN = 4, /* ids of no token give no text: a model's vocabulary
+                                      may be larger than its tokenizer's */
 };
 
 /* `path`: tokenizer.json, or the folder that holds it. */
@@ -65,8 +67,8 @@ rlhf_status rlhf__tokenizer_encode(const rlhf__tokenizer *tokenizer, const char 
  * is out. */
 int64_t rlhf__tokenizer_count_within(const rlhf__tokenizer *tokenizer, const int32_t *ids,
                                      int64_t num_ids, size_t size, int32_t flags);
-/* Appends the bytes of the ids; INVALID_ARG for an id outside the vocabulary, with `out`
- * as before. Bytes that are not UTF-8 come out as they are. */
+/* Appends the bytes of the ids; INVALID_ARG for an id of no token (below 0 where those
+ * are skipped), with `out` as before. Bytes that are not UTF-8 come out as they are. */
 rlhf_status rlhf__tokenizer_decode(const rlhf__tokenizer *tokenizer, const int32_t *ids,
                                    int64_t num_ids, int32_t flags, rlhf__buffer *out);
 

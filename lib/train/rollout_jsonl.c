@@ -31,11 +31,10 @@ static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids
 /* Bytes that are not UTF-8 (half a character at the answer's end) become U+FFFD. */
 static rlhf_status set_text(rlhf__json *line, const char *key, rlhf_context *context,
                             const rlhf__tokenizer *tokenizer, const int32_t *ids,
-                            int64_t count)
+                            int64_t count, int32_t flags)
 {
     rlhf__buffer bytes = {.context = context}, text = {.context = context};
-    rlhf_status status =
-        rlhf__tokenizer_decode(tokenizer, ids, count, RLHF__DECODE_SKIP_SPECIAL, &bytes);
+    rlhf_status status = rlhf__tokenizer_decode(tokenizer, ids, count, flags, &bytes);
 
     if (status == RLHF_OK && bytes.size > 0)
         status = rlhf__utf8_repair(bytes.data, bytes.size, &text);
@@ -62,9 +61,10 @@ static rlhf_status fill_line(const rlhf__rollout *r, const rlhf__episode *e,
     RLHF__TRY(set_ids(line, "prompt_ids", prompt, e->num_prompt));
     RLHF__TRY(set_ids(line, "completion_ids", completion, length));
     if (tokenizer) {
-        RLHF__TRY(set_text(line, "prompt", r->context, tokenizer, prompt, e->num_prompt));
-        RLHF__TRY(
-            set_text(line, "completion", r->context, tokenizer, completion, length));
+        RLHF__TRY(set_text(line, "prompt", r->context, tokenizer, prompt, e->num_prompt,
+                           RLHF__DECODE_SKIP_SPECIAL));
+        RLHF__TRY(set_text(line, "completion", r->context, tokenizer, completion, length,
+                           RLHF__DECODE_SKIP_SPECIAL | RLHF__DECODE_SKIP_UNKNOWN));
     }
     RLHF__TRY(rlhf__json_set(line, "score", number_or_null(e->score)));
     RLHF__TRY(rlhf__json_set(line, "kl", number_or_null(e->kl)));

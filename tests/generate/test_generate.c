@@ -448,6 +448,71 @@ static int32_t hear(void *user_data, int64_t sequence_id, const char *text, size
     return sequence_id == 1 && strlen(h->text[1]) >= 3;
 }
 
+/* Pieces end to end, zero bytes too. */
+typedef struct pieces {
+    char text[256];
+    size_t size;
+} pieces;
+
+static int32_t gather(void *user_data, int64_t sequence_id, const char *text, size_t size)
+{
+    pieces *p = user_data;
+
+    (void)sequence_id;
+    assert_true(p->size + size <= sizeof p->text);
+    memcpy(p->text + p->size, text, size);
+    p->size += size;
+    return 0;
+}
+
+/* A vocabulary padded beyond the tokenizer's: what has no text adds none. */
+static void test_ids_that_the_tokenizer_lacks_have_no_text(void **state)
+{
+    enum { PADDED = 512 };
+    const char *texts[1] = {"a"};
+    const size_t sizes[1] = {1};
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *model = tiny_model(context, PADDED, LENGTH, 2);
+    rlhf_tokenizer_train_options train_options;
+    rlhf_generator_options options = make_options(20);
+    rlhf_tokenizer *tokenizer;
+    rlhf_generator *generator;
+    rlhf_generation g = {.struct_size = sizeof g};
+    int32_t known[LENGTH];
+    int64_t num_known = 0;
+    char text[256];
+    size_t size;
+    pieces all = {.size = 0};
+
+    (void)state;
+    assert_ok(rlhf_tokenizer_train_options_init(&train_options, sizeof train_options));
+    train_options.vocab_size = 257;
+    assert_ok(rlhf_tokenizer_train(context, texts, sizes, 1, &train_options, &tokenizer));
+    options.tokenizer = tokenizer;
+    options.text = gather;
+    options.text_user_data = &all;
+    assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
+    assert_ok(rlhf_generator_start(generator, tokens, ends, 1, NULL));
+    assert_ok(rlhf_generator_run(generator));
+    assert_ok(rlhf_generator_get(generator, 0, &g));
+    for (int64_t t = g.num_prompt; t < g.num_tokens; t++)
+        if (g.tokens[t] < 257)
+            known[num_known++] = g.tokens[t];
+    assert_in_range(num_known, 1, g.num_tokens - g.num_prompt - 1);
+    assert_ok(
+        rlhf_tokenizer_decode(tokenizer, known, num_known, 1, text, sizeof text, &size));
+    assert_int_equal(size, all.size);
+    assert_memory_equal(text, all.text, size);
+    assert_fails(rlhf_tokenizer_decode(tokenizer, g.tokens + g.num_prompt,
+                                       g.num_tokens - g.num_prompt, 1, text, sizeof text,
+                                       &size),
+                 RLHF_ERR_INVALID_ARG, "is outside the vocabulary of 257");
+    rlhf_generator_free(generator);
+    rlhf_tokenizer_free(tokenizer);
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+}
+
 static void test_text_is_streamed_and_a_cancelled_run_goes_on(void **state)
 {
     static const char corpus[] = "the cat sat on the mat";
@@ -502,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_stop_tokens_minimum_and_context),
         cmocka_unit_test(test_wrong_prompts_and_options_are_refused),
         cmocka_unit_test(test_host_samplers_have_state_and_may_fail),
+        cmocka_unit_test(test_ids_that_the_tokenizer_lacks_have_no_text),
         cmocka_unit_test(test_text_is_streamed_and_a_cancelled_run_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -539,6 +539,22 @@ static void test_lines_have_ids_text_score_kl_length_and_finish(void **state)
     }
     assert_true(sequence_of(rollout, 0).kl != 0);
     free(file);
+
+    const char *padded = test_join(folder, "padded.jsonl");
+    rlhf_rollout *beyond;
+    input.finish = RLHF_FINISH_STOP;
+    text[4] = 300; /* of a padded vocabulary: no text in an answer */
+    beyond = rollout_of(context, &input);
+    assert_ok(rlhf_rollout_write_jsonl(beyond, tokenizer, padded));
+    file = test_read(padded, NULL);
+    assert_has(file, "\"completion\": \"\\\"\"");
+    free(file);
+    rlhf_rollout_free(beyond);
+    text[0] = 300; /* in a prompt it is a mistake */
+    beyond = rollout_of(context, &input);
+    assert_fails(rlhf_rollout_write_jsonl(beyond, tokenizer, padded),
+                 RLHF_ERR_INVALID_ARG, "300");
+    rlhf_rollout_free(beyond);
     rlhf_ppo_trainer_free(trainer);
     rlhf_rollout_free(rollout);
     rlhf_model_free(reference);

@@ -749,8 +749,8 @@ class Finish(enum.IntEnum):
 
 rlhf_text_fn = CFUNCTYPE(c_int32, c_void_p, c_int64, POINTER(c_char), c_size_t)
 """New text of a sequence: `size` bytes, zero-terminated, that end at whole characters but
-for the last piece; special tokens give none. Valid during the call. Not 0: the
-sequence ends.
+for the last piece; special tokens give none, nor do ids that the tokenizer lacks (a
+model's vocabulary may be padded). Valid during the call. Not 0: the sequence ends.
 """
 
 
@@ -4161,8 +4161,9 @@ and `completion` (with a tokenizer), `score`, `kl` (null where not there yet), `
 @param tokenizer  NULL: ids only.
 @param path       Made if it is not there; its folder must be.
 @return RLHF_OK; RLHF_ERR_IO (also where the path is there and not a regular file),
-        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an empty path; an id
-        that the tokenizer lacks). On failure the file is as it was.
+        RLHF_ERR_NOT_FOUND (the folder); RLHF_ERR_INVALID_ARG (an empty path; an id of
+        a prompt that the tokenizer lacks; one of an answer has no text). On failure
+        the file is as it was.
 @since 0.1
 """,
 }

@@ -14,7 +14,7 @@ from ._arrays import Batch, Floats, Ids, copied, int64s, ragged
 from ._context import seed_of
 from ._core import (Handle, ask, callback, current_call, expect, guarded, invoke, registry,
                     value)
-from ._tokenizer import Tokenizer
+from ._tokenizer import Tokenizer, answer_text
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -219,7 +219,7 @@ class Generation:
         """The answer as text, without special tokens; needs a tokenizer given to `generate`."""
         if self._tokenizer is None:
             raise ValueError("no tokenizer was given: generate(..., tokenizer=...)")
-        return self._tokenizer.decode(self.answer, skip_special=True)
+        return answer_text(self._tokenizer, self.answer)
 
     def __repr__(self) -> str:
         return (f"Generation(sequence_id={self.sequence_id}, {self.num_prompt} + "

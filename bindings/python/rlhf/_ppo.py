@@ -17,7 +17,7 @@ from ._context import Context, current, seed_of
 from ._core import Handle, ask, expect, invoke, make, value
 from ._generate import SamplerLike, as_sampler
 from ._model import Model
-from ._tokenizer import Path, Tokenizer, path_bytes
+from ._tokenizer import Path, Tokenizer, answer_text, path_bytes
 from ._training import LR, RewardModel
 
 if TYPE_CHECKING:
@@ -182,8 +182,7 @@ class Rollout(Handle):
 
     def texts(self, tokenizer: Tokenizer) -> List[str]:
         """The answers as text, without special tokens."""
-        return [tokenizer.decode(copied(raw.tokens, raw.num_tokens)[raw.num_prompt:],
-                                 skip_special=True)
+        return [answer_text(tokenizer, copied(raw.tokens, raw.num_tokens)[raw.num_prompt:])
                 for raw in map(self._raw, range(len(self)))]
 
     def write_jsonl(self, path: Path, tokenizer: Optional[Tokenizer] = None) -> None:

@@ -174,3 +174,9 @@ class TextStream(Handle):
     def finish(self) -> str:
         """Ends the text: what was held back comes out, and the stream starts afresh."""
         return self.push(-1)
+
+
+def answer_text(tokenizer: Tokenizer, tokens: Ids) -> str:
+    """An answer's text, as a generator streams it: ids beyond the tokenizer's, of a model whose
+    vocabulary is padded, have none."""
+    return tokenizer.decode(tokens[tokens < tokenizer.vocab_size], skip_special=True)

@@ -152,6 +152,12 @@ def test_streamed_text_is_the_answers(context, tokenizer):
     answers = model.generate(prompts, max_new_tokens=12, tokenizer=tokenizer, text=text)
     for answer in answers:
         assert "".join(pieces.get(answer.sequence_id, [])) == answer.text
+    padded = rlhf.Model(context=context, **{**SHAPE, "vocab_size": 2 * len(tokenizer)})
+    beyond = padded.generate(prompts, max_new_tokens=12, tokenizer=tokenizer)
+    assert any(token >= len(tokenizer) for answer in beyond for token in answer.answer)
+    for answer in beyond:  # ids that the tokenizer lacks have no text
+        known = [token for token in answer.answer if token < len(tokenizer)]
+        assert answer.text == tokenizer.decode(known, skip_special=True)
     stopped = model.generate(prompts, max_new_tokens=12, tokenizer=tokenizer,
                              text=lambda sequence_id, piece: True)
     assert all(answer.finish is rlhf.Finish.CALLBACK for answer in stopped)
