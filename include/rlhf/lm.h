@@ -87,10 +87,12 @@ RLHF_API rlhf_status rlhf_lm_options_init(rlhf_lm_options *options, size_t struc
  *
  * @param model        Trained in place; kept alive.
  * @param dataset      Of the same context, RLHF_DATASET_TEXT or
- *                     RLHF_DATASET_COMPLETION; kept alive, drawn from.
+ *                     RLHF_DATASET_COMPLETION; kept alive, drawn from. A row may have
+ *                     context_length + 1 tokens: its last is predicted, never read.
  * @param options      NULL: defaults.
  * @param out_trainer  The caller's.
- * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; two
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; the
+ *         longest row of a dataset in memory, where it is too long, named; two
  *         contexts); RLHF_ERR_BUSY (another trainer trains the model);
  *         RLHF_ERR_STATE (the model is frozen).
  * @since 0.1
@@ -115,8 +117,9 @@ RLHF_API void rlhf_lm_trainer_free(rlhf_lm_trainer *trainer);
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND (the dataset has ended; a last short step comes
  *         before); RLHF_ERR_NUMERIC (a gradient that is not finite);
  *         RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK (the source); RLHF_ERR_INVALID_ARG
- *         (struct_size; a row with more tokens than the model's context, or one outside
- *         of its vocabulary). The weights are then as before the step.
+ *         (struct_size; a row of a source, or appended since _create, that is too long,
+ *         named by its id; a token outside of the vocabulary). The weights are then as
+ *         before the step.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_step(rlhf_lm_trainer *trainer,

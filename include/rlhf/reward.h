@@ -316,7 +316,8 @@ RLHF_API rlhf_status rlhf_reward_options_init(rlhf_reward_options *options,
  * has at most one trainer, PPO as its critic's included.
  *
  * @param reward_model  Trained in place; kept alive.
- * @param dataset       Of the same context, RLHF_DATASET_PREFERENCE; kept alive.
+ * @param dataset       Of the same context, RLHF_DATASET_PREFERENCE; kept alive. A side
+ *                      may have context_length tokens.
  * @param options       NULL: defaults.
  * @param out_trainer   The caller's.
  * @return As rlhf_lm_trainer_create.

@@ -151,6 +151,7 @@ rlhf_status rlhf__lm_trainer_create(rlhf__transformer *net, rlhf__dataset *datas
         .schedule = options->schedule,
         .batch_size = options->batch_size,
         .micro_batch_tokens = options->micro_batch_tokens,
+        .longest_row = (int64_t)net->config.context_length + 1, /* the last is no input */
         .checkpoint = options->gradient_checkpointing != 0,
         .kind = "lm"};
     rlhf__lm_trainer *t = NULL;

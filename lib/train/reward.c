@@ -106,6 +106,7 @@ rlhf_status rlhf__reward_trainer_create(rlhf__reward_model *model, rlhf__dataset
         .schedule = options->schedule,
         .batch_size = options->batch_size,
         .micro_batch_tokens = options->micro_batch_tokens,
+        .longest_row = model->net->config.context_length,
         .checkpoint = options->gradient_checkpointing != 0,
         .kind = "reward"};
     rlhf__reward_trainer *t = NULL;

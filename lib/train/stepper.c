@@ -2,6 +2,7 @@
 #include "train/stepper.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -10,6 +11,67 @@
 #include "optim/schedule.h"
 
 #define EVALUATE_ROWS 64 /* held at once in an evaluation */
+
+/* --- rows that fit ------------------------------------------------------------------ */
+
+/* `max_length`: of the dataset that let the row pass; 0: unknown. */
+static rlhf_status fail_overlong(const rlhf__stepper *s, const char *side, int64_t row,
+                                 int64_t num_tokens, int32_t max_length)
+{
+    char limit[48] = "";
+
+    if (max_length > 0)
+        (void)snprintf(limit, sizeof limit, "; the dataset's max_length is %" PRId32,
+                       max_length);
+    return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                      "%srow %" PRId64 " has %" PRId64 " tokens, more than the %" PRId64
+                      " that a context_length of %" PRId32 " takes%s",
+                      side, row, num_tokens, s->settings.longest_row,
+                      s->learner.net->config.context_length, limit);
+}
+
+static const char *side_of(const rlhf__dataset *dataset, bool rejected)
+{
+    if (dataset->kind != RLHF_DATASET_PREFERENCE)
+        return "";
+    return rejected ? "the rejected side of " : "the chosen side of ";
+}
+
+/* A dataset in memory is looked at before it is drawn from: its longest row. */
+static rlhf_status check_dataset(const rlhf__stepper *s, const rlhf__dataset *dataset)
+{
+    int64_t longest = 0, row = 0;
+    bool rejected = false;
+
+    for (int64_t i = 0; !dataset->is_source && i < dataset->num_rows; i++) {
+        const rlhf__dataset_row *r = &dataset->rows[i];
+        if (rlhf__max_i64(r->num_tokens, r->num_rejected) <= longest)
+            continue;
+        row = i;
+        rejected = r->num_rejected > r->num_tokens;
+        longest = rejected ? r->num_rejected : r->num_tokens;
+    }
+    if (longest <= s->settings.longest_row)
+        return RLHF_OK;
+    return fail_overlong(s, side_of(dataset, rejected), row, longest,
+                         dataset->options.max_length);
+}
+
+/* Rows that were drawn: a source's, and those appended since the trainer was made. */
+static rlhf_status check_rows(const rlhf__stepper *s, const rlhf__rows *rows)
+{
+    const int64_t per_row = rows->num_seqs / rlhf__max_i64(1, rows->num_rows);
+
+    for (int64_t i = 0; i < rows->num_seqs; i++) {
+        const int64_t n = rows->cu_seqlens[i + 1] - rows->cu_seqlens[i];
+        if (n > s->settings.longest_row)
+            return fail_overlong(s, side_of(s->dataset, i % per_row != 0),
+                                 rows->ids[i / per_row], n, 0);
+    }
+    return RLHF_OK;
+}
+
+/* --- life --------------------------------------------------------------------------- */
 
 rlhf_status rlhf__stepper_init(rlhf__stepper *s, rlhf__transformer *net,
                                rlhf__dataset *dataset,
@@ -28,7 +90,8 @@ rlhf_status rlhf__stepper_init(rlhf__stepper *s, rlhf__transformer *net,
     rlhf__rows_init(&s->micro_rows, s->context, dataset->kind);
     RLHF__TRY(rlhf__tape_create(s->context, &s->tape));
     s->tape->checkpoint = settings->checkpoint;
-    return rlhf__learner_init(&s->learner, net, &settings->learner);
+    RLHF__TRY(rlhf__learner_init(&s->learner, net, &settings->learner));
+    return check_dataset(s, dataset);
 }
 
 void rlhf__stepper_free(rlhf__stepper *s)
@@ -65,6 +128,7 @@ static rlhf_status prepare(rlhf__stepper *s)
         return RLHF_OK;
     note_position(s);
     RLHF__TRY(rlhf__rows_draw(&s->rows, s->dataset, s->settings.batch_size));
+    RLHF__TRY(check_rows(s, &s->rows));
     return rlhf__rows_cut(&s->rows, s->settings.micro_batch_tokens, false, &s->cut);
 }
 
@@ -158,8 +222,10 @@ static rlhf_status evaluate_rows(rlhf__stepper *s, const rlhf__rows *rows,
                                  rlhf__rows *part)
 {
     rlhf__cut cut = {0};
-    rlhf_status status =
-        rlhf__rows_cut(rows, s->settings.micro_batch_tokens, false, &cut);
+    rlhf_status status = check_rows(s, rows);
+
+    if (status == RLHF_OK)
+        status = rlhf__rows_cut(rows, s->settings.micro_batch_tokens, false, &cut);
 
     for (int64_t m = 0; m < cut.num_micro && status == RLHF_OK; m++) {
         status = rlhf__rows_gather(rows, &cut, m, part);

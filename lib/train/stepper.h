@@ -15,6 +15,7 @@ typedef struct rlhf__stepper_settings {
     int64_t total_steps, warmup_steps;
     int32_t schedule; /* an rlhf_schedule */
     int64_t batch_size, micro_batch_tokens;
+    int64_t longest_row; /* tokens that a row, or a side of one, may have */
     bool checkpoint;
     const char *kind; /* "lm", "reward": of the saved state */
 } rlhf__stepper_settings;
@@ -47,6 +48,7 @@ struct rlhf__stepper {
     rlhf_status position_status;
 };
 
+/* INVALID_ARG where a row of a dataset in memory is longer than a row may be. */
 rlhf_status rlhf__stepper_init(rlhf__stepper *stepper, rlhf__transformer *net,
                                rlhf__dataset *dataset,
                                const rlhf__stepper_settings *settings,

@@ -193,6 +193,85 @@ static void test_figures_that_are_not_finite_are_named(void **state)
     free_bench(&b);
 }
 
+static rlhf_example long_row(int32_t *tokens, int64_t count)
+{
+    for (int64_t t = 0; t < count; t++)
+        tokens[t] = (int32_t)(t % VOCAB);
+    return (rlhf_example){
+        .struct_size = sizeof(rlhf_example), .tokens = tokens, .num_tokens = count};
+}
+
+/* A row that would block the trainer for good is found when it is made. */
+static void test_rows_too_long_are_named_at_once(void **state)
+{
+    int32_t tokens[LENGTH + 2];
+    rlhf_lm_trainer *lm;
+    rlhf_reward_trainer *reward;
+    bench b = make_bench();
+    rlhf_example row = long_row(tokens, LENGTH + 1);
+    double loss;
+
+    (void)state;
+    assert_ok(rlhf_dataset_append(b.texts, &row)); /* its last token is not read */
+    assert_ok(rlhf_lm_trainer_create(b.model, b.texts, NULL, &lm));
+    assert_ok(rlhf_lm_trainer_evaluate(lm, b.texts, 0, &loss));
+    row.num_tokens++;
+    tokens[LENGTH + 1] = 2;
+    assert_ok(rlhf_dataset_append(b.texts, &row)); /* later than the trainer */
+    for (int i = 0; i < 2; i++)
+        assert_fails(rlhf_lm_trainer_step(lm, NULL), RLHF_ERR_INVALID_ARG,
+                     "row 2 has 34 tokens, more than the 33 that a context_length of 32 "
+                     "takes");
+    assert_fails(rlhf_lm_trainer_evaluate(lm, b.texts, 0, &loss), RLHF_ERR_INVALID_ARG,
+                 "row 2 has 34 tokens");
+    rlhf_lm_trainer_free(lm);
+    assert_fails(rlhf_lm_trainer_create(b.model, b.texts, NULL, &lm),
+                 RLHF_ERR_INVALID_ARG,
+                 "row 2 has 34 tokens, more than the 33 that a context_length of 32 "
+                 "takes; the dataset's max_length is ");
+
+    row.prompt_length = 1;
+    row.num_tokens = 3;
+    row.rejected = tokens;
+    row.num_rejected = LENGTH;
+    assert_ok(rlhf_dataset_append(b.pairs, &row));
+    assert_ok(rlhf_reward_trainer_create(b.reward, b.pairs, NULL, &reward));
+    rlhf_reward_trainer_free(reward);
+    row.num_rejected++;
+    assert_ok(rlhf_dataset_append(b.pairs, &row));
+    assert_fails(rlhf_reward_trainer_create(b.reward, b.pairs, NULL, &reward),
+                 RLHF_ERR_INVALID_ARG,
+                 "the rejected side of row 2 has 33 tokens, more than the 32 that");
+    free_bench(&b);
+}
+
+static rlhf_status next_long_row(void *user_data, rlhf_example *out)
+{
+    *out = long_row(user_data, LENGTH + 2);
+    out->id = 41;
+    return RLHF_OK;
+}
+
+/* A source cannot be looked at: the step names the row as the host does. */
+static void test_row_too_long_of_a_source_is_named(void **state)
+{
+    static const rlhf_source_ops ops = {.struct_size = sizeof ops, .next = next_long_row};
+    int32_t tokens[LENGTH + 2];
+    rlhf_dataset *source;
+    rlhf_lm_trainer *lm;
+    bench b = make_bench();
+
+    (void)state;
+    assert_ok(rlhf_dataset_create_from_source(b.context, RLHF_DATASET_TEXT, &ops, tokens,
+                                              &source));
+    assert_ok(rlhf_lm_trainer_create(b.model, source, NULL, &lm));
+    assert_fails(rlhf_lm_trainer_step(lm, NULL), RLHF_ERR_INVALID_ARG,
+                 "row 41 has 34 tokens, more than the 33");
+    rlhf_lm_trainer_free(lm);
+    rlhf_dataset_free(source);
+    free_bench(&b);
+}
+
 /* A row's last token is a target only, no input: it is checked all the same. */
 static void test_target_beyond_the_vocabulary_is_refused(void **state)
 {
@@ -449,6 +528,8 @@ int main(void)
         cmocka_unit_test(test_rates_set_hold_as_floats),
         cmocka_unit_test(test_evaluation_of_fewer_rows_than_none_is_refused),
         cmocka_unit_test(test_figures_that_are_not_finite_are_named),
+        cmocka_unit_test(test_rows_too_long_are_named_at_once),
+        cmocka_unit_test(test_row_too_long_of_a_source_is_named),
         cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
         cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),

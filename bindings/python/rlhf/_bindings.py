@@ -3328,10 +3328,12 @@ Makes a trainer. A model has at most one.
 
 @param model        Trained in place; kept alive.
 @param dataset      Of the same context, RLHF_DATASET_TEXT or
-                    RLHF_DATASET_COMPLETION; kept alive, drawn from.
+                    RLHF_DATASET_COMPLETION; kept alive, drawn from. A row may have
+                    context_length + 1 tokens: its last is predicted, never read.
 @param options      NULL: defaults.
 @param out_trainer  The caller's.
-@return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; two
+@return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; the
+        longest row of a dataset in memory, where it is too long, named; two
         contexts); RLHF_ERR_BUSY (another trainer trains the model);
         RLHF_ERR_STATE (the model is frozen).
 @since 0.1
@@ -3354,8 +3356,9 @@ A whole optimizer step: what is left of rlhf_lm_trainer_accumulate, then _apply.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND (the dataset has ended; a last short step comes
         before); RLHF_ERR_NUMERIC (a gradient that is not finite);
         RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK (the source); RLHF_ERR_INVALID_ARG
-        (struct_size; a row with more tokens than the model's context, or one outside
-        of its vocabulary). The weights are then as before the step.
+        (struct_size; a row of a source, or appended since _create, that is too long,
+        named by its id; a token outside of the vocabulary). The weights are then as
+        before the step.
 @since 0.1
 """,
     "rlhf_lm_trainer_accumulate":
@@ -3680,7 +3683,8 @@ Makes a trainer; it trains the raw score, whatever scale and offset are. A rewar
 has at most one trainer, PPO as its critic's included.
 
 @param reward_model  Trained in place; kept alive.
-@param dataset       Of the same context, RLHF_DATASET_PREFERENCE; kept alive.
+@param dataset       Of the same context, RLHF_DATASET_PREFERENCE; kept alive. A side
+                     may have context_length tokens.
 @param options       NULL: defaults.
 @param out_trainer   The caller's.
 @return As rlhf_lm_trainer_create.
