@@ -38,8 +38,9 @@ static rlhf_status check_models(const rlhf__ppo_models *m)
     if (m->reward == m->critic)
         return rlhf__fail(RLHF_ERR_INVALID_ARG, "reward model and critic are one model");
     RLHF__TRY(check_alike("reference", m->reference, m->policy));
-    RLHF__TRY(check_alike("critic", m->critic->net, m->policy));
-    return m->reward ? check_alike("reward model", m->reward->net, m->policy) : RLHF_OK;
+    if (m->reward) /* before the critic, which may be a copy of it */
+        RLHF__TRY(check_alike("reward model", m->reward->net, m->policy));
+    return check_alike("critic", m->critic->net, m->policy);
 }
 
 /* -1 becomes the policy's EOS, -2 none; both "none" are -1 from here on. */

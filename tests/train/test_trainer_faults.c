@@ -300,6 +300,25 @@ static void test_target_beyond_the_vocabulary_is_refused(void **state)
     rlhf_context_free(context);
 }
 
+/* The critic is a copy of it then, which the caller never gave. */
+static void test_reward_model_is_blamed_for_its_own(void **state)
+{
+    const rlhf_ppo_options options = plain_options(4);
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *policy = awake_model(context, RLHF_POSITION_ROTARY, 1);
+    rlhf_model *other = tiny_model(context, VOCAB + 1, LENGTH, 1);
+    rlhf_reward_model *reward = scorer(other, RLHF_APPEND_EOS_NEVER, 1);
+    rlhf_ppo_trainer *trainer;
+
+    (void)state;
+    assert_fails(rlhf_ppo_trainer_create(policy, NULL, reward, NULL, &options, &trainer),
+                 RLHF_ERR_INVALID_ARG, "the reward model has a vocabulary of 9");
+    rlhf_reward_model_free(reward);
+    rlhf_model_free(other);
+    rlhf_model_free(policy);
+    rlhf_context_free(context);
+}
+
 /* Advantages by a trainer of a larger vocabulary or a longer context do not carry a
  * rollout into the update of one that cannot read it. */
 static void test_rollout_of_a_larger_trainer_is_refused(void **state)
@@ -530,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_figures_that_are_not_finite_are_named),
         cmocka_unit_test(test_rows_too_long_are_named_at_once),
         cmocka_unit_test(test_row_too_long_of_a_source_is_named),
+        cmocka_unit_test(test_reward_model_is_blamed_for_its_own),
         cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
         cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),
