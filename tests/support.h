@@ -38,6 +38,16 @@
             fail_msg("\"%s\" does not say \"%s\"", rlhf_last_error_message(), words);    \
     } while (0)
 
+/* The field that the last failure names. */
+static inline void assert_field(const char *name)
+{
+    rlhf_error_info info = {.struct_size = sizeof info};
+
+    assert_ok(rlhf_last_error_info(&info));
+    if (strcmp(info.field, name) != 0)
+        fail_msg("\"%s\" is of field \"%s\", not \"%s\"", info.message, info.field, name);
+}
+
 /* Counts blocks; refuses the `fail_at`-th allocation (from 0), and all later ones with
  * `fail_all`. -1: none. */
 typedef struct failing_allocator {

@@ -32,7 +32,8 @@ void rlhf__handle_unref(void *handle); /* NULL is a no-op */
 #define RLHF__REQUIRE(pointer)                                                           \
     do {                                                                                 \
         if (!(pointer))                                                                  \
-            return rlhf__fail(RLHF_ERR_INVALID_ARG, #pointer " is NULL");                \
+            return rlhf__fail_field(                                                     \
+                rlhf__fail(RLHF_ERR_INVALID_ARG, #pointer " is NULL"), #pointer);        \
     } while (0)
 
 /* Runs `call` (a status expression) between rlhf__context_enter and _leave and

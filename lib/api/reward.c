@@ -35,9 +35,11 @@ static rlhf_status create(const rlhf_model *model,
     rlhf_status status;
 
     if (eos >= vocab)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "eos_token_id must be < vocab_size %" PRId32 ", got %" PRId32,
-                          vocab, eos);
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "eos_token_id must be < vocab_size %" PRId32
+                                           ", got %" PRId32,
+                                           vocab, eos),
+                                "eos_token_id");
     RLHF__TRY(rlhf__transformer_to_scalar(model->net, options->seed, false, &net));
     status = rlhf__reward_model_create(net, options->append_eos, eos, &core);
     if (status != RLHF_OK) {
@@ -160,8 +162,10 @@ rlhf_status rlhf_reward_model_normalize(rlhf_reward_model *reward_model,
     RLHF__REQUIRE(reward_model);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
     if (num_seqs < 2)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_seqs must be >= 2, got %" PRId64,
-                          num_seqs);
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "num_seqs must be >= 2, got %" PRId64,
+                                           num_seqs),
+                                "num_seqs");
     RLHF__ENTER_AND_RETURN(reward_model->handle.context,
                            with_spans(reward_model, tokens, cu_seqlens, num_seqs,
                                       normalize, &unit_variance));

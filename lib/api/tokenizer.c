@@ -75,13 +75,19 @@ static rlhf_status check_texts(const char *const *texts, const size_t *sizes,
                                int64_t num_texts)
 {
     if (num_texts < 0)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_texts must be >= 0, got %" PRId64,
-                          num_texts);
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "num_texts must be >= 0, got %" PRId64,
+                                           num_texts),
+                                "num_texts");
     if (num_texts > 0 && (!texts || !sizes))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL", texts ? "sizes" : "texts");
+        return rlhf__fail_field(
+            rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL", texts ? "sizes" : "texts"),
+            texts ? "sizes" : "texts");
     for (int64_t i = 0; i < num_texts; i++)
         if (!texts[i] && sizes[i] > 0)
-            return rlhf__fail(RLHF_ERR_INVALID_ARG, "texts[%" PRId64 "] is NULL", i);
+            return rlhf__fail_field(
+                rlhf__fail(RLHF_ERR_INVALID_ARG, "texts[%" PRId64 "] is NULL", i),
+                "texts");
     return RLHF_OK;
 }
 
@@ -126,7 +132,8 @@ rlhf_status rlhf_tokenizer_train(rlhf_context *context, const char *const *texts
     if (!options)
         set_default_tokens(&own);
     if (own.num_special_tokens > 0 && !own.special_tokens)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "special_tokens is NULL");
+        return rlhf__fail_field(
+            rlhf__fail(RLHF_ERR_INVALID_ARG, "special_tokens is NULL"), "special_tokens");
     RLHF__ENTER_AND_RETURN(context,
                            train(context, texts, sizes, num_texts, &own, out_tokenizer));
 }
@@ -211,10 +218,12 @@ rlhf_status rlhf_tokenizer_encode(const rlhf_tokenizer *tokenizer, const char *t
     RLHF__REQUIRE(tokenizer);
     RLHF__REQUIRE(out_count);
     if (!text && size > 0)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "text is NULL");
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "text is NULL"), "text");
     if (capacity < 0 || (capacity > 0 && !out_ids))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "capacity is %" PRId64 " and out_ids %s",
-                          capacity, out_ids ? "not NULL" : "NULL");
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "capacity is %" PRId64 " and out_ids %s",
+                                           capacity, out_ids ? "not NULL" : "NULL"),
+                                capacity < 0 ? "capacity" : "out_ids");
     rlhf__ids ids = {.context = tokenizer->handle.context};
     status = rlhf__tokenizer_encode(tokenizer->core, text ? text : "", size,
                                     parse_special ? RLHF__ENCODE_PARSE_SPECIAL : 0, &ids);
@@ -240,10 +249,13 @@ rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer, const int32_t
     RLHF__REQUIRE(tokenizer);
     RLHF__REQUIRE(out_size);
     if (num_ids < 0 || (num_ids > 0 && !ids))
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_ids is %" PRId64 " and ids %s",
-                          num_ids, ids ? "not NULL" : "NULL");
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "num_ids is %" PRId64 " and ids %s", num_ids,
+                                           ids ? "not NULL" : "NULL"),
+                                num_ids < 0 ? "num_ids" : "ids");
     if (capacity > 0 && !out_text)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "out_text is NULL");
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "out_text is NULL"),
+                                "out_text");
     rlhf__buffer text = {.context = tokenizer->handle.context};
     status = rlhf__tokenizer_decode(tokenizer->core, ids, num_ids,
                                     skip_special ? RLHF__DECODE_SKIP_SPECIAL : 0, &text);

@@ -88,7 +88,9 @@ static rlhf_status check_rejected(const rlhf_example *example, int32_t vocab_siz
     const int64_t prompt = example->prompt_length;
 
     if (!example->rejected)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "a preference without rejected tokens");
+        return rlhf__fail_field(
+            rlhf__fail(RLHF_ERR_INVALID_ARG, "a preference without rejected tokens"),
+            "rejected");
     if (example->num_rejected < prompt)
         return bad_count("num_rejected", ">= prompt_length", example->num_rejected);
     RLHF__TRY(
@@ -99,7 +101,9 @@ static rlhf_status check_rejected(const rlhf_example *example, int32_t vocab_siz
             RLHF_ERR_INVALID_ARG,
             "tokens and rejected differ within the prompt's %" PRId64 " tokens", prompt);
     if (!(example->margin - example->margin == 0))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "margin must be finite"),
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "margin must be finite, got %g",
+                                           example->margin),
                                 "margin");
     return RLHF_OK;
 }
@@ -112,7 +116,8 @@ rlhf_status rlhf__example_check(const rlhf_example *example, int32_t kind,
     if (example->num_tokens < 0 || example->num_tokens > INT32_MAX)
         return bad_count("num_tokens", "in [0, 2147483647]", example->num_tokens);
     if (example->num_tokens > 0 && !example->tokens)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "tokens is NULL");
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "tokens is NULL"),
+                                "tokens");
     if (prompt < 0 || prompt > example->num_tokens)
         return bad_count("prompt_length", "in [0, num_tokens]", prompt);
     if (kind == RLHF_DATASET_TEXT && prompt != 0)

@@ -64,9 +64,12 @@ static rlhf_status copy_stop_tokens(rlhf__generator *g,
 
     for (int64_t i = 0; i < settings->num_stop_tokens; i++)
         if (settings->stop_tokens[i] < 0 || settings->stop_tokens[i] >= vocab)
-            return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                              "stop token %" PRId32 " is not in [0, %" PRId32 ")",
-                              settings->stop_tokens[i], vocab);
+            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                               "stop_tokens[%" PRId64
+                                               "] must be in [0, %" PRId32
+                                               "), got %" PRId32,
+                                               i, vocab, settings->stop_tokens[i]),
+                                    "stop_tokens");
     if (masks_all(settings, vocab))
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
                                            "stop_tokens are the whole vocabulary of "
@@ -162,8 +165,10 @@ static rlhf_status check_prompts(const rlhf__generator *g, const int32_t *tokens
         .tokens = tokens, .cu_seqlens = cu_seqlens, .num_seqs = num_seqs};
 
     if (num_seqs < 1)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG, "num_seqs must be >= 1, got %" PRId64,
-                          num_seqs);
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "num_seqs must be >= 1, got %" PRId64,
+                                           num_seqs),
+                                "num_seqs");
     for (int64_t s = 0; s < num_seqs; s++) {
         const int64_t length = cu_seqlens[s + 1] - cu_seqlens[s];
         if (length < 1)

@@ -66,9 +66,11 @@ rlhf_status rlhf__learner_gradient(const rlhf__learner *l, const char *name, dou
         return rlhf__fail(RLHF_ERR_NOT_FOUND, "no parameter \"%.96s\"", name);
     const rlhf__slab *slab = &params->slabs[named->slab];
     if (count != named->rows * slab->cols)
-        return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                          "count must be %" PRId64 " for \"%s\", got %" PRId64,
-                          named->rows * slab->cols, named->name, count);
+        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                           "count must be %" PRId64
+                                           " for \"%s\", got %" PRId64,
+                                           named->rows * slab->cols, named->name, count),
+                                "count");
     const float *from = l->grads.values + slab->offset + named->first_row * slab->cols;
     const bool is_zero = !l->grads.is_written[named->slab];
     for (int64_t i = 0; i < count; i++)

@@ -80,7 +80,8 @@ rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
             out_scores[s] = (float)score;
             if (!isfinite(out_scores[s]))
                 return rlhf__fail(RLHF_ERR_NUMERIC,
-                                  "score of sequence %" PRId64 " is not finite", s);
+                                  "score of sequence %" PRId64 " is not finite but %g", s,
+                                  score);
         }
         first = end;
     }

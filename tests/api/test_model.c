@@ -253,11 +253,13 @@ static void test_parameters_are_found_by_name(void **state)
                  "index must be in [0, ");
     assert_fails(rlhf_model_parameter_info(model, -1, &info), RLHF_ERR_INVALID_ARG,
                  "got -1");
+    assert_field("index");
     assert_fails(rlhf_model_parameter_read(model, "no.such", values, 1),
                  RLHF_ERR_NOT_FOUND, "\"no.such\"");
     assert_fails(
         rlhf_model_parameter_read(model, name, values, 511), RLHF_ERR_INVALID_ARG,
         "count must be 512 for \"model.layers.1.mlp.down_proj.weight\", got 511");
+    assert_field("count");
     assert_ok(rlhf_model_clone(model, &before));
     assert_ok(rlhf_model_parameter_read(model, name, values, 512));
     values[0] += 1;
@@ -356,6 +358,7 @@ static void test_wrong_batches_are_named(void **state)
     } while (0)
     tokens[6] = VOCAB;
     REFUSED("12");
+    assert_field("tokens");
     assert_non_null(strstr(rlhf_last_error_message(), "6"));
     tokens[6] = -1;
     REFUSED("-1");
@@ -371,10 +374,12 @@ static void test_wrong_batches_are_named(void **state)
 #undef REFUSED
     assert_fails(rlhf_model_logits(model, tokens, cu, 0, out), RLHF_ERR_INVALID_ARG,
                  "num_seqs must be >= 1, got 0");
+    assert_field("num_seqs");
     assert_fails(rlhf_model_logprobs(model, tokens, cu, 2, 0.0, out),
                  RLHF_ERR_INVALID_ARG, "temperature must be > 0 and finite, got 0");
     assert_fails(rlhf_model_logprobs(model, tokens, cu, 2, INFINITY, out),
                  RLHF_ERR_INVALID_ARG, "got inf");
+    assert_field("temperature");
     assert_ok(rlhf_model_logits(model, tokens, cu, 2, out));
     rlhf_model_free(model);
     rlhf_context_free(context);

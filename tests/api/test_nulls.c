@@ -3,6 +3,8 @@
  * noticed. */
 #include "api_support.h"
 
+#include <stdbool.h>
+
 #include "test_files.h"
 
 enum { MAX_NAMES = 256 };
@@ -31,6 +33,13 @@ static void check_refused(const char *call, rlhf_status status)
         fail_msg("%s gave %s", call, rlhf_status_name(status));
     if (!strstr(rlhf_last_error_message(), "NULL"))
         fail_msg("%s says \"%s\"", call, rlhf_last_error_message());
+    rlhf_error_info info = {.struct_size = sizeof info};
+    assert_ok(rlhf_last_error_info(&info));
+    const bool of_argument =
+        strstr(info.message, " is NULL") && strncmp(info.message, "rlhf_", 5) != 0;
+    if (of_argument &&
+        (!info.field[0] || strncmp(info.field, info.message, strlen(info.field)) != 0))
+        fail_msg("%s says \"%s\" of field \"%s\"", call, info.message, info.field);
 }
 
 static void check_gives(const char *call, int64_t value, int64_t expected)

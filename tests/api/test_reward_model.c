@@ -140,6 +140,23 @@ static void test_normalised_scores_average_zero(void **state)
 }
 
 /* All scores equal have no variance, however their mean rounds; nothing changes. */
+static void test_eos_beyond_the_vocabulary_is_named(void **state)
+{
+    (void)state;
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *model = tiny_model(context, VOCAB, LENGTH, 3);
+    rlhf_reward_model_options options;
+    rlhf_reward_model *reward;
+
+    assert_ok(rlhf_reward_model_options_init(&options, sizeof options));
+    options.eos_token_id = VOCAB;
+    assert_fails(rlhf_reward_model_create(model, &options, &reward), RLHF_ERR_INVALID_ARG,
+                 "eos_token_id must be < vocab_size 12, got 12");
+    assert_field("eos_token_id");
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+}
+
 static void test_equal_scores_have_no_unit_variance(void **state)
 {
     (void)state;
@@ -206,10 +223,12 @@ static void test_saving_folds_the_scale_into_the_head(void **state)
     assert_memory_equal(before, after, sizeof before);
     assert_fails(rlhf_reward_model_set_affine(reward, 1e60, 0), RLHF_ERR_INVALID_ARG,
                  "scale must be finite and not 0 as a float, got 1e+60");
+    assert_field("scale");
     assert_fails(rlhf_reward_model_set_affine(reward, 1e-60, 0), RLHF_ERR_INVALID_ARG,
                  "1e-60");
     assert_fails(rlhf_reward_model_set_affine(reward, 1, 1e60), RLHF_ERR_INVALID_ARG,
                  "offset must be finite as a float, got 1e+60");
+    assert_field("offset");
     for (int i = 0; i < HIDDEN; i++)
         head[i] = 4;
     assert_ok(rlhf_reward_model_parameter_write(reward, "score.weight", head, HIDDEN));
@@ -261,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_scores_are_scale_times_raw_plus_offset),
         cmocka_unit_test(test_score_reads_the_last_token_alone),
         cmocka_unit_test(test_normalised_scores_average_zero),
+        cmocka_unit_test(test_eos_beyond_the_vocabulary_is_named),
         cmocka_unit_test(test_equal_scores_have_no_unit_variance),
         cmocka_unit_test(test_saving_folds_the_scale_into_the_head),
         cmocka_unit_test(test_reward_model_is_a_copy_of_the_trunk),

@@ -249,14 +249,14 @@ static void test_appended_rows_malformed_are_refused(void **state)
     REFUSED("num_tokens", "num_tokens must be in [0, 2147483647], got -1",
             .num_tokens = -1);
     REFUSED("num_tokens", "got 2147483648", .tokens = ids, .num_tokens = 2147483648);
-    REFUSED("", "tokens is NULL", .num_tokens = 1);
+    REFUSED("tokens", "tokens is NULL", .num_tokens = 1);
     REFUSED("prompt_length", "prompt_length must be in [0, num_tokens], got 3",
             .tokens = ids, .num_tokens = 2, .prompt_length = 3);
     REFUSED("prompt_length", "got -1", .tokens = ids, .num_tokens = 2,
             .prompt_length = -1);
     REFUSED("tokens", "tokens[2] must be in [0, 2147483647), got -4", .tokens = ids,
             .num_tokens = 3);
-    REFUSED("", "without rejected tokens", .tokens = ids, .num_tokens = 2);
+    REFUSED("rejected", "without rejected tokens", .tokens = ids, .num_tokens = 2);
     REFUSED("num_rejected", "num_rejected must be >= prompt_length, got 1", .tokens = ids,
             .num_tokens = 2, .prompt_length = 2, .rejected = other, .num_rejected = 1);
     REFUSED("num_rejected", "num_rejected must be >= prompt_length, got -1",
@@ -267,7 +267,7 @@ static void test_appended_rows_malformed_are_refused(void **state)
             .rejected = ids, .num_rejected = 3);
     REFUSED("", "differ within the prompt's 2 tokens", .tokens = ids, .num_tokens = 2,
             .prompt_length = 2, .rejected = other, .num_rejected = 3);
-    REFUSED("margin", "margin must be finite", .tokens = ids, .num_tokens = 2,
+    REFUSED("margin", "margin must be finite, got inf", .tokens = ids, .num_tokens = 2,
             .rejected = other, .num_rejected = 3, .margin = 1e308 * 10);
     rlhf_dataset_free(dataset);
     options.kind = TEXT;

@@ -292,18 +292,22 @@ static void test_wrong_prompts_and_options_are_refused(void **state)
     assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
     assert_fails(rlhf_generator_start(generator, wrong, two, 1, NULL),
                  RLHF_ERR_INVALID_ARG, "tokens[1] must be in [0, 12), got 12");
+    assert_field("tokens");
     assert_fails(rlhf_generator_start(generator, wrong, empty, 1, NULL),
                  RLHF_ERR_INVALID_ARG, "prompt 0 is empty");
     assert_fails(rlhf_generator_start(generator, wrong, down, 2, NULL),
                  RLHF_ERR_INVALID_ARG, "descend");
     assert_fails(rlhf_generator_start(generator, wrong, one, 1, NULL),
                  RLHF_ERR_INVALID_ARG, "cu_seqlens[0] must be 0");
+    assert_field("cu_seqlens");
     assert_fails(rlhf_generator_start(generator, wrong, two, 0, NULL),
                  RLHF_ERR_INVALID_ARG, "num_seqs");
+    assert_field("num_seqs");
     assert_fails(rlhf_generator_start(generator, full, whole, 1, NULL),
                  RLHF_ERR_INVALID_ARG, "leaves no room");
     assert_fails(rlhf_generator_get(generator, 0, &(rlhf_generation){.struct_size = 8}),
                  RLHF_ERR_INVALID_ARG, "index");
+    assert_field("index");
     rlhf_generator_free(generator);
     options.max_new_tokens = 0;
     assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
@@ -312,12 +316,14 @@ static void test_wrong_prompts_and_options_are_refused(void **state)
     options.min_new_tokens = 5;
     assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
                  RLHF_ERR_INVALID_ARG, "min_new_tokens");
+    assert_field("min_new_tokens");
     options = make_options(4);
     options.use_stop_tokens = 1;
     options.stop_tokens = &stop;
     options.num_stop_tokens = 1;
     assert_fails(rlhf_generator_create(model, NULL, &options, &generator),
-                 RLHF_ERR_INVALID_ARG, "-7");
+                 RLHF_ERR_INVALID_ARG, "stop_tokens[0] must be in [0, 12), got -7");
+    assert_field("stop_tokens");
     for (int32_t v = 0; v < VOCAB; v++)
         every[v] = v;
     options.stop_tokens = every;

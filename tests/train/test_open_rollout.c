@@ -280,19 +280,23 @@ static void test_scores_of_another_shape_are_refused(void **state)
     (void)state;
     assert_fails(rlhf_rollout_set_scores(rollout, scores, 2), RLHF_ERR_INVALID_ARG,
                  "count must be the 1 sequences, got 2");
+    assert_field("count");
     assert_fails(rlhf_rollout_set_scores(rollout, scores + 1, 1), RLHF_ERR_INVALID_ARG,
-                 "not finite");
+                 "score of sequence 0 is not finite but nan");
+    assert_field("scores");
     assert_fails(rlhf_rollout_set_token_scores(rollout, 0, token_scores, LENGTH + 1),
                  RLHF_ERR_INVALID_ARG, "count must be the sequence's 10 tokens, got 11");
     assert_fails(rlhf_rollout_set_token_scores(rollout, 1, token_scores, LENGTH),
                  RLHF_ERR_INVALID_ARG, "index");
+    assert_field("index");
     assert_fails(rlhf_rollout_set_token_scores(rollout, -1, token_scores, LENGTH),
                  RLHF_ERR_INVALID_ARG, "index");
     token_scores[4] = NAN; /* no action */
     assert_ok(rlhf_rollout_set_token_scores(rollout, 0, token_scores, LENGTH));
     token_scores[3] = INFINITY;
     assert_fails(rlhf_rollout_set_token_scores(rollout, 0, token_scores, LENGTH),
-                 RLHF_ERR_INVALID_ARG, "token score of token 3");
+                 RLHF_ERR_INVALID_ARG, "token score of token 3 is not finite but inf");
+    assert_field("token_scores");
     assert_true(sequence_of(rollout, 0).score == 2);
     assert_true(sequence_of(rollout, 0).token_scores[3] == 0);
     rlhf_rollout_free(rollout);
@@ -313,8 +317,11 @@ static void test_malformed_sequences_are_refused(void **state)
                                          "without an action",
                                          "must be 0 or 1, got 3",
                                          "token 1 is -1",
-                                         "logprob of token 2",
+                                         "logprob of token 2 is not finite but nan",
                                          "finish 99"};
+    static const char *const fields[9] = {"tokens",      "action_mask", "num_tokens",
+                                          "action_mask", "action_mask", "action_mask",
+                                          "tokens",      "logprobs",    "finish"};
     rlhf_rollout *rollout;
 
     (void)state;
@@ -330,9 +337,11 @@ static void test_malformed_sequences_are_refused(void **state)
     in[6].tokens = negative;
     in[7].logprobs = nan;
     in[8].finish = 99;
-    for (int i = 0; i < 9; i++)
+    for (int i = 0; i < 9; i++) {
         assert_fails(rlhf_rollout_append(rollout, &in[i]), RLHF_ERR_INVALID_ARG,
                      words[i]);
+        assert_field(fields[i]);
+    }
     in[0] = spans();
     in[0].score = INFINITY;
     assert_fails(rlhf_rollout_append(rollout, &in[0]), RLHF_ERR_INVALID_ARG, "score");

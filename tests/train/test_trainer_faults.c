@@ -6,14 +6,6 @@
 #include <stdbool.h>
 
 #include "test_files.h"
-/* The field that the last failure names. */
-static void assert_field(const char *name)
-{
-    rlhf_error_info info = {.struct_size = sizeof info};
-
-    assert_ok(rlhf_last_error_info(&info));
-    assert_string_equal(info.field, name);
-}
 
 /* A model and what its trainers draw from: one text, one pair. */
 typedef struct bench {
@@ -319,6 +311,22 @@ static void test_reward_model_is_blamed_for_its_own(void **state)
     rlhf_context_free(context);
 }
 
+static void test_stop_token_beyond_the_vocabulary_is_named(void **state)
+{
+    rlhf_ppo_options options = plain_options(4);
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *policy = awake_model(context, RLHF_POSITION_ROTARY, 1);
+    rlhf_ppo_trainer *trainer;
+
+    (void)state;
+    options.stop_token_id = VOCAB;
+    assert_fails(rlhf_ppo_trainer_create(policy, NULL, NULL, NULL, &options, &trainer),
+                 RLHF_ERR_INVALID_ARG, "got 8");
+    assert_field("stop_token_id");
+    rlhf_model_free(policy);
+    rlhf_context_free(context);
+}
+
 /* Advantages by a trainer of a larger vocabulary or a longer context do not carry a
  * rollout into the update of one that cannot read it. */
 static void test_rollout_of_a_larger_trainer_is_refused(void **state)
@@ -550,6 +558,7 @@ int main(void)
         cmocka_unit_test(test_rows_too_long_are_named_at_once),
         cmocka_unit_test(test_row_too_long_of_a_source_is_named),
         cmocka_unit_test(test_reward_model_is_blamed_for_its_own),
+        cmocka_unit_test(test_stop_token_beyond_the_vocabulary_is_named),
         cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
         cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),
