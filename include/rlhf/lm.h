@@ -36,7 +36,8 @@ typedef enum rlhf_adam_form {
 } rlhf_adam_form;
 
 /** Optimizer and batch. Rates, betas, epsilon and decay are computed with as floats: what
- *  is left of them as floats must be in their ranges too. */
+ *  is left of them as floats must be in their ranges too, and learning_rate / (1 - beta1)
+ *  and learning_rate * weight_decay finite. */
 typedef struct rlhf_lm_options {
     size_t struct_size;             /**< Set by rlhf_lm_options_init. */
     double learning_rate;           /**< > 0, at the end of warm-up. */

@@ -486,8 +486,10 @@ rlhf_status rlhf_ppo_trainer_set_sampler(rlhf_ppo_trainer *trainer, rlhf_sampler
 static rlhf_status set_rates(rlhf__ppo_trainer *core, double learning_rate,
                              double value_learning_rate)
 {
-    RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
-    RLHF__TRY(rlhf__check_learning_rate("value_learning_rate", value_learning_rate));
+    RLHF__TRY(
+        rlhf__learner_check_rate(&core->policy_learner, "learning_rate", learning_rate));
+    RLHF__TRY(rlhf__learner_check_rate(&core->critic_learner, "value_learning_rate",
+                                       value_learning_rate));
     core->learning_rate = learning_rate;
     core->value_learning_rate = value_learning_rate;
     return RLHF_OK;

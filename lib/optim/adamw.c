@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "base/number.h"
 #include "kernels/kernels.h"
 
 rlhf_status rlhf__adamw_init(rlhf__adamw *adamw, const rlhf__params *params,
@@ -27,6 +28,22 @@ void rlhf__adamw_free(rlhf__adamw *adamw)
     rlhf__free(adamw->m);
     rlhf__free(adamw->v);
     *adamw = (rlhf__adamw){0};
+}
+
+rlhf_status rlhf__adamw_check_rate(const rlhf__adamw_settings *s, const char *field,
+                                   double learning_rate)
+{
+    /* The bias correction's largest is the first step's. */
+    const double largest = learning_rate / (1.0 - (double)(float)s->beta1);
+
+    if (rlhf__is_finite_float(largest) &&
+        rlhf__is_finite_float(learning_rate * s->weight_decay))
+        return RLHF_OK;
+    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
+                                       "%s %g is too large for a beta1 of %g and a "
+                                       "weight_decay of %g: a step is not finite",
+                                       field, learning_rate, s->beta1, s->weight_decay),
+                            field);
 }
 
 rlhf_status rlhf__grad_norm(rlhf_context *context, const float *grads, int64_t count,

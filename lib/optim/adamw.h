@@ -34,6 +34,9 @@ rlhf_status rlhf__adamw_init(rlhf__adamw *adamw, const rlhf__params *params,
                              const rlhf__adamw_settings *settings);
 void rlhf__adamw_free(rlhf__adamw *adamw); /* accepts a zeroed struct */
 
+/* INVALID_ARG naming `field` where a step at this rate is not finite as a float. */
+rlhf_status rlhf__adamw_check_rate(const rlhf__adamw_settings *settings,
+                                   const char *field, double learning_rate);
 /* Euclidean norm of grad_scale * grads[count]. NUMERIC, naming `what`, if a gradient
  * or the norm is not finite. */
 rlhf_status rlhf__grad_norm(rlhf_context *context, const float *grads, int64_t count,

@@ -173,14 +173,15 @@ rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
                                   RLHF__STATE_NOT_NEGATIVE, l->adamw.v);
 }
 
-rlhf_status rlhf__check_learning_rate(const char *field, double value)
+rlhf_status rlhf__learner_check_rate(const rlhf__learner *l, const char *field,
+                                     double value)
 {
     if (!((float)value > 0.0f) || !rlhf__is_finite_float(value))
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
                                            "%s must be > 0 and finite as a float, got %g",
                                            field, value),
                                 field);
-    return RLHF_OK;
+    return rlhf__adamw_check_rate(&l->adamw.settings, field, value);
 }
 
 int64_t rlhf__now_ns(void)

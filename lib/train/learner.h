@@ -48,8 +48,10 @@ rlhf_status rlhf__learner_check(const rlhf__learner *learner, const char *prefix
 rlhf_status rlhf__learner_get(rlhf__learner *learner, const char *prefix,
                               const rlhf__state_reader *reader);
 
-/* INVALID_ARG naming `field` unless value > 0 and finite, as a float too. */
-rlhf_status rlhf__check_learning_rate(const char *field, double value);
+/* INVALID_ARG naming `field` unless value > 0 and finite, as a float too, and so is the
+ * learner's step at it. */
+rlhf_status rlhf__learner_check_rate(const rlhf__learner *learner, const char *field,
+                                     double value);
 int64_t rlhf__now_ns(void); /* monotonic clock, for rates */
 
 #endif

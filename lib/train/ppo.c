@@ -68,8 +68,12 @@ static rlhf_status init_learners(rlhf__ppo_trainer *t)
                                        o->weight_decay, o->max_grad_norm, o->adam_form};
 
     RLHF__TRY(rlhf__learner_init(&t->policy_learner, t->policy, &settings));
+    RLHF__TRY(rlhf__adamw_check_rate(&t->policy_learner.adamw.settings, "learning_rate",
+                                     o->learning_rate));
     settings.max_grad_norm = o->value_max_grad_norm;
-    return rlhf__learner_init(&t->critic_learner, t->critic->net, &settings);
+    RLHF__TRY(rlhf__learner_init(&t->critic_learner, t->critic->net, &settings));
+    return rlhf__adamw_check_rate(&t->critic_learner.adamw.settings,
+                                  "value_learning_rate", o->value_learning_rate);
 }
 
 static rlhf_status make_default_sampler(rlhf__ppo_trainer *t)

@@ -91,6 +91,7 @@ rlhf_status rlhf__stepper_init(rlhf__stepper *s, rlhf__transformer *net,
     RLHF__TRY(rlhf__tape_create(s->context, &s->tape));
     s->tape->checkpoint = settings->checkpoint;
     RLHF__TRY(rlhf__learner_init(&s->learner, net, &settings->learner));
+    RLHF__TRY(rlhf__learner_check_rate(&s->learner, "learning_rate", s->learning_rate));
     return check_dataset(s, dataset);
 }
 
@@ -211,7 +212,7 @@ rlhf_status rlhf__stepper_gradient(const rlhf__stepper *s, const char *name, dou
 
 rlhf_status rlhf__stepper_set_learning_rate(rlhf__stepper *s, double learning_rate)
 {
-    RLHF__TRY(rlhf__check_learning_rate("learning_rate", learning_rate));
+    RLHF__TRY(rlhf__learner_check_rate(&s->learner, "learning_rate", learning_rate));
     s->learning_rate = learning_rate;
     return RLHF_OK;
 }

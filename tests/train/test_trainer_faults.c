@@ -93,6 +93,14 @@ static void test_options_hold_as_floats(void **state)
     assert_fails(rlhf_ppo_trainer_create(b.model, NULL, NULL, NULL, &ppo, &ppo_trainer),
                  RLHF_ERR_INVALID_ARG,
                  "value_learning_rate must be finite as a float, got 1e+60");
+    ppo.value_learning_rate = 1e20;
+    ppo.weight_decay = 1e20; /* their product */
+    assert_fails(rlhf_ppo_trainer_create(b.model, NULL, NULL, NULL, &ppo, &ppo_trainer),
+                 RLHF_ERR_INVALID_ARG, "value_learning_rate 1e+20 is too large");
+    assert_field("value_learning_rate");
+    lm.learning_rate = lm.weight_decay = 1e20;
+    assert_fails(rlhf_lm_trainer_create(b.model, b.texts, &lm, &lm_trainer),
+                 RLHF_ERR_INVALID_ARG, "learning_rate 1e+20 is too large");
     free_bench(&b);
 }
 
@@ -112,6 +120,9 @@ static void test_rates_set_hold_as_floats(void **state)
     assert_field("learning_rate");
     assert_fails(rlhf_lm_trainer_set_learning_rate(lm, 1e-60), RLHF_ERR_INVALID_ARG,
                  "got 1e-60");
+    assert_fails(rlhf_lm_trainer_set_learning_rate(lm, 1e38), RLHF_ERR_INVALID_ARG,
+                 "learning_rate 1e+38 is too large for a beta1 of 0.9");
+    assert_field("learning_rate");
     assert_fails(rlhf_reward_trainer_set_learning_rate(reward, 1e60),
                  RLHF_ERR_INVALID_ARG, "got 1e+60");
     rlhf_reward_trainer_free(reward);

@@ -841,7 +841,8 @@ class AdamForm(enum.IntEnum):
 
 class rlhf_lm_options(Structure):
     """Optimizer and batch. Rates, betas, epsilon and decay are computed with as floats: what
-     is left of them as floats must be in their ranges too.
+     is left of them as floats must be in their ranges too, and learning_rate / (1 - beta1)
+     and learning_rate * weight_decay finite.
 
     learning_rate: > 0, at the end of warm-up.
     final_lr_ratio: [0, 1], of learning_rate at total_steps.
