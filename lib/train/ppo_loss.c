@@ -17,7 +17,8 @@ rlhf__policy_loss rlhf__ppo_policy_loss(const rlhf_ppo_options *options, double 
     if (options->log_ratio_clamp > 0.0)
         log_ratio = fmin(fmax(raw, -options->log_ratio_clamp), options->log_ratio_clamp);
     const double ratio = exp(log_ratio);
-    const double plain = -advantage * ratio;
+    /* No advantage, no loss, also where the ratio overflows. */
+    const double plain = advantage == 0.0 && isinf(ratio) ? 0.0 : -advantage * ratio;
     const double clip = -advantage * fmin(fmax(ratio, low), high);
     const double bound = -options->dual_clip * advantage;
     rlhf__policy_loss out = {.loss = fmax(plain, clip),

@@ -266,6 +266,25 @@ static void test_policy_loss(void **state)
     near("clip-higher", rlhf__ppo_policy_loss(&o, 1, log(1.5), 0).loss, -1.3, 1e-12);
 }
 
+/* Not 0 * inf. */
+static void test_action_without_advantage_costs_nothing_at_any_ratio(void **state)
+{
+    rlhf_ppo_options o;
+
+    (void)state;
+    assert_ok(rlhf_ppo_options_init(&o, sizeof o));
+    for (int dual = 0; dual < 2; dual++)
+        for (int k = 0; k < 4; k++) {
+            static const double log_ratios[4] = {-1e4, 0, 1, 1e4};
+            o.dual_clip = dual ? 3 : 0;
+            const rlhf__policy_loss l =
+                rlhf__ppo_policy_loss(&o, 0, log_ratios[k] - 1, -1);
+            near("loss", l.loss, 0, 0);
+            near("gradient", l.gradient, 0, 0);
+            assert_false(l.clipped);
+        }
+}
+
 static void test_value_loss(void **state)
 {
     const rlhf__value_loss clipped = rlhf__ppo_value_loss(.2, 1, 0, 2);
@@ -347,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_gae_of_known_rewards),
         cmocka_unit_test(test_whitening),
         cmocka_unit_test(test_policy_loss),
+        cmocka_unit_test(test_action_without_advantage_costs_nothing_at_any_ratio),
         cmocka_unit_test(test_value_loss),
         cmocka_unit_test(test_adam_first_step_in_both_forms),
         cmocka_unit_test(test_clip_and_schedules),
