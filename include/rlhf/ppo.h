@@ -366,7 +366,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_ppo_trainer_rollout(rlhf_ppo_trainer *
 
 /**
  * Sets a rollout's scores to the reward model's, which reads each sequence up to the
- * first stop token.
+ * first stop token that an action follows directly, or whole: a stop token that ends one
+ * of several turns ends nothing.
  *
  * @param trainer  With a reward model.
  * @param rollout  Of the trainer's context; its scores are replaced.

@@ -172,6 +172,24 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
     return RLHF_OK;
 }
 
+/* What the score reads of a sequence. A host's is cut where the policy went on after a
+ * stop token; one that ends a turn of several ends nothing. */
+static rlhf__span scored_span(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                              const rlhf__episode *e)
+{
+    const int32_t *tokens = r->tokens + e->first;
+    const uint8_t *is_action = r->action_mask + e->first;
+    const int32_t stop = t->options.stop_token_id;
+    int64_t count = e->scored_tokens > 0 ? e->scored_tokens : e->num_tokens;
+
+    for (int64_t i = 0; e->scored_tokens == 0 && i < e->last_action; i++)
+        if (tokens[i] == stop && is_action[i] && is_action[i + 1]) {
+            count = i + 1;
+            break;
+        }
+    return (rlhf__span){tokens, count};
+}
+
 rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
     const rlhf__arena_mark mark = rlhf__arena_get_mark(t->lists);
@@ -189,8 +207,7 @@ rlhf_status rlhf__ppo_score(rlhf__ppo_trainer *t, rlhf__rollout *r)
         status = rlhf__arena_alloc(t->lists, r->num_episodes, sizeof *scores, &scores);
     if (status == RLHF_OK) {
         for (int64_t e = 0; e < r->num_episodes; e++)
-            spans[e] = (rlhf__span){r->tokens + r->episodes[e].first,
-                                    r->episodes[e].scored_tokens};
+            spans[e] = scored_span(t, r, &r->episodes[e]);
         status = rlhf__reward_scores(t->reward, t->tape, spans, r->num_episodes,
                                      t->options.micro_batch_tokens, scores);
     }

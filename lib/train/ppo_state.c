@@ -301,7 +301,7 @@ static rlhf_status append_episode(const saved_rollout *s, int64_t i, int64_t fir
     const int64_t *reals = s->reals + i * NUM_REALS;
     const int64_t n = ints[INT_NUM_TOKENS], flags = ints[INT_FLAGS];
 
-    if (n < 2 || n > s->num_tokens - first || ints[INT_SCORED] < 1 ||
+    if (n < 2 || n > s->num_tokens - first || ints[INT_SCORED] < 0 ||
         ints[INT_SCORED] > n || ints[INT_FINISH] < 0 ||
         ints[INT_FINISH] > RLHF_FINISH_CALLBACK)
         return rlhf__fail(RLHF_ERR_FORMAT,

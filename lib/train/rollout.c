@@ -166,7 +166,6 @@ rlhf_status rlhf__rollout_append(rlhf__rollout *r, const rlhf_rollout_input *inp
     rlhf__episode episode = {.id = id,
                              .first = first,
                              .num_tokens = n,
-                             .scored_tokens = n,
                              .score = input->score,
                              .kl = NAN,
                              .entropy = NAN,

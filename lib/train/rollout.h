@@ -20,7 +20,7 @@ typedef struct rlhf__episode {
     int64_t num_actions;
     int64_t last_action;   /* its place within the sequence */
     int64_t scored_tokens; /* leading tokens that the score reads (train_past_stop
-                              cuts) */
+                              cuts); 0: as the trainer that scores it finds */
     double score;          /* NaN before it is set */
     double kl;             /* sum of Delta; NaN before _advantages */
     double entropy;        /* summed over actions; NaN if unknown */

@@ -186,6 +186,52 @@ static void test_training_past_the_stop_token_scores_the_truncated_text(void **s
     ppo_free(&f);
 }
 
+/* A host's sequence is cut where the policy went on after its first stop token. One that
+ * ends a turn, or is no action, ends nothing; nor is there any without a stop token. */
+static void
+test_hosts_sequence_is_scored_up_to_the_stop_token_it_goes_on_from(void **state)
+{
+    static const struct {
+        int32_t tokens[7], stop_token;
+        uint8_t mask[7];
+        int64_t scored;
+    } rows[6] = {
+        {{BOS, 5, 3, EOS, 6, EOS, 4}, -1, {0, 0, 1, 1, 1, 1, 1}, 4},
+        {{BOS, 5, 3, EOS, 6, EOS, 4}, 6, {0, 0, 1, 1, 1, 1, 1}, 5},
+        {{BOS, 5, 3, EOS, 6, EOS, 4}, -2, {0, 0, 1, 1, 1, 1, 1}, 7},
+        {{BOS, 5, 3, 7, 6, 4, EOS}, -1, {0, 0, 1, 1, 1, 1, 1}, 7},
+        {{BOS, 5, EOS, 3, EOS, 6, 4}, -1, {0, 1, 1, 0, 0, 1, 1}, 7}, /* two turns */
+        {{BOS, 5, EOS, 3, 4, EOS, 4}, -1, {0, 1, 1, 0, 1, 1, 1}, 6},
+    };
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_reward_model *reward = tiny_reward_model(context, 4, RLHF_APPEND_EOS_NEVER);
+
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        const int64_t cu_seqlens[2] = {0, rows[i].scored};
+        const rlhf_rollout_input input = {.struct_size = sizeof input,
+                                          .tokens = rows[i].tokens,
+                                          .action_mask = rows[i].mask,
+                                          .num_tokens = 7,
+                                          .score = NAN};
+        rlhf_ppo_options o = plain_options();
+        ppo_fixture f = {.policy = tiny_model(context, WORDS, CONTEXT, 1)};
+        rlhf_rollout *rollout;
+        float score;
+        o.stop_token_id = rows[i].stop_token;
+        assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, reward, NULL, &o, &f.trainer));
+        assert_ok(rlhf_rollout_create(context, &rollout));
+        assert_ok(rlhf_rollout_append(rollout, &input));
+        assert_ok(rlhf_ppo_trainer_score(f.trainer, rollout));
+        assert_ok(rlhf_reward_model_score(reward, rows[i].tokens, cu_seqlens, 1, &score));
+        assert_near("score", sequence_of(rollout, 0).score, (double)score, 0);
+        rlhf_rollout_free(rollout);
+        ppo_free(&f);
+    }
+    rlhf_reward_model_free(reward);
+    rlhf_context_free(context);
+}
+
 static void test_prompt_that_leaves_no_room_is_refused_before_the_rollout(void **state)
 {
     rlhf_ppo_options o = plain_options();
@@ -350,6 +396,8 @@ int main(void)
         cmocka_unit_test(test_minimum_length_masks_the_stop_token_for_every_policy),
         cmocka_unit_test(test_stop_token_ends_an_answer),
         cmocka_unit_test(test_training_past_the_stop_token_scores_the_truncated_text),
+        cmocka_unit_test(
+            test_hosts_sequence_is_scored_up_to_the_stop_token_it_goes_on_from),
         cmocka_unit_test(test_prompt_that_leaves_no_room_is_refused_before_the_rollout),
         cmocka_unit_test(test_samplers_of_another_distribution_are_refused),
         cmocka_unit_test(test_host_sampler_must_declare_the_trainers_temperature),

@@ -3890,7 +3890,8 @@ set. After RLHF_ERR_CANCELLED the same call goes on, if the policy has not chang
     """rlhf_ppo_trainer_score(trainer, rollout)
 
 Sets a rollout's scores to the reward model's, which reads each sequence up to the
-first stop token.
+first stop token that an action follows directly, or whole: a stop token that ends one
+of several turns ends nothing.
 
 @param trainer  With a reward model.
 @param rollout  Of the trainer's context; its scores are replaced.
