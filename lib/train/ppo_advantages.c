@@ -56,14 +56,23 @@ static rlhf_status fill_logprobs(rlhf__ppo_trainer *t, rlhf__rollout *r)
     return status;
 }
 
+/* The policy's log-probs of the samples are those of a policy with the weights and the
+ * options that the trainer has. */
+static bool sampled_as_now(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
+{
+    const rlhf_ppo_options *o = &t->options;
+
+    return r->policy_version == t->policy->params.version &&
+           r->temperature == o->temperature && r->min_new_tokens == o->min_new_tokens &&
+           r->stop_token_id == o->stop_token_id;
+}
+
 /* The reference's log-probs. While it has the policy's weights, they are those that the
  * policy sampled with, which need no other pass. */
 static rlhf_status fill_ref_logprobs(rlhf__ppo_trainer *t, rlhf__rollout *r)
 {
-    const uint64_t version = t->policy->params.version;
-
-    if (version != t->twin_policy || t->reference->params.version != t->twin_reference ||
-        r->policy_version != version)
+    if (t->policy->params.version != t->twin_policy ||
+        t->reference->params.version != t->twin_reference || !sampled_as_now(t, r))
         return rlhf__ppo_logprobs(t, t->reference, r, NULL, r->estimates.ref_logprobs,
                                   NULL);
     memcpy(r->estimates.ref_logprobs, r->logprobs,

@@ -138,9 +138,13 @@ static rlhf_status take_answers(const rlhf__ppo_trainer *t, rlhf__rollout *rollo
     for (int64_t i = 0; i < g->num_answers && status == RLHF_OK; i++)
         status = take_answer(t, &g->answers[i], action_mask, logprobs, rollout);
     rlhf__arena_release(t->lists, mark);
-    if (status == RLHF_OK)
-        rollout->policy_version = t->generating_version;
-    return status;
+    if (status != RLHF_OK)
+        return status;
+    rollout->policy_version = t->generating_version;
+    rollout->temperature = t->options.temperature;
+    rollout->min_new_tokens = t->options.min_new_tokens;
+    rollout->stop_token_id = t->options.stop_token_id;
+    return RLHF_OK;
 }
 
 rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,

@@ -49,8 +49,11 @@ typedef struct rlhf__rollout {
     int64_t tokens_capacity, mask_capacity, logprobs_capacity, scores_capacity;
     float *estimates_block; /* storage of `estimates` */
     int64_t estimates_capacity;
-    rlhf__estimates estimates;   /* NULLs before _advantages */
-    uint64_t policy_version;     /* of the weights that sampled all of it; 0: not known */
+    rlhf__estimates estimates; /* NULLs before _advantages */
+    /* Of the weights that sampled all of it (0: not known), and by which options. */
+    uint64_t policy_version;
+    double temperature;
+    int32_t min_new_tokens, stop_token_id;
     double advantage_figures[2]; /* mean and biased variance, before whitening */
     bool has_advantages;
     bool in_update; /* a trainer is in the middle of its update: no changes */

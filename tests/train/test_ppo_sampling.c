@@ -117,6 +117,56 @@ static void test_minimum_length_masks_the_stop_token_for_every_policy(void **sta
     ppo_free(&f);
 }
 
+/* A rollout by one trainer is another's to estimate, on the same policy and with a
+ * reference that is a copy of it: the reference's log-probs are by the options of the
+ * trainer that computes them, the policy's as they were recorded. */
+static void
+test_reference_is_read_by_the_options_of_the_trainer_that_computes(void **state)
+{
+    static const struct {
+        double temperature;
+        int32_t min_new_tokens, stop_token_id;
+    } first = {.5, 2, EOS},
+      rows[4] = {{.5, 2, EOS}, {2, 2, EOS}, {.5, 0, EOS}, {.5, 2, 7}};
+    float zeros[PROMPTS] = {0};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        rlhf_ppo_options o = plain_options();
+        rlhf_context *context = support_context(NULL, 1);
+        ppo_fixture f = {.context = context,
+                         .policy = tiny_model(context, WORDS, CONTEXT, 1)};
+        double kl = 0;
+        sharpen(f.policy);
+        o.temperature = first.temperature;
+        o.min_new_tokens = first.min_new_tokens;
+        o.stop_token_id = first.stop_token_id;
+        assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, NULL, NULL, &o, &f.trainer));
+        rlhf_rollout *rollout = roll(&f);
+        assert_ok(rlhf_rollout_set_scores(rollout, zeros, PROMPTS));
+        rlhf_ppo_trainer_free(f.trainer);
+        o.temperature = rows[i].temperature;
+        o.min_new_tokens = rows[i].min_new_tokens;
+        o.stop_token_id = rows[i].stop_token_id;
+        assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, NULL, NULL, &o, &f.trainer));
+        assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+        for (int64_t k = 0; k < PROMPTS; k++) {
+            const rlhf_rollout_sequence s = sequence_of(rollout, k);
+            kl = fmax(kl, fabs(s.kl));
+            for (int64_t t = s.num_prompt; t < s.num_tokens; t++) {
+                int masked = t - s.num_prompt < o.min_new_tokens ? o.stop_token_id : -1;
+                if (s.tokens[t] == masked)
+                    masked = -1; /* taken all the same */
+                assert_near("log pi_ref", (double)s.ref_logprobs[t],
+                            logprob_under(f.policy, &s, t, o.temperature, masked), 2e-5);
+            }
+        }
+        assert_true(i == 0 ? kl == 0 : kl > 1e-3);
+        rlhf_rollout_free(rollout);
+        ppo_free(&f);
+    }
+}
+
 /* --- ends --------------------------------------------------------------------------- */
 
 static void test_stop_token_ends_an_answer(void **state)
@@ -394,6 +444,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rollout_records_logprobs_at_the_trainers_temperature),
         cmocka_unit_test(test_minimum_length_masks_the_stop_token_for_every_policy),
+        cmocka_unit_test(
+            test_reference_is_read_by_the_options_of_the_trainer_that_computes),
         cmocka_unit_test(test_stop_token_ends_an_answer),
         cmocka_unit_test(test_training_past_the_stop_token_scores_the_truncated_text),
         cmocka_unit_test(
