@@ -181,8 +181,8 @@ typedef struct rlhf_ppo_stats {
     double score_std;        /**< Biased. */
     double kl;               /**< mean_b sum_t Delta, nats a sequence [objective/kl]. */
     double kl_coef;          /**< beta used. */
-    double entropy;          /**< Mean over actions of the sampling policy's, nats
-                                  [policy/entropy_avg]. */
+    double entropy;          /**< Mean over actions of the sampling policy's, nats; NaN
+                                  where not known [policy/entropy_avg]. */
     double non_score_reward; /**< mean_b sum_t -beta k(t)
                                   [objective/non_score_reward]. */
     double rlhf_reward;      /**< score + non_score_reward [objective/rlhf_reward]. */

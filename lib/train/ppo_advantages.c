@@ -375,6 +375,7 @@ rlhf_status rlhf__ppo_advantages(rlhf__ppo_trainer *t, rlhf__rollout *r)
         return status;
     }
     rlhf__ppo_sum_kl(r, r->estimates.ref_logprobs);
+    r->kl_coef = t->kl_coef;
     r->has_advantages = true;
     return RLHF_OK;
 }

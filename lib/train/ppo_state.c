@@ -109,6 +109,7 @@ static rlhf_status put_rollout(const rlhf__rollout *r, packed *p, rlhf__state_wr
     RLHF__TRY(rlhf__state_put_f64(w, "rollout.advantage_mean", r->advantage_figures[0]));
     RLHF__TRY(
         rlhf__state_put_f64(w, "rollout.advantage_variance", r->advantage_figures[1]));
+    RLHF__TRY(rlhf__state_put_f64(w, "rollout.kl_coef", r->kl_coef));
     return rlhf__state_put_array(w, "rollout.estimates", RLHF__STATE_F32,
                                  r->estimates_block, 5 * tokens);
 }
@@ -336,6 +337,7 @@ static rlhf_status restore_estimates(const rlhf__state_reader *reader,
         rlhf__state_get_f64(reader, "rollout.advantage_mean", &r->advantage_figures[0]));
     RLHF__TRY(rlhf__state_get_f64(reader, "rollout.advantage_variance",
                                   &r->advantage_figures[1]));
+    RLHF__TRY(rlhf__state_get_rate(reader, "rollout.kl_coef", &r->kl_coef));
     for (int64_t i = 0; i < r->num_episodes; i++) {
         rlhf__episode *e = &r->episodes[i];
         e->kl = real_of(s->reals[i * NUM_REALS + REAL_KL]);

@@ -79,7 +79,7 @@ static double non_score_reward(const rlhf__ppo_trainer *t, const rlhf__rollout *
     for (int64_t j = 0; j < r->num_tokens; j++)
         if (r->action_mask[j])
             sum -=
-                t->kl_coef * rlhf__kl_estimate(o->kl_estimator,
+                r->kl_coef * rlhf__kl_estimate(o->kl_estimator,
                                                (double)r->logprobs[j] -
                                                    (double)r->estimates.ref_logprobs[j],
                                                o->kl_clamp);
@@ -95,10 +95,10 @@ void rlhf__ppo_stats(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
     value_stats(r, out);
     out->iteration = t->iteration;
     out->num_episodes = t->num_episodes;
-    out->kl_coef = t->kl_coef;
+    out->kl_coef = r->kl_coef;
     if (isnan(out->entropy)) /* a host's samples: the policy's entropy as the update met
                                 it */
-        out->entropy = ratio_of(s->entropy, s->tokens);
+        out->entropy = s->tokens > 0.0 ? s->entropy / s->tokens : NAN;
     out->non_score_reward = non_score_reward(t, r);
     out->rlhf_reward = out->score + out->non_score_reward;
     out->policy_loss = ratio_of(s->policy_loss, s->policy_minibatches);

@@ -54,6 +54,7 @@ typedef struct rlhf__rollout {
     uint64_t policy_version;
     double temperature;
     int32_t min_new_tokens, stop_token_id;
+    double kl_coef;              /* beta of the rewards */
     double advantage_figures[2]; /* mean and biased variance, before whitening */
     bool has_advantages;
     bool in_update; /* a trainer is in the middle of its update: no changes */

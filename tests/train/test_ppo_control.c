@@ -288,6 +288,45 @@ static void test_adaptive_kl_follows_its_target(void **state)
     }
 }
 
+/* What the figures call beta is that of the rewards, whatever was set since. */
+static void test_figures_are_of_the_beta_that_the_rewards_used(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+    rlhf_ppo_stats stats = {.struct_size = sizeof stats};
+
+    (void)state;
+    o.kl_coef = .05;
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_rollout *rollout = make_rollout(&f, samples, 2, OLD_OF_DELTA, 1);
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    assert_ok(rlhf_ppo_trainer_set_kl_coef(f.trainer, .7));
+    assert_ok(rlhf_ppo_trainer_update(f.trainer, rollout, &stats));
+    assert_near("beta", stats.kl_coef, .05, 0);
+    assert_near("non-score reward", stats.non_score_reward, -.05 * mean_kl, 1e-6);
+    assert_near("reward", stats.rlhf_reward, stats.score + stats.non_score_reward, 0);
+    rlhf_rollout_free(rollout);
+    assert_near("the next", iterate(&f, OLD_OF_DELTA).kl_coef, .7, 0);
+    ppo_free(&f);
+}
+
+/* A host's samples have the entropy of the policy as the update met it; where the policy
+ * made no pass it is not known. */
+static void test_entropy_that_nobody_computed_is_not_a_number(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+
+    (void)state;
+    o.critic_warmup = 1;
+    ppo_fixture f = ppo_make(&o, 3);
+    assert_true(isnan(iterate(&f, OLD_OF_DELTA).entropy));
+    assert_near("entropy", iterate(&f, OLD_OF_DELTA).entropy, log(WORDS), .05);
+    ppo_free(&f);
+    /* With log-probs left to the trainer it is known. */
+    f = ppo_make(&o, 3);
+    assert_near("entropy", iterate(&f, OLD_OF_POLICY).entropy, log(WORDS), .05);
+    ppo_free(&f);
+}
+
 /* --- two optimizers ----------------------------------------------------------------- */
 
 static void test_policy_and_critic_have_schedules_of_their_own(void **state)
@@ -408,6 +447,8 @@ int main(void)
         cmocka_unit_test(test_rollout_over_its_kl_ceiling_does_not_update_the_policy),
         cmocka_unit_test(test_minibatch_over_the_mean_ratio_is_skipped),
         cmocka_unit_test(test_adaptive_kl_follows_its_target),
+        cmocka_unit_test(test_figures_are_of_the_beta_that_the_rewards_used),
+        cmocka_unit_test(test_entropy_that_nobody_computed_is_not_a_number),
         cmocka_unit_test(test_policy_and_critic_have_schedules_of_their_own),
         cmocka_unit_test(test_policy_and_critic_have_rates_and_norms_of_their_own),
     };

@@ -1254,7 +1254,8 @@ class rlhf_ppo_stats(Structure):
     score_std: Biased.
     kl: mean_b sum_t Delta, nats a sequence [objective/kl].
     kl_coef: beta used.
-    entropy: Mean over actions of the sampling policy's, nats [policy/entropy_avg].
+    entropy: Mean over actions of the sampling policy's, nats; NaN where not known
+        [policy/entropy_avg].
     non_score_reward: mean_b sum_t -beta k(t) [objective/non_score_reward].
     rlhf_reward: score + non_score_reward [objective/rlhf_reward].
     response_length: Mean actions of a sequence.
