@@ -205,6 +205,66 @@ static void test_target_approxkl_makes_the_epoch_that_passes_it_the_last(void **
     }
 }
 
+static rlhf_ppo_options epoch_options(double target)
+{
+    rlhf_ppo_options o = plain_options();
+
+    o.num_epochs = 4;
+    o.num_minibatches = 2;
+    o.learning_rate = 1e-2;
+    o.target_approxkl = target;
+    return o;
+}
+
+/* Means of (log ratio)^2 / 2 of each epoch's actions, and of the last minibatch of the
+ * second, from the means of all steps so far. */
+static void approxkl_of_epochs(double out[4], double *out_last_of_second)
+{
+    const rlhf_ppo_options o = epoch_options(0);
+    rlhf_ppo_stats stats = {.struct_size = sizeof stats};
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_rollout *rollout = make_rollout(&f, samples, 2, OLD_OF_POLICY, 1);
+    double so_far[8];
+    int64_t remaining;
+    int32_t done;
+
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    for (int m = 0; m < 8; m++) {
+        assert_ok(rlhf_ppo_trainer_accumulate(f.trainer, rollout, &remaining));
+        assert_int_equal(remaining, 0);
+        assert_ok(rlhf_ppo_trainer_apply(f.trainer, &done, &stats));
+        so_far[m] = stats.approxkl;
+    }
+    for (int e = 0; e < 4; e++)
+        out[e] = (e + 1) * so_far[2 * e + 1] - (e > 0 ? e * so_far[2 * e - 1] : 0);
+    /* An epoch has 5 actions, its minibatches 2 and 3 of them in either order. */
+    *out_last_of_second =
+        fmin((10 * so_far[3] - 7 * so_far[2]) / 3, (10 * so_far[3] - 8 * so_far[2]) / 2);
+    assert_int_equal(done, 1);
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+}
+
+/* Of the epoch's own actions, all of them: neither of all epochs so far nor of the last
+ * minibatch. */
+static void test_target_approxkl_is_held_against_the_whole_epoch_alone(void **state)
+{
+    double mean[4], last_of_second;
+
+    (void)state;
+    approxkl_of_epochs(mean, &last_of_second);
+    assert_true(mean[0] < mean[1] && 1.2 * mean[1] < mean[2]);
+    assert_true(last_of_second > 1.05 * mean[1]);
+    for (int i = 0; i < 2; i++) {
+        const rlhf_ppo_options o = epoch_options(i ? .98 * mean[2] : 1.02 * mean[1]);
+        ppo_fixture f = ppo_make(&o, 3);
+        const rlhf_ppo_stats s = iterate(&f, OLD_OF_POLICY);
+        assert_int_equal(s.num_epochs, 3);
+        assert_int_equal(s.num_steps, 6);
+        ppo_free(&f);
+    }
+}
+
 static void test_critic_warmup_leaves_the_policy_alone(void **state)
 {
     rlhf_ppo_options o = plain_options();
@@ -286,6 +346,42 @@ static void test_adaptive_kl_follows_its_target(void **state)
         assert_near("the host's beta", iterate(&f, OLD_OF_DELTA).kl_coef, .7, 0);
         ppo_free(&f);
     }
+}
+
+/* -beta Delta of every action, by another beta than that of the options. */
+static void assert_kl_rewards(ppo_fixture *f, double beta)
+{
+    rlhf_rollout *rollout = make_rollout(f, samples, 2, OLD_OF_DELTA, 0);
+
+    assert_ok(rlhf_ppo_trainer_advantages(f->trainer, rollout));
+    for (int64_t i = 0; i < 2; i++) {
+        const rlhf_rollout_sequence s = sequence_of(rollout, i);
+        for (int64_t t = samples[i].first; t <= samples[i].last; t++)
+            assert_near("reward", (double)s.rewards[t],
+                        -beta * samples[i].delta[t - samples[i].first], 1e-6);
+    }
+    rlhf_rollout_free(rollout);
+}
+
+static void test_beta_that_was_adapted_or_set_reaches_the_rewards(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+
+    (void)state;
+    o.kl_coef = 1;
+    o.kl_target = mean_kl / 2;
+    o.kl_horizon = 2; /* beta grows by a fifth */
+    ppo_fixture f = ppo_make(&o, 3);
+    assert_kl_rewards(&f, 1);
+    (void)iterate(&f, OLD_OF_DELTA);
+    assert_kl_rewards(&f, 1.2);
+    (void)iterate(&f, OLD_OF_DELTA);
+    assert_kl_rewards(&f, 1.44);
+    assert_ok(rlhf_ppo_trainer_set_kl_coef(f.trainer, .7));
+    assert_kl_rewards(&f, .7);
+    assert_ok(rlhf_ppo_trainer_set_kl_coef(f.trainer, 0));
+    assert_kl_rewards(&f, 0);
+    ppo_free(&f);
 }
 
 /* What the figures call beta is that of the rewards, whatever was set since. */
@@ -443,10 +539,12 @@ int main(void)
             test_first_minibatch_has_ratio_one_and_loss_minus_the_mean_advantage),
         cmocka_unit_test(test_ratio_is_one_in_every_epoch_at_rate_zero),
         cmocka_unit_test(test_target_approxkl_makes_the_epoch_that_passes_it_the_last),
+        cmocka_unit_test(test_target_approxkl_is_held_against_the_whole_epoch_alone),
         cmocka_unit_test(test_critic_warmup_leaves_the_policy_alone),
         cmocka_unit_test(test_rollout_over_its_kl_ceiling_does_not_update_the_policy),
         cmocka_unit_test(test_minibatch_over_the_mean_ratio_is_skipped),
         cmocka_unit_test(test_adaptive_kl_follows_its_target),
+        cmocka_unit_test(test_beta_that_was_adapted_or_set_reaches_the_rewards),
         cmocka_unit_test(test_figures_are_of_the_beta_that_the_rewards_used),
         cmocka_unit_test(test_entropy_that_nobody_computed_is_not_a_number),
         cmocka_unit_test(test_policy_and_critic_have_schedules_of_their_own),

@@ -166,6 +166,88 @@ static void test_critic_becomes_the_exact_value_of_eos_too(void **state)
     check_tree(1, RLHF_SCORE_AFTER_LAST, .95);
 }
 
+/* --- the affine --------------------------------------------------------------------- */
+
+enum { SCORED = 3 };
+static const int32_t scored[3 * SCORED] = {BOS, 5, 3, BOS, 7, EOS, BOS, 2, 9};
+static const int64_t scored_ends[SCORED + 1] = {0, 3, 6, 9};
+
+static rlhf_reward_model *affine_model(rlhf_context *context, double scale, double offset,
+                                       float bias)
+{
+    rlhf_reward_model *model = tiny_reward_model(context, 6, RLHF_APPEND_EOS_NEVER);
+
+    assert_ok(rlhf_reward_model_parameter_write(model, "score.bias", &bias, 1));
+    assert_ok(rlhf_reward_model_set_affine(model, scale, offset));
+    return model;
+}
+
+static void scores_of(rlhf_reward_model *model, float out[SCORED])
+{
+    assert_ok(rlhf_reward_model_score(model, scored, scored_ends, SCORED, out));
+}
+
+/* w <- scale w, b <- scale b + offset. By a power of two and without a bias that rounds
+ * nowhere: the same bits. */
+static void test_critic_from_a_reward_model_scores_as_it_does(void **state)
+{
+    static const struct {
+        double scale, offset;
+        float bias;
+    } rows[4] = {{2, 5, 0}, {-.5, 5, 0}, {1.7, 5, .3f}, {-.3, -4, 2}};
+    const double rounding = test_dtype() == RLHF_DTYPE_BF16 ? 2e-2 : 1e-5;
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const rlhf_ppo_options o = plain_options();
+        rlhf_context *context = support_context(NULL, 1);
+        ppo_fixture f = {.context = context,
+                         .policy = tiny_model(context, WORDS, CONTEXT, 1)};
+        rlhf_reward_model *critic,
+            *reward = affine_model(context, rows[i].scale, rows[i].offset, rows[i].bias);
+        float expected[SCORED], actual[SCORED], still[SCORED];
+        scores_of(reward, expected);
+        assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, reward, NULL, &o, &f.trainer));
+        assert_ok(rlhf_ppo_trainer_clone_critic(f.trainer, &critic));
+        scores_of(critic, actual);
+        for (int s = 0; s < SCORED; s++)
+            assert_near("score", (double)actual[s], (double)expected[s],
+                        rows[i].bias == 0 ? 0 : rounding);
+        scores_of(reward, still); /* it was the copy's head */
+        assert_memory_equal(still, expected, sizeof still);
+        rlhf_reward_model_free(critic);
+        rlhf_reward_model_free(reward);
+        ppo_free(&f);
+    }
+}
+
+/* A host's critic is folded in place, at once: V is what it scored before. */
+static void test_affine_of_a_hosts_critic_is_folded_at_once(void **state)
+{
+    const rlhf_ppo_options o = plain_options();
+    rlhf_context *context = support_context(NULL, 1);
+    ppo_fixture f = {.context = context,
+                     .policy = tiny_model(context, WORDS, CONTEXT, 1),
+                     .critic = affine_model(context, 2, -3, 0)};
+    float expected[SCORED], actual[SCORED];
+
+    (void)state;
+    scores_of(f.critic, expected);
+    assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, NULL, f.critic, &o, &f.trainer));
+    scores_of(f.critic, actual);
+    assert_memory_equal(actual, expected, sizeof actual);
+    for (int i = 0; i < SCORED; i++) {
+        sample s = {.num_tokens = 4, .first = 3, .last = 3};
+        memcpy(s.tokens, scored + 3 * i, 3 * sizeof *scored);
+        rlhf_rollout *rollout = make_rollout(&f, &s, 1, OLD_OF_POLICY, 0);
+        assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+        assert_near("V", (double)sequence_of(rollout, 0).values[3], (double)expected[i],
+                    0);
+        rlhf_rollout_free(rollout);
+    }
+    ppo_free(&f);
+}
+
 /* --- from a reward model ------------------------------------------------------------ */
 
 enum { LETTERS = 6, ANSWER = 6, PAIRS = 400 };
@@ -232,7 +314,7 @@ static rlhf_reward_model *train_reward(rlhf_context *context, const rlhf_model *
     rlhf_reward_trainer *trainer;
     rlhf_reward_stats stats = {.struct_size = sizeof stats};
     rlhf_dataset *pairs = make_pairs(context);
-    float offset = 3; /* far from 0: only the normalisation takes it away */
+    float offset = 5; /* far from 0: only the normalisation takes it away */
 
     assert_ok(rlhf_reward_model_options_init(&options, sizeof options));
     options.append_eos = RLHF_APPEND_EOS_NEVER;
@@ -302,6 +384,8 @@ int main(void)
         cmocka_unit_test(test_critic_becomes_the_exact_value_of_every_prefix_with_eos),
         cmocka_unit_test(test_critic_becomes_the_exact_value_of_every_prefix_without_eos),
         cmocka_unit_test(test_critic_becomes_the_exact_value_of_eos_too),
+        cmocka_unit_test(test_critic_from_a_reward_model_scores_as_it_does),
+        cmocka_unit_test(test_affine_of_a_hosts_critic_is_folded_at_once),
         cmocka_unit_test(
             test_critic_from_a_normalised_reward_model_explains_variance_at_once),
     };

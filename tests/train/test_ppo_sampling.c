@@ -236,6 +236,55 @@ static void test_training_past_the_stop_token_scores_the_truncated_text(void **s
     ppo_free(&f);
 }
 
+/* Answers 3 EOS 5 EOS 4 4 …: it says that it draws from the softmax. */
+static rlhf_status play(void *user_data, void *state, const rlhf_sample_info *info,
+                        const float *logits, int64_t vocab_size, int32_t *out_token)
+{
+    static const int32_t answer[5] = {3, EOS, 5, EOS, 4};
+    const int64_t at = info->position - info->num_prompt;
+
+    (void)user_data;
+    (void)state;
+    (void)logits;
+    (void)vocab_size;
+    *out_token = answer[at < 4 ? at : 4];
+    return RLHF_OK;
+}
+
+static void test_score_reads_up_to_the_first_of_two_stop_tokens(void **state)
+{
+    const rlhf_sampler_ops ops = {
+        .struct_size = sizeof ops, .sample = play, .softmax_temperature = 1};
+    rlhf_ppo_options o = plain_options();
+    rlhf_context *context = support_context(NULL, 1);
+    ppo_fixture f = {.context = context,
+                     .policy = tiny_model(context, WORDS, CONTEXT, 1)};
+    rlhf_reward_model *reward = tiny_reward_model(context, 4, RLHF_APPEND_EOS_IF_MISSING);
+    rlhf_sampler *sampler;
+
+    (void)state;
+    o.train_past_stop = 1;
+    assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, reward, NULL, &o, &f.trainer));
+    assert_ok(rlhf_sampler_create_custom(&ops, NULL, &sampler));
+    assert_ok(rlhf_ppo_trainer_set_sampler(f.trainer, sampler));
+    rlhf_sampler_free(sampler);
+    rlhf_rollout *rollout = roll(&f);
+    assert_ok(rlhf_ppo_trainer_score(f.trainer, rollout));
+    for (int64_t i = 0; i < PROMPTS; i++) {
+        const rlhf_rollout_sequence s = sequence_of(rollout, i);
+        const int64_t cu_seqlens[2] = {0, 4};
+        float score;
+        assert_ok(rlhf_reward_model_score(reward, s.tokens, cu_seqlens, 1, &score));
+        assert_int_equal(s.num_tokens, 2 + o.max_new_tokens);
+        assert_int_equal(s.tokens[5], EOS);
+        assert_int_equal(s.finish, RLHF_FINISH_STOP);
+        assert_near("score", s.score, (double)score, 0);
+    }
+    rlhf_rollout_free(rollout);
+    rlhf_reward_model_free(reward);
+    ppo_free(&f);
+}
+
 /* A host's sequence is cut where the policy went on after its first stop token. One that
  * ends a turn, or is no action, ends nothing; nor is there any without a stop token. */
 static void
@@ -448,6 +497,7 @@ int main(void)
             test_reference_is_read_by_the_options_of_the_trainer_that_computes),
         cmocka_unit_test(test_stop_token_ends_an_answer),
         cmocka_unit_test(test_training_past_the_stop_token_scores_the_truncated_text),
+        cmocka_unit_test(test_score_reads_up_to_the_first_of_two_stop_tokens),
         cmocka_unit_test(
             test_hosts_sequence_is_scored_up_to_the_stop_token_it_goes_on_from),
         cmocka_unit_test(test_prompt_that_leaves_no_room_is_refused_before_the_rollout),

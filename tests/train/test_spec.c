@@ -225,6 +225,32 @@ static void test_whitening(void **state)
     near_all("constant", same, (double[]){0, 0, 0}, 3);
     rlhf__whiten(one, 1, RLHF_VARIANCE_UNBIASED, false);
     near_all("one element", one, (double[]){0}, 1);
+    /* The epsilon is the variance's, 1e-8: here as much as the variance itself. */
+    x[0] = 0;
+    x[1] = 2e-4f;
+    rlhf__whiten(x, 2, RLHF_VARIANCE_BIASED, false);
+    near_all("variance of epsilon", x, (double[]){-.707107, .707107}, 2);
+}
+
+/* The rounding of a mean, times 1 / sqrt(1e-8), is no signal. */
+static void test_whitening_of_a_constant_is_exactly_zero(void **state)
+{
+    static const float values[6] = {.1f, 1e-3f, 1.0f / 3, -7.7f, 123456.7f, 1e30f};
+    static const int64_t counts[4] = {10, 11, 97, 1000};
+    float x[1000];
+
+    (void)state;
+    for (int i = 0; i < 6 * 4 * 4; i++) {
+        const float value = values[i % 6];
+        const int64_t n = counts[i / 6 % 4];
+        const bool keep_mean = i / 24 % 2;
+        for (int64_t k = 0; k < n; k++)
+            x[k] = value;
+        rlhf__whiten(x, n, i / 48 ? RLHF_VARIANCE_UNBIASED : RLHF_VARIANCE_BIASED,
+                     keep_mean);
+        for (int64_t k = 0; k < n; k++)
+            near("constant", (double)x[k], keep_mean ? (double)value : 0, 0);
+    }
 }
 
 /* --- PPO's losses ------------------------------------------------------------------- */
@@ -365,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_kl_controller),
         cmocka_unit_test(test_gae_of_known_rewards),
         cmocka_unit_test(test_whitening),
+        cmocka_unit_test(test_whitening_of_a_constant_is_exactly_zero),
         cmocka_unit_test(test_policy_loss),
         cmocka_unit_test(test_action_without_advantage_costs_nothing_at_any_ratio),
         cmocka_unit_test(test_value_loss),
