@@ -203,14 +203,21 @@ static rlhf_ppo_options ppo_options(void)
     return o;
 }
 
-static ppo_run make_run(rlhf_context *context, uint64_t seed)
+static ppo_run make_run_by(rlhf_context *context, uint64_t seed,
+                           const rlhf_ppo_options *options)
 {
-    const rlhf_ppo_options options = ppo_options();
     ppo_run r = {tiny_model(context, VOCAB, LENGTH, seed), tiny_reward(context, 7), NULL};
 
     assert_ok(
-        rlhf_ppo_trainer_create(r.policy, NULL, r.reward, NULL, &options, &r.trainer));
+        rlhf_ppo_trainer_create(r.policy, NULL, r.reward, NULL, options, &r.trainer));
     return r;
+}
+
+static ppo_run make_run(rlhf_context *context, uint64_t seed)
+{
+    const rlhf_ppo_options options = ppo_options();
+
+    return make_run_by(context, seed, &options);
 }
 
 static void free_run(ppo_run *r)
@@ -431,6 +438,153 @@ static void test_ppo_rollout_in_the_hosts_hands_is_saved(void **state)
     rlhf_context_free(context);
 }
 
+static void assert_same_stats(rlhf_ppo_stats a, rlhf_ppo_stats b)
+{
+    a.tokens_per_second = b.tokens_per_second = 0;
+    assert_memory_equal(&a, &b, sizeof a);
+}
+
+/* One minibatch of an update, of which there are more. */
+static void begin_update(ppo_run *r, rlhf_rollout *rollout)
+{
+    int64_t remaining = 1;
+    int32_t done = 1;
+
+    while (remaining > 0)
+        assert_ok(rlhf_ppo_trainer_accumulate(r->trainer, rollout, &remaining));
+    assert_ok(rlhf_ppo_trainer_apply(r->trainer, &done, NULL));
+    assert_false(done);
+}
+
+/* In the middle of an update of the critic alone, with slots after the last actions and
+ * what the host has set by hand: figures and weights go on as if nothing had been. */
+static void test_ppo_resumes_what_an_update_under_way_hangs_on(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    rlhf_ppo_options o = ppo_options();
+    rlhf_ppo_stats x = {.struct_size = sizeof x}, y = x;
+    rlhf_rollout *rollout, *drawn;
+    int num_after = 0;
+
+    (void)state;
+    o.score_slot = RLHF_SCORE_AFTER_LAST;
+    o.critic_warmup = 2;
+    o.value_clip_range = .01;
+    ppo_run a = make_run_by(context, 1, &o), b = make_run_by(context, 50, &o);
+    assert_ok(step(&a, NULL));
+    assert_ok(
+        rlhf_ppo_trainer_rollout(a.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    assert_ok(rlhf_ppo_trainer_score(a.trainer, rollout));
+    assert_ok(rlhf_ppo_trainer_advantages(a.trainer, rollout));
+    assert_ok(rlhf_ppo_trainer_set_kl_coef(a.trainer, .3));
+    assert_ok(rlhf_ppo_trainer_set_learning_rate(a.trainer, 3e-3, 7e-3));
+    for (int64_t i = 0; i < PROMPTS; i++) {
+        rlhf_rollout_sequence s = {.struct_size = sizeof s};
+        assert_ok(rlhf_rollout_get(rollout, i, &s));
+        num_after += s.num_actions < o.max_new_tokens;
+    }
+    assert_in_range(num_after, 1, PROMPTS - 1);
+    begin_update(&a, rollout);
+    assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
+    assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), &drawn));
+    assert_ok(rlhf_ppo_trainer_update(a.trainer, rollout, &x));
+    assert_ok(rlhf_ppo_trainer_update(b.trainer, drawn, &y));
+    assert_same_stats(x, y);
+    assert_int_equal(y.policy_skipped, 1);
+    assert_int_equal(y.num_episodes, 2 * PROMPTS);
+    assert_true(y.value_learning_rate == 7e-3);
+    assert_true(y.kl_coef != .3 && y.entropy > 1);
+    assert_same_run(&a, &b);
+    assert_ok(step(&a, &x)); /* of both networks */
+    assert_ok(step(&b, &y));
+    assert_same_stats(x, y);
+    assert_true(y.learning_rate == 3e-3);
+    assert_same_run(&a, &b);
+    rlhf_rollout_free(rollout);
+    rlhf_rollout_free(drawn);
+    free_run(&a);
+    free_run(&b);
+    rlhf_context_free(context);
+}
+
+/* What the trainer computed for a host's samples it computes again for their next update,
+ * by the weights of then; what the host gave stays. */
+static void test_ppo_resumes_whose_logprobs_a_rollout_has(void **state)
+{
+    static const uint8_t mask[5] = {0, 0, 1, 1, 1};
+    static const float given[5] = {0, 0, -2, -3, -2.5f};
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_ppo_stats x = {.struct_size = sizeof x}, y = x;
+    ppo_run a = make_run(context, 1), b = make_run(context, 50);
+    rlhf_rollout *rollout, *drawn;
+
+    (void)state;
+    assert_ok(rlhf_rollout_create(context, &rollout));
+    for (int32_t i = 0; i < 4; i++) {
+        const int32_t tokens[5] = {0, 2 + i, 5, 7 - i, 3};
+        const rlhf_rollout_input input = {.struct_size = sizeof input,
+                                          .tokens = tokens,
+                                          .action_mask = mask,
+                                          .logprobs = i == 3 ? given : NULL,
+                                          .num_tokens = 5,
+                                          .score = i % 2 ? 1 : -1,
+                                          .finish = RLHF_FINISH_LENGTH};
+        assert_ok(rlhf_rollout_append(rollout, &input));
+    }
+    assert_ok(rlhf_ppo_trainer_advantages(a.trainer, rollout));
+    begin_update(&a, rollout);
+    assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
+    assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), &drawn));
+    for (int i = 0; i < 2; i++) {
+        if (i > 0) {
+            assert_ok(rlhf_ppo_trainer_advantages(a.trainer, rollout));
+            assert_ok(rlhf_ppo_trainer_advantages(b.trainer, drawn));
+        }
+        assert_ok(rlhf_ppo_trainer_update(a.trainer, rollout, &x));
+        assert_ok(rlhf_ppo_trainer_update(b.trainer, drawn, &y));
+        assert_same_stats(x, y);
+        assert_same_run(&a, &b);
+    }
+    rlhf_rollout_free(rollout);
+    rlhf_rollout_free(drawn);
+    free_run(&a);
+    free_run(&b);
+    rlhf_context_free(context);
+}
+
+/* Drawn past the stop token and saved before it was scored: the text that the score reads
+ * is cut as before. */
+static void test_ppo_resumes_where_a_rollouts_scores_end(void **state)
+{
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_ppo_options o = ppo_options();
+    rlhf_rollout *rollout, *drawn;
+    int num_cut = 0;
+
+    (void)state;
+    o.train_past_stop = 1;
+    ppo_run a = make_run_by(context, 1, &o), b = make_run_by(context, 50, &o);
+    assert_ok(
+        rlhf_ppo_trainer_rollout(a.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
+    assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), &drawn));
+    assert_ok(rlhf_ppo_trainer_score(a.trainer, rollout));
+    assert_ok(rlhf_ppo_trainer_score(b.trainer, drawn));
+    for (int64_t i = 0; i < PROMPTS; i++) {
+        rlhf_rollout_sequence x = {.struct_size = sizeof x}, y = x;
+        assert_ok(rlhf_rollout_get(rollout, i, &x));
+        assert_ok(rlhf_rollout_get(drawn, i, &y));
+        num_cut += x.finish == RLHF_FINISH_STOP && x.tokens[x.num_tokens - 1] != 1;
+        assert_true(x.score == y.score);
+    }
+    assert_true(num_cut > 0);
+    rlhf_rollout_free(rollout);
+    rlhf_rollout_free(drawn);
+    free_run(&a);
+    free_run(&b);
+    rlhf_context_free(context);
+}
+
 /* The ratio is exactly 1 also after the host has written to the policy between
  * iterations. */
 static void test_ppo_first_ratio_is_one_after_the_host_writes(void **state)
@@ -464,6 +618,12 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_parts_equal_the_whole_step, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_ppo_resumes_what_an_update_under_way_hangs_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_resumes_whose_logprobs_a_rollout_has,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_resumes_where_a_rollouts_scores_end,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_first_ratio_is_one_after_the_host_writes,
                                         setup, teardown),
     };
