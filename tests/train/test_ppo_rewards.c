@@ -75,6 +75,31 @@ static void test_reward_is_the_kl_penalty_and_the_score_at_the_last_action(void 
     ppo_free(&f);
 }
 
+/* The trainer's own reference is the policy of the start: before the first update the
+ * given log-probs are held against the policy's own, not against themselves. */
+static void
+test_kl_of_given_logprobs_is_to_the_policy_before_the_first_update(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+    rlhf_context *context = support_context(NULL, 1);
+    ppo_fixture f = {.context = context,
+                     .policy = tiny_model(context, WORDS, CONTEXT, 1),
+                     .reference = tiny_model(context, WORDS, CONTEXT, 1)};
+
+    (void)state;
+    o.kl_coef = .1;
+    assert_ok(rlhf_ppo_trainer_create(f.policy, NULL, NULL, NULL, &o, &f.trainer));
+    rlhf_rollout *rollout = advantages_of(&f, &three, 1);
+    const rlhf_rollout_sequence s = sequence_of(rollout, 0);
+    assert_near("kl", s.kl, -.3, 1e-6);
+    assert_actions("reward", s.rewards, &s, (double[]){-.02, .05, 1}, 2e-6);
+    for (int64_t t = three.first; t <= three.last; t++)
+        assert_near("log pi_ref", (double)s.ref_logprobs[t],
+                    logprob_at(f.reference, &three, t), 1e-6);
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+}
+
 static void test_reward_takes_each_kl_estimator_and_its_clamp(void **state)
 {
     rlhf_ppo_options o = plain_options();
@@ -385,6 +410,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reward_is_the_kl_penalty_and_the_score_at_the_last_action),
+        cmocka_unit_test(
+            test_kl_of_given_logprobs_is_to_the_policy_before_the_first_update),
         cmocka_unit_test(test_reward_takes_each_kl_estimator_and_its_clamp),
         cmocka_unit_test(test_missing_eos_is_ignored_replaces_or_subtracts),
         cmocka_unit_test(test_score_is_clipped_after_it_is_whitened),

@@ -117,21 +117,31 @@ static void test_minimum_length_masks_the_stop_token_for_every_policy(void **sta
     ppo_free(&f);
 }
 
+/* Weights of the policy that a rollout was not drawn by. */
+static void write_norm(rlhf_model *model)
+{
+    float values[16];
+
+    assert_ok(rlhf_model_parameter_read(model, "model.norm.weight", values, 16));
+    for (int i = 0; i < 16; i++)
+        values[i] *= i % 2 ? 1.5f : .5f;
+    assert_ok(rlhf_model_parameter_write(model, "model.norm.weight", values, 16));
+}
+
 /* A rollout by one trainer is another's to estimate, on the same policy and with a
- * reference that is a copy of it: the reference's log-probs are by the options of the
- * trainer that computes them, the policy's as they were recorded. */
-static void
-test_reference_is_read_by_the_options_of_the_trainer_that_computes(void **state)
+ * reference that is a copy of it: the reference's log-probs are by the weights and the
+ * options of the trainer that computes them, the policy's as they were recorded. */
+static void test_reference_is_read_as_the_trainer_that_computes_has_it(void **state)
 {
     static const struct {
         double temperature;
         int32_t min_new_tokens, stop_token_id;
     } first = {.5, 2, EOS},
-      rows[4] = {{.5, 2, EOS}, {2, 2, EOS}, {.5, 0, EOS}, {.5, 2, 7}};
+      rows[5] = {{.5, 2, EOS}, {2, 2, EOS}, {.5, 0, EOS}, {.5, 2, 7}, {.5, 2, EOS}};
     float zeros[PROMPTS] = {0};
 
     (void)state;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         rlhf_ppo_options o = plain_options();
         rlhf_context *context = support_context(NULL, 1);
         ppo_fixture f = {.context = context,
@@ -145,6 +155,8 @@ test_reference_is_read_by_the_options_of_the_trainer_that_computes(void **state)
         rlhf_rollout *rollout = roll(&f);
         assert_ok(rlhf_rollout_set_scores(rollout, zeros, PROMPTS));
         rlhf_ppo_trainer_free(f.trainer);
+        if (i == 4)
+            write_norm(f.policy);
         o.temperature = rows[i].temperature;
         o.min_new_tokens = rows[i].min_new_tokens;
         o.stop_token_id = rows[i].stop_token_id;
@@ -493,8 +505,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rollout_records_logprobs_at_the_trainers_temperature),
         cmocka_unit_test(test_minimum_length_masks_the_stop_token_for_every_policy),
-        cmocka_unit_test(
-            test_reference_is_read_by_the_options_of_the_trainer_that_computes),
+        cmocka_unit_test(test_reference_is_read_as_the_trainer_that_computes_has_it),
         cmocka_unit_test(test_stop_token_ends_an_answer),
         cmocka_unit_test(test_training_past_the_stop_token_scores_the_truncated_text),
         cmocka_unit_test(test_score_reads_up_to_the_first_of_two_stop_tokens),
