@@ -112,6 +112,8 @@ static void test_reward_takes_each_kl_estimator_and_its_clamp(void **state)
     assert_rewards(&o, &three, 1, (const double[][3]){{-.018731, -.148721, 1}});
     o.kl_clamp = .1;
     assert_rewards(&o, &three, 1, (const double[][3]){{-.018731, -.1, 1}});
+    o.kl_estimator = RLHF_KL_K2; /* the estimate, not Delta */
+    assert_rewards(&o, &three, 1, (const double[][3]){{-.02, -.1, 1}});
     o.kl_estimator = RLHF_KL_K1;
     assert_rewards(&o, &three, 1, (const double[][3]){{-.1, .1, 1}});
 }
@@ -187,6 +189,50 @@ static void test_running_normalisation_counts_all_rollouts(void **state)
     assert_actions("second", s.rewards, &s, (double[]){0, 3 / sqrt(5)}, 1e-6);
     rlhf_rollout_free(rollout);
     ppo_free(&f);
+}
+
+/* Equal scores have no scale: 0, not 0 / 0, of one rollout and of all. */
+static void test_normalised_score_without_variance_is_zero(void **state)
+{
+    (void)state;
+    for (int running = 0; running < 2; running++) {
+        rlhf_ppo_options o = plain_options();
+        sample samples[2] = {three, two};
+        samples[0].score = samples[1].score = .1;
+        o.score_normalize = running ? RLHF_SCORE_RUNNING : RLHF_SCORE_WHITEN;
+        ppo_fixture f = ppo_make(&o, 3);
+        for (int i = 0; i < 2; i++) {
+            rlhf_rollout *rollout = advantages_of(&f, samples, 2);
+            const rlhf_rollout_sequence s = sequence_of(rollout, 0),
+                                        t = sequence_of(rollout, 1);
+            assert_actions("reward", s.rewards, &s, (double[]){0, 0, 0}, 0);
+            assert_actions("reward", t.rewards, &t, (double[]){0, 0}, 0);
+            (void)train_on(&f, rollout);
+        }
+        ppo_free(&f);
+    }
+}
+
+/* Normalised, clipped, the missing EOS, the length: 1, 3, -4 become .339683, 1.019049,
+ * -1.358732, of which the two last are clipped and did not end. */
+static void test_scores_are_shaped_in_the_order_of_the_options(void **state)
+{
+    sample samples[3] = {three, two, two};
+    rlhf_ppo_options o = plain_options();
+
+    (void)state;
+    samples[2].score = -4;
+    o.score_normalize = RLHF_SCORE_WHITEN;
+    o.score_clip = 1;
+    o.length_penalty = .25;
+    o.missing_eos = RLHF_MISSING_EOS_SUBTRACT;
+    o.missing_eos_value = .5;
+    assert_rewards(&o, samples, 3,
+                   (const double[][3]){{0, 0, -.410317}, {0, 0}, {0, -2}});
+    o.missing_eos = RLHF_MISSING_EOS_REPLACE;
+    o.missing_eos_value = -2;
+    assert_rewards(&o, samples, 3,
+                   (const double[][3]){{0, 0, -.410317}, {0, -2.5}, {0, -2.5}});
 }
 
 /* --- advantages --------------------------------------------------------------------- */
@@ -338,6 +384,31 @@ static void test_masked_whitening_equals_whitening_of_the_compact_list(void **st
     }
 }
 
+/* The slot after the last action is one of the list: at lambda 1 the last action's return
+ * is its own whitened reward and that slot's. */
+static void test_whitened_rewards_count_the_slot_after_the_last_action(void **state)
+{
+    const sample samples[2] = {three, two};
+    rlhf_ppo_options o = plain_options();
+    /* -beta Delta of the actions, then the score, of each sequence */
+    double r[7] = {-.02, .05, 0, 1, -.01, -.03, 3};
+
+    (void)state;
+    o.kl_coef = .1;
+    o.whiten_rewards = 1;
+    o.score_slot = RLHF_SCORE_AFTER_LAST;
+    whiten(r, 7, 0, 1);
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_rollout *rollout = advantages_of(&f, samples, 2);
+    const rlhf_rollout_sequence s = sequence_of(rollout, 0), t = sequence_of(rollout, 1);
+    assert_actions("reward", s.rewards, &s, r, 3e-6);
+    assert_actions("reward", t.rewards, &t, r + 4, 3e-6);
+    assert_near("return", (double)s.returns[three.last], r[2] + r[3], 3e-6);
+    assert_near("return", (double)t.returns[two.last], r[5] + r[6], 3e-6);
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+}
+
 /* Two minibatches of one sequence each: their losses are those of lists whitened one by
  * one, or together. */
 static void test_whitening_scope_is_the_minibatch_or_the_rollout(void **state)
@@ -355,19 +426,21 @@ static void test_whitening_scope_is_the_minibatch_or_the_rollout(void **state)
         samples[i / 3].log_ratio[i % 3] = .3 * i;
         samples[i / 3].score = 0;
     }
-    for (int scope = 0; scope < 2; scope++) {
+    for (int k = 0; k < 4; k++) {
+        const int scope = k % 2, unbiased = k / 2;
         /* gamma 0 and V 0: the advantages are the token scores. */
         double a[5] = {0, 1, 4, 9, 16}, loss = 0;
         o.gamma = 0;
         o.whiten_scope = scope ? RLHF_WHITEN_MINIBATCH : RLHF_WHITEN_ROLLOUT;
+        o.whiten_variance = unbiased ? RLHF_VARIANCE_UNBIASED : RLHF_VARIANCE_BIASED;
         if (scope) {
-            whiten(a, 3, 0, 0);
-            whiten(a + 3, 2, 0, 0);
+            whiten(a, 3, unbiased, 0);
+            whiten(a + 3, 2, unbiased, 0);
         } else {
-            whiten(a, 5, 0, 0);
+            whiten(a, 5, unbiased, 0);
         }
-        for (int k = 0; k < 5; k++)
-            loss -= a[k] * exp(.3 * k) / (k < 3 ? 3 : 2) / 2;
+        for (int i = 0; i < 5; i++)
+            loss -= a[i] * exp(.3 * i) / (i < 3 ? 3 : 2) / 2;
         ppo_fixture f = ppo_make(&o, 0);
         const rlhf_ppo_stats stats =
             train_on(&f, make_rollout(&f, samples, 2, OLD_OF_RATIO, 1));
@@ -417,9 +490,12 @@ int main(void)
         cmocka_unit_test(test_score_is_clipped_after_it_is_whitened),
         cmocka_unit_test(test_length_penalty_is_subtracted_for_each_action),
         cmocka_unit_test(test_running_normalisation_counts_all_rollouts),
+        cmocka_unit_test(test_normalised_score_without_variance_is_zero),
+        cmocka_unit_test(test_scores_are_shaped_in_the_order_of_the_options),
         cmocka_unit_test(test_advantages_follow_gamma_lambda_and_the_slot_of_the_score),
         cmocka_unit_test(test_token_scores_are_added_and_need_no_score),
         cmocka_unit_test(test_masked_whitening_equals_whitening_of_the_compact_list),
+        cmocka_unit_test(test_whitened_rewards_count_the_slot_after_the_last_action),
         cmocka_unit_test(test_whitening_scope_is_the_minibatch_or_the_rollout),
         cmocka_unit_test(test_tokens_after_the_last_action_and_the_batch_change_nothing),
     };

@@ -318,6 +318,57 @@ static void test_value_gradient_is_the_coefficient_times_the_mean_error(void **s
     ppo_free(&f);
 }
 
+/* gamma 0 and V 0: a slot's return is its reward, the score's own where there is room for
+ * one. The critic's losses are divided by its slots, the policy's by its actions. */
+static void
+test_aggregation_counts_the_slot_after_the_last_action_for_the_critic(void **state)
+{
+    /* Squares and sums of the returns of 3 and of 4 slots; of the actions' advantages. */
+    static const double squares[2] = {1 + 1 + 9, 1 + 4 + .25 + 16};
+    static const double sums[2] = {1 - 1 + 3, 1 - 2 + .5 - 4}, actions[2] = {0, -.5};
+    static const struct {
+        int32_t aggregation, micro_batch_tokens;
+        double weights[2], policy_weights[2]; /* of a slot of each sequence */
+    } rows[5] = {
+        {RLHF_AGGREGATE_STEP_TOKENS, 100, {1. / 7, 1. / 7}, {1. / 5, 1. / 5}},
+        {RLHF_AGGREGATE_MICRO_MEAN, 100, {1. / 7, 1. / 7}, {1. / 5, 1. / 5}},
+        {RLHF_AGGREGATE_MICRO_MEAN, 1, {1. / 6, 1. / 8}, {1. / 4, 1. / 6}},
+        {RLHF_AGGREGATE_SEQUENCE, 100, {1. / 6, 1. / 8}, {1. / 4, 1. / 6}},
+        {RLHF_AGGREGATE_CONSTANT, 100, {1. / 16, 1. / 16}, {1. / 16, 1. / 16}},
+    };
+    sample own[2] = {samples[0], samples[1]};
+
+    (void)state;
+    own[0].score = 3;
+    own[1].score = -4;
+    for (int i = 0; i < 5; i++) {
+        rlhf_ppo_options o = loss_options();
+        int64_t remaining = 1;
+        int32_t done;
+        float gradient;
+        rlhf_ppo_stats stats = {.struct_size = sizeof stats};
+        o.aggregation = rows[i].aggregation;
+        o.micro_batch_tokens = rows[i].micro_batch_tokens;
+        o.score_slot = RLHF_SCORE_AFTER_LAST;
+        ppo_fixture f = ppo_make(&o, 0);
+        rlhf_rollout *rollout = make_rollout(&f, own, 2, OLD_OF_POLICY, 1);
+        const double *w = rows[i].weights, *p = rows[i].policy_weights;
+        assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+        while (remaining > 0)
+            assert_ok(rlhf_ppo_trainer_accumulate(f.trainer, rollout, &remaining));
+        assert_ok(rlhf_ppo_trainer_gradient(f.trainer, 1, "score.bias", &gradient, 1));
+        assert_ok(rlhf_ppo_trainer_apply(f.trainer, &done, &stats));
+        assert_near("value loss", stats.value_loss,
+                    (w[0] * squares[0] + w[1] * squares[1]) / 2, 1e-6);
+        assert_near("gradient of the bias", (double)gradient,
+                    -w[0] * sums[0] - w[1] * sums[1], 1e-6);
+        assert_near("policy loss", stats.policy_loss,
+                    -p[0] * actions[0] - p[1] * actions[1], 1e-6);
+        rlhf_rollout_free(rollout);
+        ppo_free(&f);
+    }
+}
+
 /* Far targets above: in the second epoch every value has left V_old +- epsilon_v towards
  * its return, so that the clipped loss is larger and has no gradient. Without the clip it
  * has one. */
@@ -412,6 +463,8 @@ int main(void)
         cmocka_unit_test(test_clipped_actions_have_no_gradient),
         cmocka_unit_test(test_value_loss_of_a_zero_head_is_half_the_mean_square_return),
         cmocka_unit_test(test_value_gradient_is_the_coefficient_times_the_mean_error),
+        cmocka_unit_test(
+            test_aggregation_counts_the_slot_after_the_last_action_for_the_critic),
         cmocka_unit_test(test_value_clip_stops_the_gradient_outside_its_range),
         cmocka_unit_test(test_micro_batches_equal_one_batch),
     };
