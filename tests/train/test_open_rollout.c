@@ -88,6 +88,43 @@ static void test_spans_carry_the_networks_own_figures_at_their_actions(void **st
     ppo_free(&f);
 }
 
+/* Log-probs that were left to the trainer are the policy's as it is now: after an update
+ * _advantages computes them again, and the first ratio is 1 again. Given ones stay. */
+static void test_logprobs_not_given_are_computed_again_after_an_update(void **state)
+{
+    static const float given[LENGTH] = {0, 0, -2, -3, 0, 0, 0, -1, -2.5f, -2};
+    rlhf_ppo_options o = plain_options();
+    const int64_t cu_seqlens[2] = {0, LENGTH};
+    rlhf_rollout_input input = spans();
+    float policy[LENGTH];
+
+    (void)state;
+    o.learning_rate = 1e-2;
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_rollout *rollout = rollout_of(f.context, &input);
+    for (int i = 0; i < 3; i++) {
+        rlhf_ppo_stats stats = {.struct_size = sizeof stats};
+        assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+        assert_ok(rlhf_model_logprobs(f.policy, tokens, cu_seqlens, 1, 1, policy));
+        const rlhf_rollout_sequence s = sequence_of(rollout, 0);
+        for (int64_t t = 0; t < LENGTH; t++)
+            assert_near("log pi", (double)s.logprobs[t], mask[t] ? (double)policy[t] : 0,
+                        1e-6);
+        assert_ok(rlhf_ppo_trainer_update(f.trainer, rollout, &stats));
+        assert_true(stats.first_ratio_deviation == 0);
+    }
+    rlhf_rollout_free(rollout);
+    input.logprobs = given;
+    rollout = rollout_of(f.context, &input);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+        assert_memory_equal(sequence_of(rollout, 0).logprobs, given, sizeof given);
+        assert_ok(rlhf_ppo_trainer_update(f.trainer, rollout, NULL));
+    }
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+}
+
 /* From action to action: tokens of the tool are no steps of the policy, neither gamma nor
  * lambda counts them. A_t = sum_k (gamma lambda)^k delta_{t + k} over actions. */
 static void test_gae_goes_across_the_tokens_of_a_tool(void **state)
@@ -576,6 +613,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spans_carry_the_networks_own_figures_at_their_actions),
+        cmocka_unit_test(test_logprobs_not_given_are_computed_again_after_an_update),
         cmocka_unit_test(test_gae_goes_across_the_tokens_of_a_tool),
         cmocka_unit_test(test_host_trains_on_samples_of_its_own),
         cmocka_unit_test(test_host_sets_scores_and_they_replace_what_was_computed),

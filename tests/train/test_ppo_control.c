@@ -82,7 +82,7 @@ test_each_sequence_comes_once_an_epoch_in_epochs_times_minibatches_steps(void **
     rlhf_ppo_stats stats = {.struct_size = sizeof stats};
     ppo_fixture f = {.context = context};
     rlhf_rollout *rollout;
-    int sets[EPOCHS][MINIBATCHES], differ = 0;
+    int sets[2 * EPOCHS][MINIBATCHES], differ = 0;
     int32_t done = 0;
 
     (void)state;
@@ -100,9 +100,11 @@ test_each_sequence_comes_once_an_epoch_in_epochs_times_minibatches_steps(void **
                           .score = 1 + i};
         add_sample(&f, rollout, &s, OLD_OF_POLICY, 0);
     }
-    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
-    for (int e = 0; e < EPOCHS; e++) {
+    for (int e = 0; e < 2 * EPOCHS; e++) { /* of two iterations */
         int seen = 0;
+        if (e % EPOCHS == 0)
+            assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+        done = 0;
         for (int m = 0; m < MINIBATCHES; m++) {
             int64_t remaining;
             assert_false(done);
@@ -115,10 +117,12 @@ test_each_sequence_comes_once_an_epoch_in_epochs_times_minibatches_steps(void **
             assert_ok(rlhf_ppo_trainer_apply(f.trainer, &done, &stats));
         }
         assert_int_equal(seen, (1 << SEQUENCES) - 1);
-        differ |= e > 0 && memcmp(sets[e], sets[0], sizeof sets[0]) != 0;
+        for (int k = 0; k < e; k++)
+            differ += memcmp(sets[e], sets[k], sizeof sets[0]) != 0;
+        assert_int_equal(done, e % EPOCHS == EPOCHS - 1);
     }
-    assert_true(done);
-    assert_true(differ); /* a fresh order every epoch */
+    /* A fresh order every epoch of every iteration: no two of the 8 are alike. */
+    assert_int_equal(differ, EPOCHS * (2 * EPOCHS - 1));
     assert_int_equal(stats.num_steps, EPOCHS * MINIBATCHES);
     assert_int_equal(stats.num_epochs, EPOCHS);
     rlhf_rollout_free(rollout);

@@ -117,6 +117,44 @@ static void test_minimum_length_masks_the_stop_token_for_every_policy(void **sta
     ppo_free(&f);
 }
 
+/* A host's sample may have the stop token before the minimum: that action alone is read
+ * unmasked. Actions are counted over the spans of a sequence, and anew in the next. */
+static void test_stop_token_that_a_host_took_early_is_read_unmasked_alone(void **state)
+{
+    static const int32_t tokens[8] = {BOS, 5, 3, EOS, 9, 4, EOS, 7};
+    static const uint8_t mask[8] = {0, 0, 1, 1, 0, 1, 1, 1};
+    static const int32_t masked[8] = {0, 0, EOS, -1, 0, EOS, -1, -1};
+    rlhf_ppo_options o = plain_options();
+
+    (void)state;
+    o.min_new_tokens = 4; /* the fourth action is a stop token too, the fifth free */
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_rollout *rollout;
+    assert_ok(rlhf_rollout_create(f.context, &rollout));
+    for (int i = 0; i < 2; i++) {
+        const rlhf_rollout_input input = {.struct_size = sizeof input,
+                                          .tokens = tokens,
+                                          .action_mask = mask,
+                                          .num_tokens = 8,
+                                          .score = 1};
+        assert_ok(rlhf_rollout_append(rollout, &input));
+    }
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    for (int64_t i = 0; i < 2; i++) {
+        const rlhf_rollout_sequence s = sequence_of(rollout, i);
+        for (int64_t t = 2; t < 8; t++) {
+            if (!mask[t])
+                continue;
+            assert_near("log pi", (double)s.logprobs[t],
+                        logprob_under(f.policy, &s, t, 1, masked[t]), 2e-6);
+            assert_near("log pi_ref", (double)s.ref_logprobs[t],
+                        logprob_under(f.reference, &s, t, 1, masked[t]), 2e-6);
+        }
+    }
+    assert_true(train_on(&f, rollout).first_ratio_deviation == 0);
+    ppo_free(&f);
+}
+
 /* Weights of the policy that a rollout was not drawn by. */
 static void write_norm(rlhf_model *model)
 {
@@ -505,6 +543,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rollout_records_logprobs_at_the_trainers_temperature),
         cmocka_unit_test(test_minimum_length_masks_the_stop_token_for_every_policy),
+        cmocka_unit_test(test_stop_token_that_a_host_took_early_is_read_unmasked_alone),
         cmocka_unit_test(test_reference_is_read_as_the_trainer_that_computes_has_it),
         cmocka_unit_test(test_stop_token_ends_an_answer),
         cmocka_unit_test(test_training_past_the_stop_token_scores_the_truncated_text),
