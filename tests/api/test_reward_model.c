@@ -107,6 +107,65 @@ static void test_score_reads_the_last_token_alone(void **state)
     rlhf_context_free(context);
 }
 
+/* A sequence as long as the context is scored as it is; one token shorter has room. */
+static void test_no_eos_is_appended_where_the_context_is_full(void **state)
+{
+    (void)state;
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_reward_model *appends = make_reward(context, RLHF_APPEND_EOS_IF_MISSING);
+    rlhf_reward_model *as_is = make_reward(context, RLHF_APPEND_EOS_NEVER);
+    int32_t tokens[LENGTH];
+    float with, without;
+
+    for (int t = 0; t < LENGTH; t++)
+        tokens[t] = 2 + t * t % (VOCAB - 2);
+    for (int64_t n = LENGTH - 1; n <= LENGTH; n++) {
+        const int64_t cu[2] = {0, n};
+        assert_ok(rlhf_reward_model_score(appends, tokens, cu, 1, &with));
+        assert_ok(rlhf_reward_model_score(as_is, tokens, cu, 1, &without));
+        assert_int_equal(with == without, n == LENGTH);
+    }
+    tokens[LENGTH - 1] = 1; /* what was appended to the shorter one */
+    assert_ok(rlhf_reward_model_score(appends, tokens, (const int64_t[]){0, LENGTH - 1},
+                                      1, &with));
+    assert_ok(rlhf_reward_model_score(as_is, tokens, (const int64_t[]){0, LENGTH}, 1,
+                                      &without));
+    assert_true(with == without);
+    rlhf_reward_model_free(appends);
+    rlhf_reward_model_free(as_is);
+    rlhf_context_free(context);
+}
+
+/* A scale of less than 0 turns the order round; normalising does not turn it back. */
+static void test_normalising_keeps_the_sign_of_the_scale(void **state)
+{
+    (void)state;
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_reward_model *reward = make_reward(context, RLHF_APPEND_EOS_NEVER);
+    int32_t tokens[TOKENS];
+    float raw[SEQS], now[SEQS];
+    double raw_mean, raw_deviation, scale, offset;
+
+    fill_tokens(tokens);
+    score(reward, raw);
+    moments(raw, &raw_mean, &raw_deviation);
+    for (int i = 0; i < 4; i++) {
+        const double old = i / 2 ? 2.5 : -2.5;
+        const double expected = i % 2 ? copysign(1 / raw_deviation, old) : old;
+        assert_ok(rlhf_reward_model_set_affine(reward, old, .75));
+        assert_ok(rlhf_reward_model_normalize(reward, tokens, cu_seqlens, SEQS, i % 2));
+        assert_ok(rlhf_reward_model_get_affine(reward, &scale, &offset));
+        assert_true(fabs(scale - expected) < 1e-4 * fabs(expected));
+        assert_true(fabs(offset + expected * raw_mean) < 1e-4 * fabs(expected));
+        score(reward, now);
+        for (int s = 0; s < SEQS; s++)
+            assert_true(fabs((double)now[s] - expected * ((double)raw[s] - raw_mean)) <
+                        1e-4 * fabs(expected));
+    }
+    rlhf_reward_model_free(reward);
+    rlhf_context_free(context);
+}
+
 static void test_normalised_scores_average_zero(void **state)
 {
     (void)state;
@@ -279,6 +338,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scores_are_scale_times_raw_plus_offset),
         cmocka_unit_test(test_score_reads_the_last_token_alone),
+        cmocka_unit_test(test_no_eos_is_appended_where_the_context_is_full),
+        cmocka_unit_test(test_normalising_keeps_the_sign_of_the_scale),
         cmocka_unit_test(test_normalised_scores_average_zero),
         cmocka_unit_test(test_eos_beyond_the_vocabulary_is_named),
         cmocka_unit_test(test_equal_scores_have_no_unit_variance),

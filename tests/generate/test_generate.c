@@ -170,6 +170,31 @@ static void test_samplers_draw_from_their_distributions(void **state)
     rlhf_context_free(context);
 }
 
+/* Two tokens that reach top_p of the four likeliest's mass, and not of all the mass: they
+ * alone are drawn. */
+static void test_top_p_is_of_the_mass_that_top_k_leaves(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    rlhf_model *model = sharp_model(context);
+    double p[VOCAB], sorted[VOCAB], mass;
+    rlhf_sampler *sampler;
+
+    (void)state;
+    next_probabilities(model, 3, 1, p);
+    memcpy(sorted, p, sizeof p);
+    sort_down(sorted);
+    mass = sorted[0] + sorted[1] + sorted[2] + sorted[3];
+    const double top_p = (sorted[0] + sorted[1]) * (.5 / mass + .5);
+    assert_true(top_p > sorted[0] / mass && top_p < (sorted[0] + sorted[1]) / mass);
+    assert_true(top_p > 1.001 * (sorted[0] + sorted[1]));
+    truncate_below(p, sorted[1]);
+    sampler = make_sampler(1, 4, top_p, 0);
+    check_distribution(model, sampler, p, "top-k 4, top-p of its mass");
+    rlhf_sampler_free(sampler);
+    rlhf_model_free(model);
+    rlhf_context_free(context);
+}
+
 /* --- what an answer depends on ------------------------------------------------------ */
 
 static const int32_t tokens[9] = {0, 2, 3, 0, 7, 0, 5, 6, 8};
@@ -569,6 +594,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samplers_draw_from_their_distributions),
+        cmocka_unit_test(test_top_p_is_of_the_mass_that_top_k_leaves),
         cmocka_unit_test(test_answers_depend_on_prompt_id_and_seed_only),
         cmocka_unit_test(test_stop_tokens_minimum_and_context),
         cmocka_unit_test(test_wrong_prompts_and_options_are_refused),
