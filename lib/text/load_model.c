@@ -309,32 +309,33 @@ static rlhf_status name_added(rlhf__tokenizer *t, const char *text, int64_t size
     return RLHF_OK;
 }
 
-static rlhf_status add_to_set(rlhf__tokenizer *t, bool normalized, const char *text,
+/* `text` has at least one byte. */
+static rlhf_status add_to_set(rlhf__tokenizer *t, rlhf__added_set *set, const char *text,
                               int64_t size, rlhf__added token, const char *file)
 {
-    rlhf__added_set *set = &t->added[normalized];
-    rlhf__buffer changed = {.context = t->context};
-    rlhf_status status = RLHF_OK;
+    if (rlhf__strmap_find(&set->texts, text, size) >= 0)
+        return rlhf__fail_at(RLHF_ERR_FORMAT, file, 0, 0, "added_tokens",
+                             "added_tokens has \"%.*s\" twice",
+                             (int)rlhf__min_i64(size, 60), text);
+    RLHF__TRY(rlhf__strmap_add(&set->texts, text, size, token.id));
+    RLHF__TRY(rlhf__grow(t->context, &set->tokens, &set->capacity, set->num_tokens + 1,
+                         sizeof *set->tokens));
+    token.name = set->texts.num_entries - 1;
+    set->first_byte[(unsigned char)text[0]] = true;
+    set->tokens[set->num_tokens++] = token;
+    return RLHF_OK;
+}
 
-    if (normalized) {
-        status = rlhf__normalize(t, text, size, &changed);
-        text = changed.data;
-        size = changed.size;
-    }
-    if (status == RLHF_OK && rlhf__strmap_find(&set->texts, text, size) >= 0)
-        status = rlhf__fail_at(RLHF_ERR_FORMAT, file, 0, 0, "added_tokens",
-                               "added_tokens has \"%.*s\" twice",
-                               (int)rlhf__min_i64(size, 60), text);
-    if (status == RLHF_OK)
-        status = rlhf__strmap_add(&set->texts, text, size, token.id);
-    if (status == RLHF_OK)
-        status = rlhf__grow(t->context, &set->tokens, &set->capacity, set->num_tokens + 1,
-                            sizeof *set->tokens);
-    if (status == RLHF_OK) {
-        token.name = set->texts.num_entries - 1;
-        set->first_byte[(unsigned char)text[0]] = true;
-        set->tokens[set->num_tokens++] = token;
-    }
+/* As the normalizer leaves the token's text. Where that is nothing, no text holds it: the
+ * token has its id and is never found. */
+static rlhf_status add_normalized(rlhf__tokenizer *t, const char *text, int64_t size,
+                                  rlhf__added token, const char *file)
+{
+    rlhf__buffer changed = {.context = t->context};
+    rlhf_status status = rlhf__normalize(t, text, size, &changed);
+
+    if (status == RLHF_OK && changed.size > 0)
+        status = add_to_set(t, &t->added[1], changed.data, changed.size, token, file);
     rlhf__buffer_free(&changed);
     return status;
 }
@@ -369,8 +370,9 @@ static rlhf_status load_added(rlhf__tokenizer *t, const rlhf__json *item, int64_
         .rstrip = rlhf__json_bool(rlhf__json_get(item, "rstrip"), false)};
     RLHF__TRY(name_added(t, text, size, token.id, file));
     t->tokens[token.id].special = token.special;
-    bool normalized = rlhf__json_bool(rlhf__json_get(item, "normalized"), !token.special);
-    return add_to_set(t, normalized, text, size, token, file);
+    if (rlhf__json_bool(rlhf__json_get(item, "normalized"), !token.special))
+        return add_normalized(t, text, size, token, file);
+    return add_to_set(t, &t->added[0], text, size, token, file);
 }
 
 static int compare_added(const void *a, const void *b, void *arg)
