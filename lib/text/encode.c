@@ -1,10 +1,15 @@
 /* Text to ids: added tokens are cut out, the rest is normalized, added tokens that want
  * normalized text are cut out of that, the rest goes through the pre-tokenizer to the
  * model. The order is that of Hugging Face's tokenizers, so that ids are equal. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "text/parts.h"
 #include "text/utf8.h"
+
+/* What a normalizer or decoder may make of a text: 256 bytes, and 16 times the text. */
+#define REWRITE_ALWAYS 256
+#define REWRITE_TIMES  16
 
 typedef struct encoder {
     const rlhf__tokenizer *t;
@@ -124,15 +129,16 @@ static rlhf_status cut_added(encoder *e, const rlhf__added_set *set, const char 
 
 /* --- normalizer --------------------------------------------------------------------- */
 
-rlhf_status rlhf__rewrite_apply(const rlhf__rewrite *rule, const char *text, int64_t size,
-                                rlhf__buffer *out)
+/* Appends the text after one step, or as much of it as shows that it passes `limit`. */
+static rlhf_status rewrite(const rlhf__rewrite *rule, const char *text, int64_t size,
+                           int64_t limit, rlhf__buffer *out)
 {
     if (!rule->from) {
         if (size > 0)
             RLHF__TRY(rlhf__buffer_append(out, rule->to, rule->to_size));
         return rlhf__buffer_append(out, text, size);
     }
-    for (int64_t at = 0; at < size;) {
+    for (int64_t at = 0; at < size && out->size <= limit;) {
         const char *found =
             memmem(text + at, (size_t)(size - at), rule->from, (size_t)rule->from_size);
         int64_t end = found ? found - text : size;
@@ -144,20 +150,38 @@ rlhf_status rlhf__rewrite_apply(const rlhf__rewrite *rule, const char *text, int
     return RLHF_OK;
 }
 
-rlhf_status rlhf__normalize(const rlhf__tokenizer *t, const char *text, int64_t size,
-                            rlhf__buffer *out)
+/* Each step may make its text some times longer, and all of them together as many times
+ * to the power of their number: so the limit is on what stands at any step. */
+rlhf_status rlhf__rewrite_all(const rlhf__rewrites *steps, const char *text, int64_t size,
+                              rlhf__buffer *out, rlhf__buffer *scratch)
 {
-    rlhf__buffer other = {.context = out->context};
-    rlhf_status status = rlhf__buffer_append(out, text, size);
+    int64_t limit = REWRITE_ALWAYS + REWRITE_TIMES * size;
 
-    for (int32_t i = 0; i < t->num_rewrites && status == RLHF_OK; i++) {
-        other.size = 0;
-        status = rlhf__rewrite_apply(&t->rewrites[i], out->data, out->size, &other);
+    out->size = 0;
+    RLHF__TRY(rlhf__buffer_append(out, text, size));
+    for (int32_t i = 0; i < steps->num_rules; i++) {
+        scratch->size = 0;
+        RLHF__TRY(rewrite(&steps->rules[i], out->data, out->size, limit, scratch));
+        if (scratch->size > limit)
+            return rlhf__fail_at(RLHF_ERR_LIMIT, steps->file, 0, 0, steps->name,
+                                 "%s: step %d makes more than %" PRId64
+                                 " bytes of a text of %" PRId64,
+                                 steps->name, i + 1, limit, size);
         rlhf__buffer swap = *out;
-        *out = other;
-        other = swap;
+        *out = *scratch;
+        *scratch = swap;
     }
-    rlhf__buffer_free(&other);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__normalize(const rlhf__tokenizer *t, const char *text, int64_t size,
+                            const char *file, rlhf__buffer *out)
+{
+    const rlhf__rewrites steps = {t->rewrites, t->num_rewrites, "normalizer", file};
+    rlhf__buffer scratch = {.context = out->context};
+    rlhf_status status = rlhf__rewrite_all(&steps, text, size, out, &scratch);
+
+    rlhf__buffer_free(&scratch);
     return status;
 }
 
@@ -184,7 +208,7 @@ static rlhf_status encode_raw(encoder *e, const char *text, int64_t size)
         return RLHF_OK;
     if (e->t->num_rewrites == 0)
         return cut_added(e, &e->t->added[1], text, size, encode_normalized);
-    rlhf_status status = rlhf__normalize(e->t, text, size, &normalized);
+    rlhf_status status = rlhf__normalize(e->t, text, size, NULL, &normalized);
     if (status == RLHF_OK)
         status = cut_added(e, &e->t->added[1], normalized.data, normalized.size,
                            encode_normalized);

@@ -1,9 +1,12 @@
 /* tokenizer.json's "decoder", applied to every token once: what each decodes to is then
  * known, and only what depends on the token's place in the text is left for later. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "text/parts.h"
 #include "text/utf8.h"
+
+#define MAX_TOKEN_BYTES (1 << 20)
 
 /* Members of a decoder, in the order in which they may stand. */
 enum { REPLACE = 1, BYTE_FALLBACK = 2, FUSE = 3, STRIP = 4 };
@@ -159,9 +162,10 @@ static rlhf_status append_bytes(const char *text, int64_t size, rlhf__buffer *ou
 }
 
 /* What the token `text` decodes to, in `out`. */
-static rlhf_status decode_token(const decoder *d, const char *text, int64_t size,
-                                rlhf__buffer *out, rlhf__buffer *scratch)
+static rlhf_status decode_token(const decoder *d, const char *file, const char *text,
+                                int64_t size, rlhf__buffer *out, rlhf__buffer *scratch)
 {
+    const rlhf__rewrites steps = {d->replacements, d->num_replacements, "decoder", file};
     bool all = false;
 
     out->size = 0;
@@ -169,21 +173,32 @@ static rlhf_status decode_token(const decoder *d, const char *text, int64_t size
         RLHF__TRY(append_bytes(text, size, out, &all));
     if (all)
         return RLHF_OK;
-    RLHF__TRY(rlhf__buffer_append(out, text, size));
-    for (int32_t i = 0; i < d->num_replacements; i++) {
-        scratch->size = 0;
-        RLHF__TRY(
-            rlhf__rewrite_apply(&d->replacements[i], out->data, out->size, scratch));
-        rlhf__buffer swap = *out;
-        *out = *scratch;
-        *scratch = swap;
-    }
+    RLHF__TRY(rlhf__rewrite_all(&steps, text, size, out, scratch));
     int byte = d->byte_fallback ? fallback_byte(out->data, out->size) : -1;
     if (byte >= 0) {
         out->data[0] = (char)byte;
         out->size = 1;
     }
     return RLHF_OK;
+}
+
+/* Fills in the token's bytes, at the end of `all`. `text` and `scratch` are for use. */
+static rlhf_status add_bytes(const rlhf__tokenizer *t, const decoder *d, const char *file,
+                             int32_t id, rlhf__buffer *text, rlhf__buffer *scratch,
+                             rlhf__buffer *all)
+{
+    rlhf__token *token = &t->tokens[id];
+
+    RLHF__TRY(decode_token(d, file, rlhf__strmap_key(&t->names, token->name),
+                           t->names.entries[token->name].key_size, text, scratch));
+    if (text->size > MAX_TOKEN_BYTES)
+        return rlhf__fail_at(RLHF_ERR_LIMIT, file, 0, 0, "decoder",
+                             "token %d decodes to %" PRId64
+                             " bytes; at most %d are supported",
+                             id, text->size, MAX_TOKEN_BYTES);
+    token->bytes_at = all->size;
+    token->num_bytes = (int32_t)text->size;
+    return rlhf__buffer_append(all, text->data, text->size);
 }
 
 rlhf_status rlhf__tokenizer_load_decoder(rlhf__tokenizer *t, const rlhf__json *root,
@@ -194,17 +209,9 @@ rlhf_status rlhf__tokenizer_load_decoder(rlhf__tokenizer *t, const rlhf__json *r
     rlhf__buffer all = {.context = t->context};
     rlhf_status status = read_decoder(t, &d, rlhf__json_get(root, "decoder"), file);
 
-    for (int32_t id = 0; id < t->vocab_size && status == RLHF_OK; id++) {
-        rlhf__token *token = &t->tokens[id];
-        if (token->name < 0)
-            continue;
-        status = decode_token(&d, rlhf__strmap_key(&t->names, token->name),
-                              t->names.entries[token->name].key_size, &text, &scratch);
-        token->bytes_at = all.size;
-        token->num_bytes = (int32_t)text.size;
-        if (status == RLHF_OK)
-            status = rlhf__buffer_append(&all, text.data, text.size);
-    }
+    for (int32_t id = 0; id < t->vocab_size && status == RLHF_OK; id++)
+        if (t->tokens[id].name >= 0)
+            status = add_bytes(t, &d, file, id, &text, &scratch, &all);
     rlhf__buffer_free(&text);
     rlhf__buffer_free(&scratch);
     t->bytes = all.data;

@@ -332,7 +332,7 @@ static rlhf_status add_normalized(rlhf__tokenizer *t, const char *text, int64_t 
                                   rlhf__added token, const char *file)
 {
     rlhf__buffer changed = {.context = t->context};
-    rlhf_status status = rlhf__normalize(t, text, size, &changed);
+    rlhf_status status = rlhf__normalize(t, text, size, file, &changed);
 
     if (status == RLHF_OK && changed.size > 0)
         status = add_to_set(t, &t->added[1], changed.data, changed.size, token, file);

@@ -149,12 +149,19 @@ int rlhf__char_to_byte(uint32_t code_point); /* -1: not of the alphabet */
 /* GPT-2's pattern, \s spelt out as Unicode's White_Space (PCRE2's has U+180E too). */
 extern const char rlhf__gpt2_pattern[];
 
-/* encode.c: the text with every `from` replaced, or `to` put before it; appended. */
-rlhf_status rlhf__rewrite_apply(const rlhf__rewrite *rule, const char *text, int64_t size,
-                                rlhf__buffer *out);
-/* Appends the text as the normalizer leaves it. */
+/* The steps of a normalizer or a decoder: `name`, and `file` or NULL, for messages. */
+typedef struct rlhf__rewrites {
+    const rlhf__rewrite *rules; /* [num_rules] */
+    int32_t num_rules;
+    const char *name, *file;
+} rlhf__rewrites;
+/* encode.c: `out` becomes the text as the steps leave it: each `from` replaced, or `to`
+ * put before it. LIMIT if a step makes it many times as long as the text given. */
+rlhf_status rlhf__rewrite_all(const rlhf__rewrites *steps, const char *text, int64_t size,
+                              rlhf__buffer *out, rlhf__buffer *scratch);
+/* `out` becomes the text as the normalizer leaves it; LIMIT as above. */
 rlhf_status rlhf__normalize(const rlhf__tokenizer *t, const char *text, int64_t size,
-                            rlhf__buffer *out);
+                            const char *file, rlhf__buffer *out);
 
 /* pieces.c: the pre-tokenizer. Calls `piece` for each piece of a text; pieces are
  * borrowed. */

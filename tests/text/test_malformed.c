@@ -232,8 +232,10 @@ static void test_sizes_over_a_limit_are_refused(void **state)
                                      "pattern of 65537 bytes; at most 65536"};
     static const bad_file affix = {"65 ids", RLHF_ERR_LIMIT, "post_processor",
                                    "post_processor adds more than 64 tokens"};
+    static const bad_file name = {"2^20 + 1 bytes", RLHF_ERR_LIMIT, "decoder",
+                                  "token 3 decodes to 1048577 bytes; at most 1048576"};
     const fixture *f = *state;
-    char *text = malloc(1 << 17), many[70000];
+    char *text = malloc(1 << 21), many[70000];
 
     memset(many, 'x', sizeof many);
     sprintf(text,
@@ -259,6 +261,12 @@ static void test_sizes_over_a_limit_are_refused(void **state)
             many);
     test_write(test_join(f->folder, "tokenizer.json"), text, strlen(text));
     check_refusal(f, "tokenizer.json", &affix);
+    sprintf(text,
+            "{\"model\": {\"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"%0*d\": 3}, "
+            "\"merges\": []}}",
+            (1 << 20) + 1, 0);
+    test_write(test_join(f->folder, "tokenizer.json"), text, strlen(text));
+    check_refusal(f, "tokenizer.json", &name);
     free(text);
 }
 
@@ -349,6 +357,45 @@ static void test_added_token_normalized_away_is_harmless(void **state)
     rlhf_tokenizer_free(tokenizer);
 }
 
+/* One "a" becomes 40, 1600, then 64000. */
+#define A10 "aaaaaaaaaa"
+#define GROW                                                                             \
+    "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"" A10 A10  \
+        A10 A10 "\"}"
+#define NORMALIZER(steps)                                                                \
+    "\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [" steps "]}"
+
+#define ADDED                                                                            \
+    ", \"added_tokens\": [{\"id\": 3, \"content\": \"aa\", \"normalized\": true}]"
+
+static void test_steps_that_multiply_a_text_are_stopped(void **state)
+{
+    static const bad_file rows[] = {
+        {NORMALIZER(GROW ", " GROW ", " GROW) ADDED, RLHF_ERR_LIMIT, "normalizer",
+         "normalizer: step 2 makes more than 288 bytes of a text of 2"},
+        {"\"decoder\": {\"type\": \"Sequence\", \"decoders\": [" GROW ", " GROW
+         ", {\"type\": \"Fuse\"}]}",
+         RLHF_ERR_LIMIT, "decoder",
+         "decoder: step 2 makes more than 272 bytes of a text of 1"},
+    };
+    const fixture *f = *state;
+    rlhf_tokenizer *tokenizer;
+    int32_t ids[40];
+    int64_t count = 77;
+
+    CHECK_TABLE(rows, "{" MODEL ", ", "}");
+    tokenizer = load_text(f, "{" MODEL ", " NORMALIZER(GROW ", " GROW) "}");
+    assert_fails(rlhf_tokenizer_encode(tokenizer, "a", 1, 0, ids, 40, &count),
+                 RLHF_ERR_LIMIT,
+                 "normalizer: step 2 makes more than 272 bytes of a text of 1");
+    assert_int_equal(count, 77);
+    rlhf_tokenizer_free(tokenizer);
+    tokenizer = load_text(f, "{" MODEL ", " NORMALIZER(GROW) "}");
+    assert_ok(rlhf_tokenizer_encode(tokenizer, "a", 1, 0, ids, 40, &count));
+    assert_int_equal(count, 40);
+    rlhf_tokenizer_free(tokenizer);
+}
+
 static void test_training_settings_wrong_are_refused(void **state)
 {
     static const char *const twice[] = {"<s>", "<s>"}, *const empty[] = {""},
@@ -402,6 +449,7 @@ int main(void)
         TEST(test_config_beside_it_malformed_is_refused),
         TEST(test_patterns_that_run_away_are_stopped),
         TEST(test_added_token_normalized_away_is_harmless),
+        TEST(test_steps_that_multiply_a_text_are_stopped),
         TEST(test_training_settings_wrong_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2544,8 +2544,10 @@ Reads tokenizer.json, and tokenizer_config.json beside it if there is one.
 @param path           A folder, or a file whose name ends in ".json".
 @param out_tokenizer  The caller's.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT; RLHF_ERR_LIMIT
-        (256 MiB, 2^22 ids); RLHF_ERR_UNSUPPORTED (a component this library lacks).
-        Each names file and field. RLHF_ERR_INVALID_ARG (an empty path).
+        (256 MiB, 2^22 ids, a token of more than 1 MiB, a normalizer or decoder that
+        makes a token many times as long); RLHF_ERR_UNSUPPORTED (a component this
+        library lacks). Each names file and field. RLHF_ERR_INVALID_ARG (an empty
+        path).
 @since 0.1
 """,
     "rlhf_tokenizer_save":
@@ -2620,8 +2622,9 @@ Text to ids. No BOS or EOS is added, whatever the file's post-processor says.
 @param capacity       >= 0. A byte-level tokenizer never needs more than size + 1.
 @param out_count      Ids of the whole text, written also with RLHF_ERR_LIMIT.
 @return RLHF_OK; RLHF_ERR_LIMIT (more ids than a capacity that is not 0, and no id is
-        written; or a pattern of the file that needs too many steps on this text, and
-        nothing is written); RLHF_ERR_INVALID_ARG.
+        written; or a pattern of the file that needs too many steps on this text, or
+        a normalizer that makes it many times as long, and nothing is written);
+        RLHF_ERR_INVALID_ARG.
 @since 0.1
 """,
     "rlhf_tokenizer_decode":
