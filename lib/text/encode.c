@@ -238,6 +238,8 @@ rlhf_status rlhf__tokenizer_encode(const rlhf__tokenizer *t, const char *text,
     for (int32_t i = 0; i < t->num_stages && status == RLHF_OK; i++)
         if (t->stages[i].kind == RLHF__STAGE_SPLIT && !e.matcher)
             status = rlhf__matcher_create(t->context, &e.matcher);
+    if (e.matcher)
+        rlhf__matcher_begin(e.matcher, (int64_t)size);
     if (status == RLHF_OK && template)
         status = append_all(ids, t->prefix_ids, t->num_prefix);
     if (status == RLHF_OK)

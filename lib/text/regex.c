@@ -2,12 +2,22 @@
  * guest should not ask of its host. */
 #include "text/regex.h"
 
+#include "base/size.h"
+#include "text/utf8.h"
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
 #define MAX_PATTERN    65536
-#define MATCH_STEPS    10000000 /* of one search; PCRE2's own default */
 #define MATCH_HEAP_KIB (64 * 1024)
+
+/* PCRE2 counts the steps from each place where a match may begin anew, and does not tell
+ * how many they were. So each place has a few for nothing, more than the patterns in use
+ * need on ordinary text. A place that needs more is tried with a larger and larger
+ * limit, and each try counts as its whole limit against what the text has. */
+#define FREE_STEPS 64
+#define TEXT_STEPS 10000000
+#define BYTE_STEPS 100 /* for each byte of the text besides */
 
 struct rlhf__regex {
     pcre2_general_context *general;
@@ -18,6 +28,7 @@ struct rlhf__matcher {
     pcre2_general_context *general;
     pcre2_match_context *limits;
     pcre2_match_data *data;
+    int64_t steps_left;
 };
 
 static void *allocate(size_t size, void *context)
@@ -103,10 +114,14 @@ rlhf_status rlhf__matcher_create(rlhf_context *context, rlhf__matcher **out)
         rlhf__matcher_free(matcher);
         return rlhf__fail_no_memory(sizeof *matcher);
     }
-    pcre2_set_match_limit(matcher->limits, MATCH_STEPS);
     pcre2_set_heap_limit(matcher->limits, MATCH_HEAP_KIB);
     *out = matcher;
     return RLHF_OK;
+}
+
+void rlhf__matcher_begin(rlhf__matcher *matcher, int64_t size)
+{
+    matcher->steps_left = TEXT_STEPS + BYTE_STEPS * size;
 }
 
 void rlhf__matcher_free(rlhf__matcher *matcher)
@@ -137,15 +152,52 @@ static rlhf_status fail_match(int code)
                       (const char *)words);
 }
 
+static int match(const rlhf__regex *regex, rlhf__matcher *matcher, const char *text,
+                 int64_t size, int64_t start, int64_t steps, uint32_t options)
+{
+    pcre2_set_match_limit(matcher->limits, (uint32_t)rlhf__min_i64(steps, UINT32_MAX));
+    return pcre2_match(regex->code, (PCRE2_SPTR)text, (PCRE2_SIZE)size, (PCRE2_SIZE)start,
+                       options | PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, matcher->data,
+                       matcher->limits);
+}
+
+/* A match that begins at `at`. */
+static int match_here(const rlhf__regex *regex, rlhf__matcher *matcher, const char *text,
+                      int64_t size, int64_t at)
+{
+    int code = match(regex, matcher, text, size, at, FREE_STEPS, PCRE2_ANCHORED);
+
+    for (int64_t steps = 4 * FREE_STEPS;
+         code == PCRE2_ERROR_MATCHLIMIT && matcher->steps_left > 0; steps *= 4) {
+        steps = rlhf__min_i64(steps, matcher->steps_left);
+        matcher->steps_left -= steps;
+        code = match(regex, matcher, text, size, at, steps, PCRE2_ANCHORED);
+    }
+    return code;
+}
+
+/* As PCRE2 searches, place by place, but one call for each: it tells which place needs
+ * more steps. Only a \G, or a verb such as (*SKIP), could tell the difference. */
+static int search_slowly(const rlhf__regex *regex, rlhf__matcher *matcher,
+                         const char *text, int64_t size, int64_t start)
+{
+    int code = PCRE2_ERROR_NOMATCH;
+
+    for (int64_t at = start; at < size && code == PCRE2_ERROR_NOMATCH;
+         at += rlhf__utf8_char(text + at, size - at))
+        code = match_here(regex, matcher, text, size, at);
+    return code;
+}
+
 rlhf_status rlhf__regex_find(const rlhf__regex *regex, rlhf__matcher *matcher,
                              const char *text, int64_t size, int64_t start,
                              bool *out_found, int64_t *out_begin, int64_t *out_end)
 {
-    int code =
-        pcre2_match(regex->code, (PCRE2_SPTR)text, (PCRE2_SIZE)size, (PCRE2_SIZE)start,
-                    PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, matcher->data, matcher->limits);
+    int code = match(regex, matcher, text, size, start, FREE_STEPS, 0);
 
     *out_found = false;
+    if (code == PCRE2_ERROR_MATCHLIMIT)
+        code = search_slowly(regex, matcher, text, size, start);
     if (code == PCRE2_ERROR_NOMATCH)
         return RLHF_OK;
     if (code < 0)

@@ -195,6 +195,7 @@ static rlhf_status count_piece(void *arg, const char *piece, int64_t size)
 rlhf_status rlhf__tokenizer_trainer_add(rlhf__tokenizer_trainer *t, const char *text,
                                         size_t size)
 {
+    rlhf__matcher_begin(t->matcher, (int64_t)size);
     return rlhf__pieces(&t->stage, 1, t->matcher, t->context, text, (int64_t)size, true,
                         count_piece, t);
 }

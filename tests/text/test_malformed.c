@@ -292,6 +292,15 @@ static void test_config_beside_it_malformed_is_refused(void **state)
     }
 }
 
+static rlhf_tokenizer *load_text(const fixture *f, const char *text)
+{
+    rlhf_tokenizer *tokenizer;
+
+    test_write(test_join(f->folder, "tokenizer.json"), text, strlen(text));
+    assert_ok(rlhf_tokenizer_load(f->context, f->folder, &tokenizer));
+    return tokenizer;
+}
+
 /* Patterns that compile and then cannot be run to their end on a text. */
 static void test_patterns_that_run_away_are_stopped(void **state)
 {
@@ -325,13 +334,27 @@ static void test_patterns_that_run_away_are_stopped(void **state)
     }
 }
 
-static rlhf_tokenizer *load_text(const fixture *f, const char *text)
+/* No search takes long, all of them together would: the steps are a text's. */
+static void test_steps_of_a_pattern_are_counted_over_a_text(void **state)
 {
-    rlhf_tokenizer *tokenizer;
+    rlhf_tokenizer *tokenizer = load_text(
+        *state, "{" MODEL ", " SPLIT("{\"Regex\": \"(?s).*?x|a\"}", "Isolated") "}");
+    const size_t size = 20000;
+    char *text = malloc(size);
+    int64_t count = 77;
 
-    test_write(test_join(f->folder, "tokenizer.json"), text, strlen(text));
-    assert_ok(rlhf_tokenizer_load(f->context, f->folder, &tokenizer));
-    return tokenizer;
+    memset(text, 'a', size);
+    assert_fails(rlhf_tokenizer_encode(tokenizer, text, size, 0, NULL, 0, &count),
+                 RLHF_ERR_LIMIT, "takes too many steps on this text");
+    assert_int_equal(count, 77);
+    /* One long search, and those after it that take more than a few steps, are fine. */
+    assert_ok(rlhf_tokenizer_encode(tokenizer, text, 1000, 0, NULL, 0, &count));
+    assert_int_equal(count, 1000);
+    memset(text + size - 1000, 'x', 1000);
+    assert_ok(rlhf_tokenizer_encode(tokenizer, text, size, 0, NULL, 0, &count));
+    assert_int_equal(count, size - 1000);
+    rlhf_tokenizer_free(tokenizer);
+    free(text);
 }
 
 /* An added token that its own normalizer empties can never be found in a text, not at a
@@ -448,6 +471,7 @@ int main(void)
         TEST(test_sizes_over_a_limit_are_refused),
         TEST(test_config_beside_it_malformed_is_refused),
         TEST(test_patterns_that_run_away_are_stopped),
+        TEST(test_steps_of_a_pattern_are_counted_over_a_text),
         TEST(test_added_token_normalized_away_is_harmless),
         TEST(test_steps_that_multiply_a_text_are_stopped),
         TEST(test_training_settings_wrong_are_refused),
