@@ -296,7 +296,6 @@ static rlhf_status name_added(rlhf__tokenizer *t, const char *text, int64_t size
 {
     int64_t entry = rlhf__strmap_find(&t->names, text, size);
 
-    RLHF__TRY(resize_tokens(t, id + 1, t->vocab_size));
     if (entry < 0 && t->tokens[id].name < 0) {
         RLHF__TRY(rlhf__strmap_add(&t->names, text, size, id));
         t->tokens[id].name = t->names.num_entries - 1;
@@ -386,6 +385,19 @@ static int compare_added(const void *a, const void *b, void *arg)
     return order != 0 ? order : (x->key_size > y->key_size) - (x->key_size < y->key_size);
 }
 
+/* Room for all their ids at once; an id that is none is refused later, in its turn. */
+static rlhf_status make_room(rlhf__tokenizer *t, const rlhf__json *added)
+{
+    int64_t most = t->vocab_size;
+
+    for (int64_t i = 0; i < rlhf__json_size(added); i++) {
+        int64_t id = rlhf__json_i64(rlhf__json_get(rlhf__json_at(added, i), "id"), -1);
+        if (id < RLHF__TOKENIZER_MAX_VOCAB)
+            most = rlhf__max_i64(most, id + 1);
+    }
+    return resize_tokens(t, (int32_t)most, t->vocab_size);
+}
+
 rlhf_status rlhf__tokenizer_load_added(rlhf__tokenizer *t, const rlhf__json *root,
                                        const char *file)
 {
@@ -394,6 +406,7 @@ rlhf_status rlhf__tokenizer_load_added(rlhf__tokenizer *t, const rlhf__json *roo
     if (!rlhf__json_is_null(added) && !rlhf__json_is_array(added))
         return rlhf__fail_at(RLHF_ERR_FORMAT, file, 0, 0, "added_tokens",
                              "added_tokens is not an array");
+    RLHF__TRY(make_room(t, added));
     for (int64_t i = 0; i < rlhf__json_size(added); i++)
         RLHF__TRY(load_added(t, rlhf__json_at(added, i), i, file));
     for (int i = 0; i < 2; i++)

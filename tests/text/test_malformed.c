@@ -419,6 +419,49 @@ static void test_steps_that_multiply_a_text_are_stopped(void **state)
     rlhf_tokenizer_free(tokenizer);
 }
 
+static void *adding_alloc(void *user_data, size_t size, size_t alignment, int32_t kind)
+{
+    (void)kind;
+    *(int64_t *)user_data += (int64_t)size;
+    return aligned_alloc(alignment, size);
+}
+
+static void adding_free(void *user_data, void *ptr, size_t size, size_t alignment,
+                        int32_t kind)
+{
+    (void)user_data, (void)size, (void)alignment, (void)kind;
+    free(ptr);
+}
+
+/* Added tokens with ever greater ids: room for them all is made once. */
+static void test_added_tokens_cost_no_vocabulary_each(void **state)
+{
+    const fixture *f = *state;
+    char *text = malloc(1 << 16),
+         *at = text + sprintf(text, "{" MODEL ", \"added_tokens\": [");
+    int64_t bytes = 0;
+    rlhf_allocator allocator = {sizeof allocator, adding_alloc, adding_free, &bytes};
+    rlhf_context_options options;
+    rlhf_context *context;
+    rlhf_tokenizer *tokenizer;
+
+    for (int i = 0; i < 500; i++)
+        at += sprintf(at, "%s{\"id\": %d, \"content\": \"<x%d>\", \"special\": true}",
+                      i ? ", " : "", 10000 + i, i);
+    sprintf(at, "]}");
+    test_write(test_join(f->folder, "tokenizer.json"), text, strlen(text));
+    support_options(&options, 1);
+    options.allocator = &allocator;
+    assert_ok(rlhf_context_create(&options, &context));
+    assert_ok(rlhf_tokenizer_load(context, f->folder, &tokenizer));
+    assert_int_equal(rlhf_tokenizer_vocab_size(tokenizer), 10500);
+    assert_int_equal(rlhf_tokenizer_token_id(tokenizer, "<x499>"), 10499);
+    assert_true(bytes < 16 << 20);
+    rlhf_tokenizer_free(tokenizer);
+    rlhf_context_free(context);
+    free(text);
+}
+
 static void test_training_settings_wrong_are_refused(void **state)
 {
     static const char *const twice[] = {"<s>", "<s>"}, *const empty[] = {""},
@@ -474,6 +517,7 @@ int main(void)
         TEST(test_steps_of_a_pattern_are_counted_over_a_text),
         TEST(test_added_token_normalized_away_is_harmless),
         TEST(test_steps_that_multiply_a_text_are_stopped),
+        TEST(test_added_tokens_cost_no_vocabulary_each),
         TEST(test_training_settings_wrong_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
