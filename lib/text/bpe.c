@@ -48,7 +48,7 @@ const rlhf__merge *rlhf__merge_find(const rlhf__tokenizer *t, int32_t left, int3
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     uint64_t mask = (uint64_t)t->num_merge_slots - 1;
-    uint64_t slot = (key * UINT64_C(0x9E3779B97F4A7C15)) >> 20 & mask;
+    uint64_t slot = rlhf__hash_pair(key, t->merge_seed) & mask;
 
     while (t->merges[slot].key != key) {
         if (t->merges[slot].key == RLHF__MERGE_FREE)

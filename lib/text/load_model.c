@@ -170,7 +170,7 @@ static rlhf_status read_pair(const rlhf__json *merge, int64_t index, const char 
 static void put_merge(rlhf__tokenizer *t, rlhf__merge merge)
 {
     uint64_t mask = (uint64_t)t->num_merge_slots - 1;
-    uint64_t slot = (merge.key * UINT64_C(0x9E3779B97F4A7C15)) >> 20 & mask;
+    uint64_t slot = rlhf__hash_pair(merge.key, t->merge_seed) & mask;
 
     while (t->merges[slot].key != RLHF__MERGE_FREE && t->merges[slot].key != merge.key)
         slot = (slot + 1) & mask;
@@ -216,6 +216,7 @@ static rlhf_status load_merges(rlhf__tokenizer *t, const rlhf__json *merges,
     if (!rlhf__json_is_array(merges))
         return rlhf__fail_at(RLHF_ERR_FORMAT, file, 0, 0, "model.merges",
                              "model.merges is not an array of pairs");
+    t->merge_seed = rlhf__hash_seed();
     t->num_merge_slots = 16;
     while (t->num_merge_slots < 2 * count)
         t->num_merge_slots *= 2;

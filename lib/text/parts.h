@@ -81,6 +81,7 @@ struct rlhf__tokenizer {
 
     rlhf__merge *merges; /* [num_merge_slots], a power of two */
     int64_t num_merge_slots;
+    uint64_t merge_seed;  /* of the hash */
     int32_t byte_id[256]; /* byte-level: of each byte; else of each ASCII one; or -1 */
     int32_t fallback_id[256]; /* of "<0x00>"…, or -1 */
     rlhf__strmap whole;       /* pieces known to be one token -> id */

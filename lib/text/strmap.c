@@ -2,37 +2,45 @@
 #include "text/strmap.h"
 
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 #define FIRST_SLOTS 1024
 #define MAX_ENTRIES ((int64_t)1 << 30)
 
-/* Multiply and fold, eight bytes at a time (after wyhash's mixing step). */
-static uint64_t mix(uint64_t a, uint64_t b)
+uint64_t rlhf__hash_seed(void)
 {
-    __extension__ typedef unsigned __int128 wide;
-    wide product = (wide)a * b;
+    uint64_t seed = 0;
+    struct timespec now = {0};
 
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
+        return seed;
+    /* A sandbox that forbids it, or a machine that has just started: the clock and where
+     * the stack lies are better than nothing. */
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    seed = (uint64_t)(uintptr_t)&seed ^ (uint64_t)now.tv_nsec << 32;
+    return rlhf__hash_mix(seed, UINT64_C(0xD6E8FEB86659FD93));
 }
 
-static uint64_t hash_bytes(const char *key, int64_t size)
+/* Eight bytes at a time. */
+static uint64_t hash_bytes(uint64_t seed, const char *key, int64_t size)
 {
-    uint64_t hash = UINT64_C(0x9E3779B97F4A7C15) ^ (uint64_t)size, word = 0;
+    uint64_t hash = seed ^ (uint64_t)size, word = 0;
 
     for (; size > 8; key += 8, size -= 8) {
         memcpy(&word, key, 8);
-        hash = mix(hash ^ word, UINT64_C(0xD6E8FEB86659FD93));
+        hash = rlhf__hash_mix(hash ^ word, UINT64_C(0xD6E8FEB86659FD93));
     }
     word = 0;
     memcpy(&word, key, (size_t)size);
-    return mix(hash ^ word, UINT64_C(0xA0761D6478BD642F));
+    return rlhf__hash_mix(hash ^ word, UINT64_C(0xA0761D6478BD642F));
 }
 
 /* Slot that holds the key, or the free one where it would go. */
 static int64_t probe(const rlhf__strmap *map, const char *key, int64_t size)
 {
     int64_t mask = map->num_slots - 1;
-    int64_t slot = (int64_t)(hash_bytes(key, size) & (uint64_t)mask);
+    int64_t slot = (int64_t)(hash_bytes(map->seed, key, size) & (uint64_t)mask);
 
     for (; map->slots[slot] != 0; slot = (slot + 1) & mask) {
         const rlhf__strmap_entry *entry = &map->entries[map->slots[slot] - 1];
@@ -57,6 +65,8 @@ static rlhf_status grow_slots(rlhf__strmap *map)
 
     RLHF__TRY(
         rlhf__alloc(map->context, num_slots, sizeof *slots, RLHF_MEMORY_GENERAL, &slots));
+    if (!map->slots)
+        map->seed = rlhf__hash_seed();
     rlhf__free(map->slots);
     map->slots = slots;
     map->num_slots = num_slots;

@@ -57,7 +57,8 @@ struct rlhf__tokenizer_trainer {
     int64_t num_pairs, pairs_capacity;
     int32_t *pair_slots; /* open addressing: index + 1 */
     int64_t num_pair_slots;
-    int32_t *touched; /* pairs with words to be put into the heap */
+    uint64_t pair_seed; /* of the hash */
+    int32_t *touched;   /* pairs with words to be put into the heap */
     int64_t num_touched, touched_capacity;
     node *nodes;
     int64_t num_nodes, nodes_capacity;
@@ -206,7 +207,7 @@ static int64_t probe(const rlhf__tokenizer_trainer *t, int32_t left, int32_t rig
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     uint64_t mask = (uint64_t)t->num_pair_slots - 1;
-    uint64_t slot = (key * UINT64_C(0x9E3779B97F4A7C15)) >> 20 & mask;
+    uint64_t slot = rlhf__hash_pair(key, t->pair_seed) & mask;
 
     for (; t->pair_slots[slot] != 0; slot = (slot + 1) & mask) {
         const pair *p = &t->pairs[t->pair_slots[slot] - 1];
@@ -223,6 +224,8 @@ static rlhf_status grow_pair_slots(rlhf__tokenizer_trainer *t)
 
     RLHF__TRY(
         rlhf__alloc(t->context, num_slots, sizeof *slots, RLHF_MEMORY_GENERAL, &slots));
+    if (!t->pair_slots)
+        t->pair_seed = rlhf__hash_seed();
     rlhf__free(t->pair_slots);
     t->pair_slots = slots;
     t->num_pair_slots = num_slots;
