@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "text/parts.h"
 #include "text/utf8.h"
 
@@ -24,41 +25,46 @@ typedef rlhf_status (*fragment_fn)(encoder *e, const char *text, int64_t size);
 
 /* --- added tokens ------------------------------------------------------------------- */
 
-/* Longest token of the set that `text` begins with, or NULL. The tokens are sorted, so
- * those that share the first n bytes of the text are a range that shrinks as n grows. */
+static const char *added_text(const rlhf__added_set *set, int64_t token, int64_t *size)
+{
+    *size = set->texts.entries[set->tokens[token].name].key_size;
+    return rlhf__strmap_key(&set->texts, set->tokens[token].name);
+}
+
+/* The last token that is not after the text in the order of bytes, or -1. */
+static int64_t last_before(const rlhf__added_set *set, const char *text, int64_t size)
+{
+    int64_t low = 0, high = set->num_tokens;
+
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2, length;
+        const char *key = added_text(set, middle, &length);
+        int order = memcmp(key, text, (size_t)rlhf__min_i64(length, size));
+        if (order < 0 || (order == 0 && length <= size))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low - 1;
+}
+
+/* Longest token of the set that `text` begins with, or NULL. What comes between such a
+ * token and the text in the order of bytes begins with the token too: so it is the last
+ * one before the text, or one that this one begins with. */
 static const rlhf__added *longest_at(const rlhf__added_set *set, const char *text,
                                      int64_t size)
 {
-    const rlhf__added *found = NULL;
-    int64_t low = 0, high = set->num_tokens;
+    int64_t at = last_before(set, text, size), length = 0, same = 0;
 
-    for (int64_t n = 0; low < high; n++) {
-        const rlhf__strmap_entry *entry = &set->texts.entries[set->tokens[low].name];
-        if (entry->key_size == n) { /* the shortest comes first */
-            found = &set->tokens[low++];
-            if (low == high)
-                break;
-        }
-        if (n == size)
-            break;
-        for (int side = 0; side < 2; side++) { /* first with byte n >= text[n], then > */
-            int64_t a = low, b = high;
-            while (a < b) {
-                int64_t middle = a + (b - a) / 2;
-                const char *key = rlhf__strmap_key(&set->texts, set->tokens[middle].name);
-                int order = (unsigned char)key[n] - (unsigned char)text[n];
-                if (order < side)
-                    a = middle + 1;
-                else
-                    b = middle;
-            }
-            if (side == 0)
-                low = a;
-            else
-                high = a;
-        }
-    }
-    return found;
+    if (at < 0)
+        return NULL;
+    const char *key = added_text(set, at, &length);
+    length = rlhf__min_i64(length, size);
+    while (same < length && key[same] == text[same])
+        same++;
+    while (at >= 0 && set->texts.entries[set->tokens[at].name].key_size > same)
+        at = set->tokens[at].shorter;
+    return at >= 0 ? &set->tokens[at] : NULL;
 }
 
 static bool is_white_space(uint32_t c)

@@ -386,6 +386,27 @@ static int compare_added(const void *a, const void *b, void *arg)
     return order != 0 ? order : (x->key_size > y->key_size) - (x->key_size < y->key_size);
 }
 
+/* Sorts the set, and finds for each token the next shorter one that it begins with: the
+ * one sorted before it, or one that this one begins with. */
+static void sort_set(rlhf__added_set *set)
+{
+    if (set->num_tokens > 1)
+        qsort_r(set->tokens, (size_t)set->num_tokens, sizeof *set->tokens, compare_added,
+                &set->texts);
+    for (int64_t i = 0; i < set->num_tokens; i++) {
+        const rlhf__strmap_entry *own = &set->texts.entries[set->tokens[i].name], *other;
+        int64_t at = i - 1;
+        for (; at >= 0; at = set->tokens[at].shorter) {
+            other = &set->texts.entries[set->tokens[at].name];
+            if (other->key_size < own->key_size &&
+                memcmp(set->texts.keys + other->key_at, set->texts.keys + own->key_at,
+                       (size_t)other->key_size) == 0)
+                break;
+        }
+        set->tokens[i].shorter = at;
+    }
+}
+
 /* Room for all their ids at once; an id that is none is refused later, in its turn. */
 static rlhf_status make_room(rlhf__tokenizer *t, const rlhf__json *added)
 {
@@ -411,8 +432,6 @@ rlhf_status rlhf__tokenizer_load_added(rlhf__tokenizer *t, const rlhf__json *roo
     for (int64_t i = 0; i < rlhf__json_size(added); i++)
         RLHF__TRY(load_added(t, rlhf__json_at(added, i), i, file));
     for (int i = 0; i < 2; i++)
-        if (t->added[i].num_tokens > 1)
-            qsort_r(t->added[i].tokens, (size_t)t->added[i].num_tokens,
-                    sizeof *t->added[i].tokens, compare_added, &t->added[i].texts);
+        sort_set(&t->added[i]);
     return RLHF_OK;
 }

@@ -30,13 +30,14 @@ typedef struct rlhf__merge {
 
 /* A token that is cut out of the text before the model sees it. */
 typedef struct rlhf__added {
-    int64_t name; /* entry in the set's own map: the text to look for */
+    int64_t name;    /* entry in the set's own map: the text to look for */
+    int64_t shorter; /* the longest other token that this one's text begins with, or -1 */
     int32_t id;
     bool special;
     bool lstrip, rstrip; /* takes the white space beside it along */
 } rlhf__added;
 
-/* Added tokens sorted by their text, so that a search narrows byte by byte. */
+/* Added tokens sorted by their text. */
 typedef struct rlhf__added_set {
     rlhf__strmap texts;
     rlhf__added *tokens;

@@ -1,5 +1,7 @@
 /* tokenizer.json and tokenizer_config.json that are malformed, or say what the library
  * cannot do: the status, the file, the field, and words with the value. */
+#include <time.h>
+
 #include "support.h"
 #include "test_files.h"
 
@@ -462,6 +464,63 @@ static void test_added_tokens_cost_no_vocabulary_each(void **state)
     free(text);
 }
 
+/* Added tokens that begin with each other. */
+static void test_added_tokens_longest_wins(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t count;
+        int32_t ids[4];
+    } rows[] = {
+        {"<x", 1, {3}},       {"<x>", 1, {4}},
+        {"<x>y", 1, {5}},     {"<x>yz", 1, {6}},
+        {"<", 0, {0}},        {"<w", 0, {0}},
+        {"<y", 0, {0}},       {"a<x>yyb", 3, {0, 5, 1}},
+        {"<x<x>", 2, {3, 4}}, {"<x>yq<x>y", 2, {5, 5}},
+        {"<x>\xff", 1, {4}},  {"<xx>", 1, {3}},
+    };
+    rlhf_tokenizer *tokenizer = load_text(
+        *state,
+        "{" MODEL ", \"added_tokens\": [{\"id\": 6, \"content\": \"<x>yz\"}, "
+        "{\"id\": 4, \"content\": \"<x>\"}, {\"id\": 3, \"content\": \"<x\"}, "
+        "{\"id\": 5, \"content\": \"<x>y\"}, {\"id\": 7, \"content\": \"<x>yya\"}]}");
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int32_t ids[8];
+        int64_t count = 0;
+        assert_ok(rlhf_tokenizer_encode(tokenizer, rows[i].text, strlen(rows[i].text), 0,
+                                        ids, 8, &count));
+        if (count != rows[i].count ||
+            memcmp(ids, rows[i].ids, (size_t)count * sizeof ids[0]) != 0)
+            fail_msg("\"%s\" gives %d ids, the first %d", rows[i].text, (int)count,
+                     count ? ids[0] : -1);
+    }
+    rlhf_tokenizer_free(tokenizer);
+}
+
+/* Each place of the text begins as a long added token does, and none goes on so: 0.1 s;
+ * a search for each byte took 20. */
+static void test_added_tokens_nearly_met_take_no_time(void **state)
+{
+    const size_t size = 300000;
+    char *file = malloc(1 << 14), *text = malloc(size), many[4096];
+    int64_t count;
+
+    memset(many, 'a', 4095);
+    memset(text, 'a', size);
+    many[4095] = 0;
+    sprintf(file, "{" MODEL ", \"added_tokens\": [{\"id\": 3, \"content\": \"%sb\"}]}",
+            many);
+    rlhf_tokenizer *tokenizer = load_text(*state, file);
+    const clock_t begin = clock();
+    assert_ok(rlhf_tokenizer_encode(tokenizer, text, size, 0, NULL, 0, &count));
+    assert_int_equal(count, size);
+    assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 10);
+    rlhf_tokenizer_free(tokenizer);
+    free(text);
+    free(file);
+}
+
 static void test_training_settings_wrong_are_refused(void **state)
 {
     static const char *const twice[] = {"<s>", "<s>"}, *const empty[] = {""},
@@ -518,6 +577,8 @@ int main(void)
         TEST(test_added_token_normalized_away_is_harmless),
         TEST(test_steps_that_multiply_a_text_are_stopped),
         TEST(test_added_tokens_cost_no_vocabulary_each),
+        TEST(test_added_tokens_longest_wins),
+        TEST(test_added_tokens_nearly_met_take_no_time),
         TEST(test_training_settings_wrong_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
