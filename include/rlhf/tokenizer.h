@@ -69,15 +69,15 @@ rlhf_tokenizer_train(rlhf_context *context, const char *const *texts, const size
 /**
  * Reads tokenizer.json, and tokenizer_config.json beside it if there is one.
  *
- * @param context        Its allocator and log (a warning for a bos or eos that is no
- *                       token).
+ * @param context        Its allocator, cancellation and log (a warning for a bos or eos
+ *                       that is no token).
  * @param path           A folder, or a file whose name ends in ".json".
  * @param out_tokenizer  The caller's.
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT; RLHF_ERR_LIMIT
  *         (256 MiB, 2^22 ids, a token of more than 1 MiB, a normalizer or decoder that
  *         makes a token many times as long); RLHF_ERR_UNSUPPORTED (a component this
  *         library lacks). Each names file and field. RLHF_ERR_INVALID_ARG (an empty
- *         path).
+ *         path); RLHF_ERR_CANCELLED.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_tokenizer_load(rlhf_context *context,

@@ -322,8 +322,10 @@ rlhf_status rlhf__bpe_index_whole(rlhf__tokenizer *t)
         int32_t id = (int32_t)t->names.entries[i].value;
         int64_t size = 0;
         bool one = false;
-        status = rlhf__grow(t->context, &text.data, &text.capacity,
-                            t->names.entries[i].key_size, 1);
+        status = rlhf__poll(t, i);
+        if (status == RLHF_OK)
+            status = rlhf__grow(t->context, &text.data, &text.capacity,
+                                t->names.entries[i].key_size, 1);
         if (status != RLHF_OK || !model_text(t, i, text.data, &size))
             continue;
         if (!t->ignore_merges) {

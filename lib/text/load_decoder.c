@@ -189,6 +189,7 @@ static rlhf_status add_bytes(const rlhf__tokenizer *t, const decoder *d, const c
 {
     rlhf__token *token = &t->tokens[id];
 
+    RLHF__TRY(rlhf__poll(t, id));
     RLHF__TRY(decode_token(d, file, rlhf__strmap_key(&t->names, token->name),
                            t->names.entries[token->name].key_size, text, scratch));
     if (text->size > MAX_TOKEN_BYTES)

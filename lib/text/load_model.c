@@ -67,6 +67,7 @@ static rlhf_status add_name(void *arg, const char *key, rlhf__json *value)
     vocab_arg *a = arg;
     rlhf__tokenizer *t = a->t;
 
+    RLHF__TRY(rlhf__poll(t, t->names.num_entries));
     RLHF__TRY(check_id(a->file, "model.vocab", key, value));
     int64_t id = rlhf__json_i64(value, -1);
     t->vocab_size = (int32_t)rlhf__max_i64(t->vocab_size, id + 1);
@@ -224,8 +225,11 @@ static rlhf_status load_merges(rlhf__tokenizer *t, const rlhf__json *merges,
                               RLHF_MEMORY_GENERAL, &t->merges));
     for (int64_t i = 0; i < t->num_merge_slots; i++)
         t->merges[i] = (rlhf__merge){RLHF__MERGE_FREE, 0, 0};
-    for (int64_t i = 0; i < count && status == RLHF_OK; i++)
-        status = load_merge(t, rlhf__json_at(merges, i), i, &joined, file);
+    for (int64_t i = 0; i < count && status == RLHF_OK; i++) {
+        status = rlhf__poll(t, i);
+        if (status == RLHF_OK)
+            status = load_merge(t, rlhf__json_at(merges, i), i, &joined, file);
+    }
     rlhf__buffer_free(&joined);
     return status;
 }
@@ -429,8 +433,10 @@ rlhf_status rlhf__tokenizer_load_added(rlhf__tokenizer *t, const rlhf__json *roo
         return rlhf__fail_at(RLHF_ERR_FORMAT, file, 0, 0, "added_tokens",
                              "added_tokens is not an array");
     RLHF__TRY(make_room(t, added));
-    for (int64_t i = 0; i < rlhf__json_size(added); i++)
+    for (int64_t i = 0; i < rlhf__json_size(added); i++) {
+        RLHF__TRY(rlhf__poll(t, i));
         RLHF__TRY(load_added(t, rlhf__json_at(added, i), i, file));
+    }
     for (int i = 0; i < 2; i++)
         sort_set(&t->added[i]);
     return RLHF_OK;

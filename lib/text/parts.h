@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "base/context.h"
 #include "base/json.h"
 #include "text/regex.h"
 #include "text/strmap.h"
@@ -124,6 +125,13 @@ rlhf_status rlhf__tokenizer_from_merges(rlhf_context *context, const rlhf__strma
                                         const rlhf__ids *merges, int64_t num_special,
                                         const char *bos, const char *eos,
                                         rlhf__tokenizer **out);
+
+/* For loops over what a file holds: looks for a cancellation at every 4096th turn, some
+ * milliseconds apart; small files are read without. */
+static inline rlhf_status rlhf__poll(const rlhf__tokenizer *t, int64_t turn)
+{
+    return turn % 4096 == 4095 ? rlhf__check_cancel(t->context) : RLHF_OK;
+}
 
 /* load_*.c: each reads its part of the document. The pipeline comes first (the model is
  * read differently if byte-level), then model, added tokens, post-processor and decoder.

@@ -498,6 +498,29 @@ static void test_added_tokens_longest_wins(void **state)
     rlhf_tokenizer_free(tokenizer);
 }
 
+/* Long calls look for a cancellation; a small file's is a short one, which never does. */
+static void test_load_of_a_large_file_is_cancelled(void **state)
+{
+    const fixture *f = *state;
+    char *text = malloc(1 << 18), *at = text + sprintf(text, "{\"model\": {\"vocab\": {");
+    rlhf_tokenizer *tokenizer;
+
+    for (int i = 0; i < 5000; i++)
+        at += sprintf(at, "%s\"<x%d>\": %d", i ? ", " : "", i, i);
+    sprintf(at, "}, \"merges\": []}}");
+    test_write(test_join(f->folder, "tokenizer.json"), text, strlen(text));
+    rlhf_context_cancel(f->context);
+    assert_fails(rlhf_tokenizer_load(f->context, f->folder, &tokenizer),
+                 RLHF_ERR_CANCELLED, "cancelled");
+    assert_null(tokenizer);
+    assert_ok(rlhf_tokenizer_load(f->context, f->folder, &tokenizer));
+    rlhf_tokenizer_free(tokenizer);
+    rlhf_context_cancel(f->context);
+    tokenizer = load_text(f, "{" MODEL "}");
+    rlhf_tokenizer_free(tokenizer);
+    free(text);
+}
+
 /* Each place of the text begins as a long added token does, and none goes on so: 0.1 s;
  * a search for each byte took 20. */
 static void test_added_tokens_nearly_met_take_no_time(void **state)
@@ -578,6 +601,7 @@ int main(void)
         TEST(test_steps_that_multiply_a_text_are_stopped),
         TEST(test_added_tokens_cost_no_vocabulary_each),
         TEST(test_added_tokens_longest_wins),
+        TEST(test_load_of_a_large_file_is_cancelled),
         TEST(test_added_tokens_nearly_met_take_no_time),
         TEST(test_training_settings_wrong_are_refused),
     };
