@@ -22,9 +22,6 @@
 /* Highest count that a reader takes: no run comes near it, and none that goes on from it
  * overflows. */
 #define RLHF__STATE_COUNT_MAX ((int64_t)1 << 53)
-/* Highest learning rate that a reader takes: far beyond any that learns, far below those
- * of which a step is not finite. */
-#define RLHF__STATE_RATE_MAX 1e9
 
 typedef enum rlhf__state_type {
     RLHF__STATE_F32,

@@ -198,14 +198,20 @@ typedef struct counters {
     rlhf__ppo_tally tally;
 } counters;
 
-/* Rates, and the running figures of scores, which are float32 and so is their mean. */
-static rlhf_status get_reals(const rlhf__state_reader *reader, counters *out)
+/* Beta, rates, and the running figures of scores, which are float32 and so is their
+ * mean. */
+static rlhf_status get_reals(const rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
+                             counters *out)
 {
-    RLHF__TRY(rlhf__state_get_real(reader, "kl_coef", 0.0, DBL_MAX, &out->kl_coef));
-    RLHF__TRY(rlhf__state_get_real(reader, "learning_rate", 0.0, RLHF__STATE_RATE_MAX,
-                                   &out->learning_rate));
-    RLHF__TRY(rlhf__state_get_real(reader, "value_learning_rate", 0.0,
-                                   RLHF__STATE_RATE_MAX, &out->value_learning_rate));
+    RLHF__TRY(rlhf__state_get_real(reader, "kl_coef", 0.0, FLT_MAX, &out->kl_coef));
+    RLHF__TRY(
+        rlhf__state_get_real(reader, "learning_rate", 0.0, FLT_MAX, &out->learning_rate));
+    RLHF__TRY(rlhf__learner_check_rate(&t->policy_learner, "learning_rate",
+                                       out->learning_rate));
+    RLHF__TRY(rlhf__state_get_real(reader, "value_learning_rate", 0.0, FLT_MAX,
+                                   &out->value_learning_rate));
+    RLHF__TRY(rlhf__learner_check_rate(&t->critic_learner, "value_learning_rate",
+                                       out->value_learning_rate));
     RLHF__TRY(rlhf__state_get_real(reader, "running.count", 0.0,
                                    (double)RLHF__STATE_COUNT_MAX, &out->running.count));
     RLHF__TRY(rlhf__state_get_real(reader, "running.mean", -FLT_MAX, FLT_MAX,
@@ -244,7 +250,7 @@ static rlhf_status get_counters(const rlhf__ppo_trainer *t,
     for (int i = 0; i < 3; i++)
         RLHF__TRY(
             rlhf__state_get_range(reader, names[i], 0, RLHF__STATE_COUNT_MAX, counts[i]));
-    RLHF__TRY(get_reals(reader, out));
+    RLHF__TRY(get_reals(t, reader, out));
     RLHF__TRY(rlhf__state_get_range(reader, "in_update", 0, 1, &out->in_update));
     RLHF__TRY(
         rlhf__state_get_range(reader, "policy_skipped", 0, 1, &out->policy_skipped));
@@ -337,7 +343,7 @@ static rlhf_status restore_estimates(const rlhf__state_reader *reader,
         rlhf__state_get_f64(reader, "rollout.advantage_mean", &r->advantage_figures[0]));
     RLHF__TRY(rlhf__state_get_f64(reader, "rollout.advantage_variance",
                                   &r->advantage_figures[1]));
-    RLHF__TRY(rlhf__state_get_rate(reader, "rollout.kl_coef", &r->kl_coef));
+    RLHF__TRY(rlhf__state_get_real(reader, "rollout.kl_coef", 0.0, FLT_MAX, &r->kl_coef));
     for (int64_t i = 0; i < r->num_episodes; i++) {
         rlhf__episode *e = &r->episodes[i];
         e->kl = real_of(s->reals[i * NUM_REALS + REAL_KL]);

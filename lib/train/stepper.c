@@ -1,6 +1,7 @@
 /* Rows in, micro-batches, one optimizer step out; see stepper.h. */
 #include "train/stepper.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -337,8 +338,10 @@ rlhf_status rlhf__stepper_resume(rlhf__stepper *s, const char *path)
     if (status == RLHF_OK)
         status = rlhf__state_get_range(reader, "step", 0, RLHF__STATE_COUNT_MAX, &step);
     if (status == RLHF_OK)
-        status = rlhf__state_get_real(reader, "learning_rate", 0.0, RLHF__STATE_RATE_MAX,
-                                      &learning_rate);
+        status =
+            rlhf__state_get_real(reader, "learning_rate", 0.0, FLT_MAX, &learning_rate);
+    if (status == RLHF_OK)
+        status = rlhf__learner_check_rate(&s->learner, "learning_rate", learning_rate);
     if (status == RLHF_OK)
         status = rlhf__state_get_bytes(reader, "position", &position, &position_size);
     if (status == RLHF_OK)

@@ -169,6 +169,7 @@ static void test_ppo_trainer_setters_wait_their_turn(void **state)
     assert_ok(rlhf_ppo_trainer_create(policy, NULL, reward, NULL, &options, &p.ppo));
     assert_fails(rlhf_ppo_trainer_step(p.ppo, prompts, cu_seqlens, 1, &stats),
                  RLHF_ERR_INVALID_ARG, "num_minibatches must be at most the 1 sequences");
+    assert_field("num_minibatches");
     assert_int_equal(p.calls, 0); /* nothing was generated for it */
     assert_ok(rlhf_ppo_trainer_step(p.ppo, prompts, cu_seqlens, 2, &stats));
     assert_all_refused(&p);
