@@ -12,8 +12,8 @@
  *     advantages  per-token rewards with the KL penalty, values, GAE, whitening
  *     update      epochs of minibatches; one optimizer step each
  *
- * A cancelled or failed call leaves the last optimizer boundary; the same call goes on, or
- * rlhf_ppo_trainer_abandon gives the iteration up.
+ * A cancelled or failed call leaves the last optimizer boundary; the same call goes on,
+ * or rlhf_ppo_trainer_abandon gives the iteration up.
  *
  * @threads As common.h says. Rollouts: their figures (_num_sequences, _get) are read
  *         without waiting, so not while another thread is in a call that changes the

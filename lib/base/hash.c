@@ -72,8 +72,8 @@ static void compress_plain(uint32_t state[8], const uint8_t *block, size_t count
 
 #if defined(__x86_64__)
 
-/* By the SHA extensions (Intel's manual: SHA256RNDS2, SHA256MSG1, SHA256MSG2), which hold
- * the state as (a b e f) and (c d g h) and do two rounds at once. */
+/* By the SHA extensions (Intel's manual: SHA256RNDS2, SHA256MSG1, SHA256MSG2), which
+ * hold the state as (a b e f) and (c d g h) and do two rounds at once. */
 __attribute__((target("sha,sse4.1,ssse3"))) static void
 compress_by_extension(uint32_t state[8], const uint8_t *block, size_t count)
 {
@@ -111,8 +111,8 @@ compress_by_extension(uint32_t state[8], const uint8_t *block, size_t count)
     _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(high, low, 8));
 }
 
-/* Leaf 7 for the SHA extensions, leaf 1 for SSSE3 and SSE4.1. A virtual machine takes long
- * to answer, so it is asked once. */
+/* Leaf 7 for the SHA extensions, leaf 1 for SSSE3 and SSE4.1. A virtual machine takes
+ * long to answer, so it is asked once. */
 static bool has_extension(void)
 {
     static atomic_int known; /* 1: no, 2: yes */

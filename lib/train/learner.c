@@ -110,7 +110,7 @@ rlhf_status rlhf__learner_put(const rlhf__learner *l, const char *prefix,
                                   l->adamw.v);
 }
 
-/* Equal shapes do not make an equal function. States of before this was kept have none. */
+/* Equal shapes do not make an equal function. */
 static rlhf_status check_config(const rlhf__learner *l, const char *prefix,
                                 const rlhf__state_reader *reader)
 {
@@ -118,9 +118,7 @@ static rlhf_status check_config(const rlhf__learner *l, const char *prefix,
     const void *saved = NULL;
     int64_t size = 0;
 
-    if (!rlhf__state_has(reader, join(name, prefix, "config")))
-        return RLHF_OK;
-    RLHF__TRY(rlhf__state_get_bytes(reader, name, &saved, &size));
+    RLHF__TRY(rlhf__state_get_bytes(reader, join(name, prefix, "config"), &saved, &size));
     rlhf__transformer_fingerprint(l->net, config);
     if (size != sizeof config - 1 || memcmp(saved, config, sizeof config - 1) != 0)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
