@@ -343,6 +343,7 @@ void test_ppo_by_parts_is_ppo_as_a_whole()
     CHECK(sum.first_ratio_deviation == 0 && parts.num_iterations() == 1);
     CHECK(a.logits(prompts) == b.logits(prompts));
     whole.set_learning_rate(0.02, 0.03);
+    whole.abandon();
     whole.set_kl_coef(0.5);
     whole.save(folder / "state");
     CHECK(!parts.resume(folder / "state"));

@@ -210,6 +210,7 @@ def test_evaluation_repeats_and_control_is_taken(model, prompts, tmp_path):
     second, _ = ppo.evaluate(prompts)
     assert first["score"] == second["score"] and len(rollout) == len(prompts)
     assert first["score"] == pytest.approx(rm.score(rollout.sequences).mean(), abs=1e-6)
+    ppo.abandon()
     ppo.set_kl_coef(0.5)
     ppo.set_learning_rate(2e-3, 3e-3)
     stats = ppo.step(prompts)
