@@ -1,4 +1,5 @@
 /* Linear head with log-probability, entropy and their gradients, in chunks of rows. */
+#include <assert.h>
 #include <string.h>
 
 #include "autograd/node.h"
@@ -117,6 +118,7 @@ rlhf_status rlhf__op_linear_logprob(rlhf__tape *tape, rlhf__params *params,
     const int64_t chunk = rlhf__min_i64(chunk_rows(vocab), x->rows);
     rlhf_status status = RLHF_OK;
 
+    assert(!x->rounded);
     /* x's gradient outlives the chunks' memory, so it comes first. */
     if (h.loss && x->needs_grad)
         RLHF__TRY(rlhf__grad_open(tape, x, &h.dx, &h.dx_fresh));

@@ -1,5 +1,6 @@
 /* Ops on rows: embedding, linear, norms, activations, rotary, residual, gather. Each
  * backward rule stands under its forward op. */
+#include <assert.h>
 #include <string.h>
 
 #include "autograd/node.h"
@@ -74,17 +75,15 @@ static rlhf__operand operand_of(const rlhf__tape *tape, const rlhf__var *x)
     return (rlhf__operand){x->data, rlhf__rounded_ld(tape->context, x->cols), true};
 }
 
-/* A value of floats, or rounded where linear ops alone read it and products round. */
-static rlhf_status open_value(rlhf__tape *tape, int64_t rows, int64_t cols,
+/* A value of floats, or rounded where linear ops alone read it and products round; in
+ * room for `least` floats a row. */
+static rlhf_status open_value(rlhf__tape *tape, int64_t rows, int64_t cols, int64_t least,
                               bool for_linear, bool grad, rlhf__var **out)
 {
     const bool rounded = for_linear && rlhf__products_round(tape->context);
-    int64_t width = rounded ? rlhf__rounded_ld(tape->context, cols) / 2 : cols;
+    const int64_t width = rounded ? rlhf__rounded_ld(tape->context, cols) / 2 : cols;
 
-    /* Where nothing is recorded the next norm, of floats maybe, takes the place. */
-    if (!tape->record)
-        width = rlhf__max_i64(width, cols);
-    RLHF__TRY(rlhf__var_wrap(tape, rows, width, NULL, grad, out));
+    RLHF__TRY(rlhf__var_wrap(tape, rows, rlhf__max_i64(width, least), NULL, grad, out));
     (*out)->cols = cols;
     (*out)->rounded = rounded;
     return RLHF_OK;
@@ -239,7 +238,9 @@ static rlhf_status open_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
 {
     const bool grad = wants_grad(tape, x);
 
-    RLHF__TRY(open_value(tape, x->rows, x->cols, args->for_linear, grad, out));
+    /* Where nothing is recorded the next norm, of floats maybe, takes the place. */
+    RLHF__TRY(open_value(tape, x->rows, x->cols, tape->record ? 0 : x->cols,
+                         args->for_linear, grad, out));
     return grad ? push_norm(tape, args, x, *out, out_node) : RLHF_OK;
 }
 
@@ -290,7 +291,8 @@ rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, bool fo
     activation_node *node = NULL;
 
     RLHF__TRY(rlhf__check_cancel(tape->context));
-    RLHF__TRY(open_value(tape, x->rows, width, for_linear, grad, out));
+    assert(!x->rounded);
+    RLHF__TRY(open_value(tape, x->rows, width, 0, for_linear, grad, out));
     RLHF__TRY(rlhf__activation_forward(tape->context, tape->arena, kind, x->data, x->rows,
                                        width,
                                        (rlhf__result){(*out)->data, (*out)->rounded}));
@@ -407,6 +409,7 @@ static rlhf_status open_add(rlhf__tape *tape, rlhf__var *a, rlhf__var *b,
     const rlhf__var *into = tape->record ? b : a;
     add_node *node = NULL;
 
+    assert(!a->rounded && !b->rounded);
     *out_other = tape->record ? a : b;
     RLHF__TRY(rlhf__var_wrap(tape, a->rows, a->cols, into->data, grad, out));
     if (!grad)
@@ -474,6 +477,7 @@ rlhf_status rlhf__op_gather_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *
     const bool grad = tape->record && x->needs_grad;
     gather_node *node = NULL;
 
+    assert(!x->rounded);
     RLHF__TRY(rlhf__check_cancel(tape->context));
     RLHF__TRY(rlhf__var_wrap(tape, count, x->cols, NULL, grad, out));
     for (int64_t i = 0; i < count; i++)
@@ -492,6 +496,7 @@ rlhf_status rlhf__op_keep_rows(rlhf__tape *tape, rlhf__var *x, const int64_t *ro
 {
     const size_t size = (size_t)x->cols * sizeof *x->data;
 
+    assert(!x->rounded);
     if (tape->record)
         return rlhf__op_gather_rows(tape, x, rows, count, out);
     RLHF__TRY(rlhf__check_cancel(tape->context));

@@ -43,24 +43,31 @@ const rlhf__struct_desc rlhf__generator_options_desc = {
     sizeof generator_fields / sizeof generator_fields[0]};
 
 /* Whether no token is left to pick while the stop tokens are masked. */
-static bool masks_all(const rlhf__generator_settings *settings, int32_t vocab)
+static rlhf_status masks_all(const rlhf__generator *g,
+                             const rlhf__generator_settings *settings, bool *out)
 {
+    const int32_t vocab = g->net->config.vocab_size;
+    bool *stops = NULL;
+    int32_t count = 0;
+
+    *out = false;
     if (settings->min_new_tokens < 1 || settings->num_stop_tokens < vocab)
-        return false;
-    for (int32_t v = 0; v < vocab; v++) {
-        int64_t i = 0;
-        while (i < settings->num_stop_tokens && settings->stop_tokens[i] != v)
-            i++;
-        if (i == settings->num_stop_tokens)
-            return false;
+        return RLHF_OK;
+    RLHF__TRY(rlhf__alloc(g->context, vocab, sizeof *stops, RLHF_MEMORY_GENERAL, &stops));
+    for (int64_t i = 0; i < settings->num_stop_tokens; i++) {
+        count += !stops[settings->stop_tokens[i]];
+        stops[settings->stop_tokens[i]] = true;
     }
-    return true;
+    rlhf__free(stops);
+    *out = count == vocab;
+    return RLHF_OK;
 }
 
 static rlhf_status copy_stop_tokens(rlhf__generator *g,
                                     const rlhf__generator_settings *settings)
 {
     const int32_t vocab = g->net->config.vocab_size;
+    bool none_left = false;
 
     for (int64_t i = 0; i < settings->num_stop_tokens; i++)
         if (settings->stop_tokens[i] < 0 || settings->stop_tokens[i] >= vocab)
@@ -70,7 +77,8 @@ static rlhf_status copy_stop_tokens(rlhf__generator *g,
                                                "), got %" PRId32,
                                                i, vocab, settings->stop_tokens[i]),
                                     "stop_tokens");
-    if (masks_all(settings, vocab))
+    RLHF__TRY(masks_all(g, settings, &none_left));
+    if (none_left)
         return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
                                            "stop_tokens are the whole vocabulary of "
                                            "%" PRId32 ": min_new_tokens %" PRId64

@@ -1,4 +1,5 @@
 /* Matrix products: what is packed when, and products of few rows. See docs/kernels.md. */
+#include <assert.h>
 #include <string.h>
 
 #include "kernels/bf16.h"
@@ -230,6 +231,7 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, rlhf__operand 
     if (rlhf__bf16(ctx))
         return rlhf__bf16_matmul(ctx, scratch, x, m, k, n, panels, bias, accumulate, y,
                                  ldy);
+    assert(!x.halves);
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     if (m <= table->tile_rows) {
@@ -272,6 +274,7 @@ rlhf_status rlhf__matmul_unpacked(rlhf_context *ctx, rlhf__arena *scratch,
     if (rlhf__bf16(ctx))
         return rlhf__bf16_matmul_unpacked(ctx, scratch, x, m, k, n, matrix, ldb,
                                           transposed, bias, accumulate, y, ldy);
+    assert(!x.halves);
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     RLHF__TRY(packed_product(ctx, scratch, job));
@@ -306,6 +309,7 @@ rlhf_status rlhf__matmul_weight_grad(rlhf_context *ctx, rlhf__arena *scratch,
     if (rlhf__bf16(ctx))
         return rlhf__bf16_weight_grad(ctx, scratch, dy, lddy, x, m, n, k, accumulate, dw,
                                       lddw);
+    assert(!x.halves);
     if (n <= 0 || k <= 0)
         return RLHF_OK;
     RLHF__TRY(packed_product(ctx, scratch, job));

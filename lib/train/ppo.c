@@ -138,6 +138,8 @@ void rlhf__ppo_abandon(rlhf__ppo_trainer *t)
         t->rollout->in_update = false;
     t->rollout = NULL;
     t->gathered = 0;
+    if (t->generator)
+        rlhf__generator_clear(t->generator);
     t->generating = false;
     t->iteration_started_ns = 0;
 }

@@ -106,7 +106,10 @@ typedef struct rlhf__ppo_models {
 rlhf_status rlhf__ppo_trainer_create(const rlhf__ppo_models *models,
                                      const rlhf_ppo_options *options,
                                      rlhf__ppo_trainer **out_trainer);
-void rlhf__ppo_trainer_free(rlhf__ppo_trainer *trainer); /* NULL ok */
+void rlhf__ppo_trainer_free(rlhf__ppo_trainer *trainer);
+/* Of the iteration under way, answers that are being drawn included, nothing is left but
+ * the steps that were taken. */
+void rlhf__ppo_abandon(rlhf__ppo_trainer *trainer); /* NULL ok */
 /* NULL: the default. INVALID_ARG unless it draws from softmax(logits / temperature) or
  * allow_biased_rollout. */
 rlhf_status rlhf__ppo_set_sampler(rlhf__ppo_trainer *trainer,
@@ -178,9 +181,6 @@ rlhf__running rlhf__ppo_running_with(const rlhf__ppo_trainer *trainer,
 /* Score of an episode as given: its score (0 if it has none) and its token scores. */
 double rlhf__ppo_given_score(const rlhf__rollout *rollout, const rlhf__episode *episode);
 double rlhf__ppo_mean_kl(const rlhf__rollout *rollout);
-
-/* Of the iteration under way nothing is left but the steps that were taken. */
-void rlhf__ppo_abandon(rlhf__ppo_trainer *trainer);
 
 /* --- ppo_update.c ------------------------------------------------------------------- */
 

@@ -206,12 +206,12 @@ static rlhf_status get_reals(const rlhf__ppo_trainer *t, const rlhf__state_reade
     RLHF__TRY(rlhf__state_get_real(reader, "kl_coef", 0.0, FLT_MAX, &out->kl_coef));
     RLHF__TRY(
         rlhf__state_get_real(reader, "learning_rate", 0.0, FLT_MAX, &out->learning_rate));
-    RLHF__TRY(rlhf__learner_check_rate(&t->policy_learner, "learning_rate",
-                                       out->learning_rate));
+    RLHF__TRY(rlhf__adamw_check_rate(&t->policy_learner.adamw.settings, "learning_rate",
+                                     out->learning_rate));
     RLHF__TRY(rlhf__state_get_real(reader, "value_learning_rate", 0.0, FLT_MAX,
                                    &out->value_learning_rate));
-    RLHF__TRY(rlhf__learner_check_rate(&t->critic_learner, "value_learning_rate",
-                                       out->value_learning_rate));
+    RLHF__TRY(rlhf__adamw_check_rate(&t->critic_learner.adamw.settings,
+                                     "value_learning_rate", out->value_learning_rate));
     RLHF__TRY(rlhf__state_get_real(reader, "running.count", 0.0,
                                    (double)RLHF__STATE_COUNT_MAX, &out->running.count));
     RLHF__TRY(rlhf__state_get_real(reader, "running.mean", -FLT_MAX, FLT_MAX,

@@ -64,12 +64,12 @@ rlhf_status rlhf__stepper_apply(rlhf__stepper *stepper, double scale, double *ou
 /* STATE when there is no gradient. */
 rlhf_status rlhf__stepper_gradient(const rlhf__stepper *stepper, const char *name,
                                    double scale, float *out_values, int64_t count);
-/* Runs `micro` without a tape over at most max_rows rows (0: all, which must end) of a
- * dataset.
- * The caller puts its step's sums aside. */
+/* Runs `micro` without a tape over at most max_rows rows of a dataset (0: all, which must
+ * end; below: INVALID_ARG). The caller puts its step's sums aside. */
 rlhf_status rlhf__stepper_evaluate(rlhf__stepper *stepper, rlhf__dataset *dataset,
                                    int64_t max_rows);
-/* The schedule's peak rate, from the next step on; INVALID_ARG unless > 0 and finite. */
+/* The schedule's peak rate, from the next step on; INVALID_ARG unless it is > 0 and, as
+ * its steps, finite as a float. */
 rlhf_status rlhf__stepper_set_learning_rate(rlhf__stepper *stepper, double learning_rate);
 rlhf_status rlhf__stepper_save(rlhf__stepper *stepper, const char *path);
 rlhf_status rlhf__stepper_resume(rlhf__stepper *stepper, const char *path);

@@ -198,7 +198,6 @@ static void test_normalised_scores_average_zero(void **state)
     rlhf_context_free(context);
 }
 
-/* All scores equal have no variance, however their mean rounds; nothing changes. */
 static void test_eos_beyond_the_vocabulary_is_named(void **state)
 {
     (void)state;
@@ -216,6 +215,7 @@ static void test_eos_beyond_the_vocabulary_is_named(void **state)
     rlhf_context_free(context);
 }
 
+/* All scores equal have no variance, however their mean rounds; nothing changes. */
 static void test_equal_scores_have_no_unit_variance(void **state)
 {
     (void)state;

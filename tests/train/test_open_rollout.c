@@ -451,8 +451,6 @@ static void test_rollout_in_an_update_cannot_be_changed(void **state)
     ppo_free(&f);
 }
 
-/* --- lines of a file ---------------------------------------------------------------- */
-
 /* What a trainer has learnt, as its logits of a fixed sequence. */
 static void read_logits(const ppo_fixture *f, float out[LENGTH * WORDS])
 {
@@ -494,6 +492,112 @@ static void test_update_under_way_can_be_abandoned(void **state)
     }
     assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
 }
+
+/* Steps that were taken stay; the rollout can then be updated on from the start. */
+static void test_abandoned_update_keeps_its_steps(void **state)
+{
+    rlhf_ppo_options o = plain_options();
+    const rlhf_rollout_input input = spans();
+    float before[LENGTH * WORDS], after[LENGTH * WORDS], left[LENGTH * WORDS];
+    int64_t remaining;
+    int32_t done;
+
+    (void)state;
+    o.num_epochs = 2;
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_rollout *rollout = rollout_of(f.context, &input);
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    read_logits(&f, before);
+    assert_ok(rlhf_ppo_trainer_accumulate(f.trainer, rollout, &remaining));
+    assert_ok(rlhf_ppo_trainer_apply(f.trainer, &done, NULL));
+    assert_int_equal(done, 0);
+    read_logits(&f, after);
+    assert_memory_not_equal(before, after, sizeof before);
+    assert_ok(rlhf_ppo_trainer_abandon(f.trainer));
+    read_logits(&f, left);
+    assert_memory_equal(after, left, sizeof after);
+    assert_int_equal(rlhf_ppo_trainer_num_iterations(f.trainer), 0);
+    for (int epoch = 0; epoch < 2; epoch++) {
+        assert_ok(rlhf_ppo_trainer_accumulate(f.trainer, rollout, &remaining));
+        assert_ok(rlhf_ppo_trainer_apply(f.trainer, &done, NULL));
+        assert_int_equal(done, epoch == 1);
+    }
+    assert_int_equal(rlhf_ppo_trainer_num_iterations(f.trainer), 1);
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+}
+
+/* A sampler that is cancelled at its fifth token, and counts sequences that are open. */
+typedef struct drawing {
+    rlhf_context *context;
+    int tokens, open;
+} drawing;
+
+static rlhf_status begin_drawing(void *user_data, int64_t sequence_id, void **out_state)
+{
+    drawing *d = user_data;
+
+    (void)sequence_id;
+    *out_state = d;
+    d->open++;
+    return RLHF_OK;
+}
+
+static void end_drawing(void *user_data, void *state)
+{
+    drawing *d = user_data;
+
+    (void)state;
+    d->open--;
+}
+
+static rlhf_status draw(void *user_data, void *state, const rlhf_sample_info *info,
+                        const float *logits, int64_t vocab_size, int32_t *out_token)
+{
+    drawing *d = user_data;
+
+    (void)state;
+    (void)info;
+    (void)logits;
+    (void)vocab_size;
+    if (++d->tokens == 5)
+        rlhf_context_cancel(d->context);
+    *out_token = 2 + d->tokens % 3;
+    return RLHF_OK;
+}
+
+static void test_answers_under_way_can_be_abandoned(void **state)
+{
+    const rlhf_sampler_ops ops = {.struct_size = sizeof ops,
+                                  .begin = begin_drawing,
+                                  .end = end_drawing,
+                                  .sample = draw,
+                                  .softmax_temperature = 1};
+    const int32_t prompts[4] = {BOS, 5, BOS, 3};
+    const int64_t cu_seqlens[3] = {0, 2, 4};
+    const rlhf_ppo_options o = plain_options();
+    ppo_fixture f = ppo_make(&o, 3);
+    drawing d = {.context = f.context};
+    rlhf_sampler *sampler;
+    rlhf_rollout *rollout;
+
+    (void)state;
+    assert_ok(rlhf_sampler_create_custom(&ops, &d, &sampler));
+    assert_ok(rlhf_ppo_trainer_set_sampler(f.trainer, sampler));
+    rlhf_sampler_free(sampler);
+    assert_fails(rlhf_ppo_trainer_rollout(f.trainer, prompts, cu_seqlens, 2, &rollout),
+                 RLHF_ERR_CANCELLED, "");
+    assert_int_equal(d.open, 2);
+    assert_ok(rlhf_ppo_trainer_abandon(f.trainer));
+    assert_int_equal(d.open, 0);
+    assert_ok(rlhf_ppo_trainer_rollout(f.trainer, prompts, cu_seqlens, 1, &rollout));
+    assert_int_equal(rlhf_rollout_num_sequences(rollout), 1);
+    rlhf_rollout_free(rollout);
+    ppo_free(&f);
+    assert_int_equal(d.open, 0);
+}
+
+/* --- lines of a file ---------------------------------------------------------------- */
 
 static rlhf_tokenizer *byte_tokenizer(rlhf_context *context)
 {
@@ -623,6 +727,8 @@ int main(void)
         cmocka_unit_test(test_rollout_that_does_not_fit_the_networks_is_refused),
         cmocka_unit_test(test_rollout_in_an_update_cannot_be_changed),
         cmocka_unit_test(test_update_under_way_can_be_abandoned),
+        cmocka_unit_test(test_abandoned_update_keeps_its_steps),
+        cmocka_unit_test(test_answers_under_way_can_be_abandoned),
         cmocka_unit_test_setup_teardown(
             test_lines_have_ids_text_score_kl_length_and_finish, setup, teardown),
     };

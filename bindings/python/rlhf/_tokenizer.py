@@ -177,6 +177,6 @@ class TextStream(Handle):
 
 
 def answer_text(tokenizer: Tokenizer, tokens: Ids) -> str:
-    """An answer's text, as a generator streams it: ids beyond the tokenizer's, of a model whose
-    vocabulary is padded, have none."""
+    """An answer's text. Ids beyond the tokenizer's, of a model whose vocabulary is padded, have
+    none; an id that it lacks amid its own is an error."""
     return tokenizer.decode(tokens[tokens < tokenizer.vocab_size], skip_special=True)
