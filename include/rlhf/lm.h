@@ -235,7 +235,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_save(rlhf_lm_trainer *train
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT (damaged, or of
  *         another model's shapes); RLHF_ERR_UNSUPPORTED (written by a newer version);
  *         RLHF_ERR_INVALID_ARG (another kind of trainer, number of parameters, config,
- *         data or order; a learning rate that is too high for the options); RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
+ *         data or order; a learning rate that is too high for the options);
+ *         RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_resume(rlhf_lm_trainer *trainer,

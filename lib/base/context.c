@@ -100,7 +100,7 @@ int32_t rlhf__quota_cpus(const char *text)
 
     if (quota <= 0 || period <= 0 || quota / period >= MOST_THREADS)
         return MOST_THREADS;
-    return (int32_t)rlhf__ceil_div(quota, period);
+    return (int32_t)(quota / period + (quota % period != 0));
 }
 
 /* What a container may use at once, where it is limited. */

@@ -38,24 +38,37 @@ static rlhf_status check_regular(const char *path, const struct stat *st)
     return rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "not a regular file");
 }
 
-static rlhf_status read_open_file(rlhf_context *context, int fd, const char *path,
-                                  int64_t limit, char **out_data, int64_t *out_size)
+/* Opening a named pipe would wait for its writer. */
+rlhf_status rlhf__file_open(const char *path, int *out_fd, int64_t *out_size)
 {
     struct stat st;
+
+    *out_fd = -1;
+    RLHF__TRY(rlhf__path_check(path));
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        return rlhf__fail_errno(errno, path, "cannot open %s", path);
+    rlhf_status status = fstat(fd, &st)
+                             ? rlhf__fail_errno(errno, path, "cannot look at %s", path)
+                             : check_regular(path, &st);
+    if (status != RLHF_OK) {
+        close(fd);
+        return status;
+    }
+    *out_fd = fd;
+    *out_size = st.st_size;
+    return RLHF_OK;
+}
+
+static rlhf_status read_open_file(rlhf_context *context, int fd, const char *path,
+                                  int64_t expected, char **out_data, int64_t *out_size)
+{
     char *data = NULL;
     int64_t size = 0;
 
-    if (fstat(fd, &st))
-        return rlhf__fail_errno(errno, path, "cannot look at %s", path);
-    RLHF__TRY(check_regular(path, &st));
-    if (st.st_size > limit)
-        return rlhf__fail_at(RLHF_ERR_LIMIT, path, 0, 0, NULL,
-                             "%" PRId64 " bytes are more than the limit of %" PRId64,
-                             (int64_t)st.st_size, limit);
-    RLHF__TRY(
-        rlhf__alloc_raw(context, (int64_t)st.st_size + 1, 1, RLHF_MEMORY_GENERAL, &data));
-    while (size < st.st_size) {
-        ssize_t got = read(fd, data + size, (size_t)(st.st_size - size));
+    RLHF__TRY(rlhf__alloc_raw(context, expected + 1, 1, RLHF_MEMORY_GENERAL, &data));
+    while (size < expected) {
+        ssize_t got = read(fd, data + size, (size_t)(expected - size));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0) {
@@ -76,13 +89,18 @@ static rlhf_status read_open_file(rlhf_context *context, int fd, const char *pat
 rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t limit,
                             char **out_data, int64_t *out_size)
 {
+    int64_t size = 0;
+    int fd;
+
     *out_data = NULL;
     *out_size = 0;
-    RLHF__TRY(rlhf__path_check(path));
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0)
-        return rlhf__fail_errno(errno, path, "cannot open %s", path);
-    rlhf_status status = read_open_file(context, fd, path, limit, out_data, out_size);
+    RLHF__TRY(rlhf__file_open(path, &fd, &size));
+    rlhf_status status =
+        size > limit
+            ? rlhf__fail_at(RLHF_ERR_LIMIT, path, 0, 0, NULL,
+                            "%" PRId64 " bytes are more than the limit of %" PRId64, size,
+                            limit)
+            : read_open_file(context, fd, path, size, out_data, out_size);
     close(fd);
     return status;
 }
@@ -154,12 +172,15 @@ rlhf_status rlhf__temporary_name(rlhf_context *context, const char *path, int at
 void rlhf__keep_rights(int fd, const struct stat *before)
 {
     mode_t mode = before->st_mode & 07777;
+    struct stat now = {0};
 
-    if (fchown(fd, before->st_uid, before->st_gid)) {
+    if (fchown(fd, before->st_uid, before->st_gid))
+        (void)!fchown(fd, (uid_t)-1, before->st_gid);
+    const bool known = fstat(fd, &now) == 0;
+    if (!known || now.st_uid != before->st_uid)
         mode &= ~(mode_t)S_ISUID;
-        if (fchown(fd, (uid_t)-1, before->st_gid))
-            mode &= ~(mode_t)(S_ISGID | S_IRWXG) | (mode & S_IRWXO) << 3;
-    }
+    if (!known || now.st_gid != before->st_gid)
+        mode &= ~(mode_t)(S_ISGID | S_IRWXG) | (mode & S_IRWXO) << 3;
     (void)!fchmod(fd, mode); /* after fchown, which takes bits away */
 }
 
@@ -266,13 +287,16 @@ rlhf_status rlhf__file_append(const char *path, const void *data, int64_t size)
     struct stat st;
 
     RLHF__TRY(rlhf__path_check(path));
-    if (stat(path, &st) == 0) /* a device is not even opened */
+    const bool fresh = stat(path, &st) != 0;
+    if (!fresh) /* a device is not even opened */
         RLHF__TRY(check_regular(path, &st));
     const int fd = open(
         path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
     if (fd < 0)
         return rlhf__fail_errno(errno, path, "cannot open %s", path);
     rlhf_status status = append_open(fd, path, data, size);
+    if (status != RLHF_OK && fresh)
+        unlink(path);
     if (close(fd) && status == RLHF_OK)
         status = rlhf__fail_errno(errno, path, "cannot close %s", path);
     return status;

@@ -11,6 +11,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+/* Opens a regular file for reading; of anything else it is IO. */
+rlhf_status rlhf__file_open(const char *path, int *out_fd, int64_t *out_size);
 /* Reads a whole regular file, zero-terminated, of at most `limit` bytes (LIMIT above). */
 rlhf_status rlhf__file_read(rlhf_context *context, const char *path, int64_t limit,
                             char **out_data, int64_t *out_size);

@@ -78,7 +78,8 @@ static rlhf_status make_temporary(rlhf__folder *folder)
     }
 }
 
-/* `path` is what the caller gave: it is what the messages name. */
+/* `path` is what the caller gave, which these messages name; later ones name where it
+ * led. */
 static rlhf_status look_at_old(rlhf__folder *folder, const char *path)
 {
     folder->replaces = stat(folder->path, &folder->before) == 0;

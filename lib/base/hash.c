@@ -1,7 +1,6 @@
 /* SHA-256, FIPS 180-4. */
 #include "base/hash.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -111,33 +110,33 @@ compress_by_extension(uint32_t state[8], const uint8_t *block, size_t count)
     _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(high, low, 8));
 }
 
-/* Leaf 7 for the SHA extensions, leaf 1 for SSSE3 and SSE4.1. A virtual machine takes
- * long to answer, so it is asked once. */
+/* Leaf 7 for the SHA extensions, leaf 1 for SSSE3 and SSE4.1. */
 static bool has_extension(void)
 {
-    static atomic_int known; /* 1: no, 2: yes */
     unsigned int a, b, c, d;
 
-    if (!atomic_load_explicit(&known, memory_order_relaxed)) {
-        bool there = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSSE3) &&
-                     (c & bit_SSE4_1) && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
-                     (b & bit_SHA);
-        atomic_store_explicit(&known, there ? 2 : 1, memory_order_relaxed);
-    }
-    return atomic_load_explicit(&known, memory_order_relaxed) == 2;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSSE3) && (c & bit_SSE4_1) &&
+           __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
+}
+
+#else
+
+static bool has_extension(void)
+{
+    return false;
 }
 
 #endif
 
-static void compress(uint32_t state[8], const uint8_t *block, size_t count)
+static void compress(rlhf__sha256 *hash, const uint8_t *block, size_t count)
 {
 #if defined(__x86_64__)
-    if (has_extension()) {
-        compress_by_extension(state, block, count);
+    if (hash->by_extension) {
+        compress_by_extension(hash->state, block, count);
         return;
     }
 #endif
-    compress_plain(state, block, count);
+    compress_plain(hash->state, block, count);
 }
 
 void rlhf__sha256_init(rlhf__sha256 *hash)
@@ -147,6 +146,7 @@ void rlhf__sha256_init(rlhf__sha256 *hash)
 
     memcpy(hash->state, start, sizeof start);
     hash->size = 0;
+    hash->by_extension = has_extension();
 }
 
 void rlhf__sha256_update(rlhf__sha256 *hash, const void *data, size_t size)
@@ -158,13 +158,13 @@ void rlhf__sha256_update(rlhf__sha256 *hash, const void *data, size_t size)
     while (size > 0) {
         size_t taken = 64 - held < size ? 64 - held : size;
         if (held == 0 && size >= 64) {
-            compress(hash->state, bytes, size / 64);
+            compress(hash, bytes, size / 64);
             taken = size / 64 * 64;
         } else {
             memcpy(hash->block + held, bytes, taken);
             held += taken;
             if (held == 64) {
-                compress(hash->state, hash->block, 1);
+                compress(hash, hash->block, 1);
                 held = 0;
             }
         }

@@ -2,6 +2,7 @@
 #ifndef RLHF_BASE_HASH_H
 #define RLHF_BASE_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,7 @@ typedef struct rlhf__sha256 {
     uint32_t state[8];
     uint64_t size;
     uint8_t block[64];
+    bool by_extension; /* of the CPU */
 } rlhf__sha256;
 void rlhf__sha256_init(rlhf__sha256 *hash);
 void rlhf__sha256_update(rlhf__sha256 *hash, const void *data, size_t size);

@@ -45,10 +45,10 @@ struct rlhf__pool {
     share *shares;        /* [num_threads] */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    /* The job's number, whether it can be entered, and how many workers are inside. The
-     * rest is written while nobody is, and read inside. */
+    /* The job's number, whether it can be entered, and how many workers are inside. */
     _Alignas(CACHE_LINE) _Atomic uint64_t job;
-    rlhf__tile_fn fn;
+    /* Written while nobody is inside, and read inside. */
+    _Alignas(CACHE_LINE) rlhf__tile_fn fn;
     void *arg;
     atomic_int quit;
     _Alignas(CACHE_LINE) atomic_int sleeping;
@@ -110,17 +110,20 @@ static bool enter(rlhf__pool *pool, uint64_t *seen)
 
 static void wait_for_job(rlhf__pool *pool, uint64_t *seen)
 {
-    for (int spin = 0; spin < SPINS; spin++) {
-        if (enter(pool, seen))
-            return;
-        relax(spin);
+    for (bool entered = false; !entered;) {
+        for (int spin = 0; spin < SPINS; spin++) {
+            if (enter(pool, seen))
+                return;
+            relax(spin);
+        }
+        pthread_mutex_lock(&pool->mutex);
+        atomic_fetch_add(&pool->sleeping, 1);
+        entered = enter(pool, seen);
+        if (!entered) /* one that comes late stays awake a while for the next job */
+            pthread_cond_wait(&pool->wake, &pool->mutex);
+        atomic_fetch_sub(&pool->sleeping, 1);
+        pthread_mutex_unlock(&pool->mutex);
     }
-    pthread_mutex_lock(&pool->mutex);
-    atomic_fetch_add(&pool->sleeping, 1);
-    while (!enter(pool, seen))
-        pthread_cond_wait(&pool->wake, &pool->mutex);
-    atomic_fetch_sub(&pool->sleeping, 1);
-    pthread_mutex_unlock(&pool->mutex);
 }
 
 static void *work(void *arg)
@@ -148,8 +151,11 @@ static void publish(rlhf__pool *pool, int64_t wanted)
     if (atomic_load(&pool->sleeping) == 0)
         return;
     pthread_mutex_lock(&pool->mutex);
-    for (int i = 0; i < wanted && i < atomic_load(&pool->sleeping); i++)
-        pthread_cond_signal(&pool->wake);
+    if (wanted >= atomic_load(&pool->sleeping))
+        pthread_cond_broadcast(&pool->wake);
+    else
+        for (int64_t i = 0; i < wanted; i++)
+            pthread_cond_signal(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
 }
 

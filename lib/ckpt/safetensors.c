@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/context.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/size.h"
@@ -61,27 +62,6 @@ void rlhf__tensor_shape_text(const int64_t *shape, int32_t rank, char out_text[1
 }
 
 /* --- files -------------------------------------------------------------------------- */
-
-static rlhf_status open_regular(const char *path, int *out_fd, int64_t *out_size)
-{
-    struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0)
-        return rlhf__fail_errno(errno, path, "cannot open %s", path);
-    if (fstat(fd, &info) != 0) {
-        int error = errno;
-        close(fd);
-        return rlhf__fail_errno(error, path, "cannot look at %s", path);
-    }
-    if (!S_ISREG(info.st_mode)) {
-        close(fd);
-        return rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "not a regular file");
-    }
-    *out_fd = fd;
-    *out_size = info.st_size;
-    return RLHF_OK;
-}
 
 bool rlhf__read_at(int fd, void *out, int64_t size, int64_t offset,
                    rlhf__read_fault *out_fault)
@@ -134,7 +114,7 @@ rlhf_status rlhf__file_sha256(rlhf_context *context, const char *path, char out_
     char *piece = NULL;
     int64_t size = 0;
     int fd = -1;
-    rlhf_status status = open_regular(path, &fd, &size);
+    rlhf_status status = rlhf__file_open(path, &fd, &size);
 
     if (status != RLHF_OK)
         return status;
@@ -407,7 +387,7 @@ rlhf_status rlhf__tensor_file_open(rlhf_context *context, const char *path,
     file->fd = -1;
     status = rlhf__strdup(context, path, &file->path);
     if (status == RLHF_OK)
-        status = open_regular(path, &file->fd, &size);
+        status = rlhf__file_open(path, &file->fd, &size);
     file->size = size;
     if (status == RLHF_OK)
         status = read_header(file, size);

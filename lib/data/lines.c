@@ -1,34 +1,23 @@
 /* A file line by line, under a limit, without holding it whole. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "data/load.h"
 
+#include "base/file.h"
 #include "base/size.h"
 
 static const int64_t CHUNK = 1 << 16;
 
 rlhf_status rlhf__lines_open(rlhf_context *context, const char *path, rlhf__lines *out)
 {
-    struct stat info;
-
     memset(out, 0, sizeof *out);
     out->context = context;
     out->line.context = context;
     out->path = path;
-    /* Opening a named pipe would wait for its writer. */
-    out->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (out->fd < 0)
-        return rlhf__fail_errno(errno, path, "cannot open %s", path);
-    if (fstat(out->fd, &info) != 0)
-        return rlhf__fail_errno(errno, path, "cannot look at %s", path);
-    if (!S_ISREG(info.st_mode))
-        return rlhf__fail_at(RLHF_ERR_IO, path, 0, 0, NULL, "not a regular file");
-    out->total = info.st_size;
+    RLHF__TRY(rlhf__file_open(path, &out->fd, &out->total));
     return rlhf__alloc_raw(context, CHUNK, 1, RLHF_MEMORY_GENERAL, &out->chunk);
 }
 

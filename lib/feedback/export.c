@@ -153,7 +153,9 @@ static rlhf_status check_apart(rlhf__feedback *feedback, const char *path)
     if (status == RLHF_OK)
         status = rlhf__path_resolve(feedback->context,
                                     sqlite3_db_filename(feedback->db, "main"), &store);
-    if (status == RLHF_OK && is_of_store(real, store))
+    if (status == RLHF_ERR_NOT_FOUND && real) /* its folder has gone: nobody meets it */
+        status = RLHF_OK;
+    if (status == RLHF_OK && store && is_of_store(real, store))
         status = rlhf__fail_at(RLHF_ERR_INVALID_ARG, path, 0, 0, NULL,
                                "this is the feedback store itself; its choices can be "
                                "exported to another file");

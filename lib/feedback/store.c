@@ -278,13 +278,15 @@ static rlhf_status check_object(rlhf__feedback *store, sqlite3_stmt *statement,
     const char *name = (const char *)sqlite3_column_text(statement, 0);
     const char *sql = (const char *)sqlite3_column_text(statement, 1);
 
+    if (!name || (!sql && sqlite3_column_type(statement, 1) != SQLITE_NULL))
+        return rlhf__fail_no_memory(0);
     if (is_one_of(sql, schema, NUM_OBJECTS))
         ++*own_count;
     else if (!is_one_of(sql, schema_extra, NUM_EXTRA))
         return rlhf__fail_at(RLHF_ERR_FORMAT, store->path, 0, 0, NULL,
                              "damaged, or not a feedback store: its schema has another "
                              "\"%.64s\" than the library writes",
-                             name ? name : "");
+                             name);
     return RLHF_OK;
 }
 

@@ -146,8 +146,9 @@ void rlhf__activation_grad(rlhf_context *ctx, rlhf__activation kind, const float
 
 /* --- rotary (rope.c) ---------------------------------------------------------------- */
 
-/* Fills cos and sin [max_positions][head_dim / 2]; angles in double. */
-void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta,
+/* Fills cos and sin [count][head_dim / 2], of positions from `first` on; angles in
+ * double. */
+void rlhf__rope_table(int64_t first, int64_t count, int64_t head_dim, double theta,
                       float *cos_table, float *sin_table);
 /* Half-split rotary (Su et al. 2021, Hugging Face's layout) in place on `heads` heads
  * of each row of x; `inverse` turns back (the gradient). */

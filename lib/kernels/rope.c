@@ -4,16 +4,17 @@
 
 #include "kernels/rows.h"
 
-void rlhf__rope_table(int64_t max_positions, int64_t head_dim, double theta,
+void rlhf__rope_table(int64_t first, int64_t count, int64_t head_dim, double theta,
                       float *cos_table, float *sin_table)
 {
     int64_t half = head_dim / 2;
 
     for (int64_t i = 0; i < half; i++) {
         double frequency = pow(theta, -2.0 * (double)i / (double)head_dim);
-        for (int64_t p = 0; p < max_positions; p++) {
-            cos_table[p * half + i] = (float)cos((double)p * frequency);
-            sin_table[p * half + i] = (float)sin((double)p * frequency);
+        for (int64_t p = 0; p < count; p++) {
+            const double angle = (double)(first + p) * frequency;
+            cos_table[p * half + i] = (float)cos(angle);
+            sin_table[p * half + i] = (float)sin(angle);
         }
     }
 }

@@ -15,7 +15,8 @@
 #include "nn/names.h"
 
 /* Most bytes of rotary tables: a head of 128 over 2^20 positions, for two thetas. */
-#define ROPE_MAX ((int64_t)1 << 30)
+#define ROPE_MAX     ((int64_t)1 << 30)
+#define ROPE_AT_ONCE 1024 /* positions between two looks at cancellation */
 
 /* --- layout ------------------------------------------------------------------------- */
 
@@ -156,6 +157,23 @@ static rlhf_status allocate_rope(rlhf__transformer *model, int64_t num_tables)
                            RLHF_MEMORY_WEIGHTS, &model->rope_sin);
 }
 
+/* A table, a part at a time, so that a load of a long one can be cancelled. */
+static rlhf_status fill_rope(const rlhf__transformer *model, double theta, bool cancels,
+                             float *cos_table, float *sin_table)
+{
+    const rlhf_model_config *c = &model->config;
+    const int64_t half = c->head_dim / 2;
+
+    for (int64_t first = 0; first < c->context_length; first += ROPE_AT_ONCE) {
+        if (cancels)
+            RLHF__TRY(rlhf__check_cancel(model->context));
+        rlhf__rope_table(first, rlhf__min_i64(ROPE_AT_ONCE, c->context_length - first),
+                         c->head_dim, theta, cos_table + first * half,
+                         sin_table + first * half);
+    }
+    return RLHF_OK;
+}
+
 rlhf_status rlhf__transformer_make_rotary(rlhf__transformer *model, bool cancels)
 {
     const rlhf_model_config *c = &model->config;
@@ -170,11 +188,9 @@ rlhf_status rlhf__transformer_make_rotary(rlhf__transformer *model, bool cancels
             continue;
         const int32_t owner = theta_owner(model, i);
         if (owner == i) {
-            if (cancels)
-                RLHF__TRY(rlhf__check_cancel(model->context));
-            rlhf__rope_table(c->context_length, c->head_dim, model->layers[i].rope_theta,
-                             model->rope_cos + next * table,
-                             model->rope_sin + next * table);
+            RLHF__TRY(fill_rope(model, model->layers[i].rope_theta, cancels,
+                                model->rope_cos + next * table,
+                                model->rope_sin + next * table));
             model->layer_cos[i] = model->rope_cos + next * table;
             model->layer_sin[i] = model->rope_sin + next * table;
             next++;

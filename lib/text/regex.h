@@ -20,11 +20,12 @@ void rlhf__regex_free(rlhf__regex *regex); /* NULL ok */
 rlhf_status rlhf__matcher_create(rlhf_context *context, rlhf__matcher **out);
 void rlhf__matcher_free(rlhf__matcher *matcher); /* NULL ok */
 
-/* Begins a text of `size` bytes: what its searches may cost, all together. */
+/* Begins a text of `size` bytes: what searches in it, and in what normalizer and earlier
+ * stages make of it, may cost, all together. */
 void rlhf__matcher_begin(rlhf__matcher *matcher, int64_t size);
 
-/* First match that is not empty at or after `start`. `text`, the one begun or a part of
- * it, must be valid UTF-8. LIMIT if the searches in it need too many steps. */
+/* First match that is not empty at or after `start`. `text` must be valid UTF-8.
+ * LIMIT if the searches since _begin need too many steps. */
 rlhf_status rlhf__regex_find(const rlhf__regex *regex, rlhf__matcher *matcher,
                              const char *text, int64_t size, int64_t start,
                              bool *out_found, int64_t *out_begin, int64_t *out_end);

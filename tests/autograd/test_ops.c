@@ -161,7 +161,7 @@ static rlhf_status run_rope(const op_row *row, rlhf__tape *tape, rlhf__params *p
 
     (void)params;
     *y = x;
-    rlhf__rope_table(POSITIONS, 6, 100.0, cos_table, sin_table);
+    rlhf__rope_table(0, POSITIONS, 6, 100.0, cos_table, sin_table);
     return rlhf__op_rope(tape, x, row->heads + row->kv_heads, 6, positions, cos_table,
                          sin_table);
 }

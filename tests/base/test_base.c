@@ -292,6 +292,7 @@ static void test_quota_is_rounded_up_to_whole_cpus(void **state)
     assert_int_equal(rlhf__quota_cpus("max 100000\n"), 256);
     assert_int_equal(rlhf__quota_cpus("900000000 100000\n"), 256);
     assert_int_equal(rlhf__quota_cpus("200000"), 256);
+    assert_int_equal(rlhf__quota_cpus("9223372036854775807 9223372036854775807"), 1);
     assert_int_equal(rlhf__quota_cpus("-1 100000"), 256);
     assert_int_equal(rlhf__quota_cpus(""), 256);
 }

@@ -404,7 +404,7 @@ static void test_rope_turns_and_turns_back(void **state)
               sines[64 * DIM / 2];
         float *y = random_floats(ROWS * LD, 1);
         int32_t positions[ROWS];
-        rlhf__rope_table(64, DIM, 10000.0, cosines, sines);
+        rlhf__rope_table(0, 64, DIM, 10000.0, cosines, sines);
         for (int r = 0; r < ROWS; r++)
             positions[r] = (r * 7) % 64;
         rlhf__rope(context, y, LD, ROWS, HEADS, DIM, positions, cosines, sines, false);

@@ -3469,7 +3469,8 @@ are not.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND, RLHF_ERR_IO; RLHF_ERR_FORMAT (damaged, or of
         another model's shapes); RLHF_ERR_UNSUPPORTED (written by a newer version);
         RLHF_ERR_INVALID_ARG (another kind of trainer, number of parameters, config,
-        data or order; a learning rate that is too high for the options); RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
+        data or order; a learning rate that is too high for the options);
+        RLHF_ERR_CALLBACK; RLHF_ERR_CANCELLED.
 @since 0.1
 """,
     "rlhf_reward_model_options_init":
