@@ -10,26 +10,20 @@ rlhf_status rlhf__check_ragged(const int32_t *tokens, const int64_t *cu_seqlens,
                                int64_t num_seqs)
 {
     if (!tokens || !cu_seqlens)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL",
-                                           tokens ? "cu_seqlens" : "tokens"),
-                                tokens ? "cu_seqlens" : "tokens");
+        return rlhf__fail_arg(tokens ? "cu_seqlens" : "tokens", "%s is NULL",
+                              tokens ? "cu_seqlens" : "tokens");
     if (num_seqs < 1)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_seqs must be >= 1, got %" PRId64,
-                                           num_seqs),
-                                "num_seqs");
+        return rlhf__fail_arg("num_seqs", "num_seqs must be >= 1, got %" PRId64,
+                              num_seqs);
     if (cu_seqlens[0] != 0)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "cu_seqlens[0] must be 0, got %" PRId64,
-                                           cu_seqlens[0]),
-                                "cu_seqlens");
+        return rlhf__fail_arg("cu_seqlens", "cu_seqlens[0] must be 0, got %" PRId64,
+                              cu_seqlens[0]);
     for (int64_t s = 0; s < num_seqs; s++)
         if (cu_seqlens[s + 1] < cu_seqlens[s])
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "cu_seqlens must not descend, [%" PRId64
-                                               "] is %" PRId64 " after %" PRId64,
-                                               s + 1, cu_seqlens[s + 1], cu_seqlens[s]),
-                                    "cu_seqlens");
+            return rlhf__fail_arg("cu_seqlens",
+                                  "cu_seqlens must not descend, [%" PRId64 "] is %" PRId64
+                                  " after %" PRId64,
+                                  s + 1, cu_seqlens[s + 1], cu_seqlens[s]);
     return RLHF_OK;
 }
 

@@ -82,19 +82,14 @@ static void destroy_generator(void *handle)
 static rlhf_status check_options(const rlhf_generator_options *o)
 {
     if (o->min_new_tokens > o->max_new_tokens)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "min_new_tokens must be <= max_new_tokens (%" PRId32
-                       "), got %" PRId32,
-                       o->max_new_tokens, o->min_new_tokens),
-            "min_new_tokens");
+        return rlhf__fail_arg("min_new_tokens",
+                              "min_new_tokens must be <= max_new_tokens (%" PRId32
+                              "), got %" PRId32,
+                              o->max_new_tokens, o->min_new_tokens);
     if (o->num_stop_tokens > 0 && !o->stop_tokens)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "stop_tokens is NULL"),
-                                "stop_tokens");
+        return rlhf__fail_arg("stop_tokens", "stop_tokens is NULL");
     if (o->text && !o->tokenizer)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "a text callback needs a tokenizer"),
-            "tokenizer");
+        return rlhf__fail_arg("tokenizer", "a text callback needs a tokenizer");
     return RLHF_OK;
 }
 
@@ -211,11 +206,8 @@ static rlhf_status get(const rlhf_generator *generator, int64_t index,
                        rlhf_generation *out_generation)
 {
     if (index < 0 || index >= generator->core->num_answers)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "index must be in [0, %" PRId64
-                                           "), got %" PRId64,
-                                           generator->core->num_answers, index),
-                                "index");
+        return rlhf__fail_arg("index", "index must be in [0, %" PRId64 "), got %" PRId64,
+                              generator->core->num_answers, index);
     const rlhf__answer *a = &generator->core->answers[index];
     const rlhf_generation own = {.struct_size = sizeof own,
                                  .sequence_id = a->id,

@@ -32,8 +32,7 @@ void rlhf__handle_unref(void *handle); /* NULL is a no-op */
 #define RLHF__REQUIRE(pointer)                                                           \
     do {                                                                                 \
         if (!(pointer))                                                                  \
-            return rlhf__fail_field(                                                     \
-                rlhf__fail(RLHF_ERR_INVALID_ARG, #pointer " is NULL"), #pointer);        \
+            return rlhf__fail_arg(#pointer, #pointer " is NULL");                        \
     } while (0)
 
 /* Runs `call` (a status expression) between rlhf__context_enter and _leave and

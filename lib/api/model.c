@@ -256,10 +256,8 @@ static rlhf_status run_logprobs(rlhf__transformer *net, const rlhf__batch *batch
                                 double temperature, float *out_logprobs)
 {
     if (!(temperature > 0.0) || !isfinite(temperature))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "temperature must be > 0 and finite, got %g",
-                                           temperature),
-                                "temperature");
+        return rlhf__fail_arg("temperature", "temperature must be > 0 and finite, got %g",
+                              temperature);
     logprobs_job job = {net, rlhf__inv_tau(temperature), out_logprobs};
     return run_batch(net, "logprobs", batch, take_logprobs, &job);
 }

@@ -14,11 +14,8 @@ rlhf_status rlhf__parameter_info(const rlhf__transformer *net, int64_t index,
     const rlhf__params *params = &net->params;
 
     if (index < 0 || index >= params->num_named)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "index must be in [0, %" PRId32
-                                           "), got %" PRId64,
-                                           params->num_named, index),
-                                "index");
+        return rlhf__fail_arg("index", "index must be in [0, %" PRId32 "), got %" PRId64,
+                              params->num_named, index);
     const rlhf__named *named = &params->named[index];
     rlhf_parameter_info own = {.struct_size = sizeof own,
                                .name = named->name,
@@ -38,11 +35,9 @@ static rlhf_status find(const rlhf__params *params, const char *name, int64_t co
         return rlhf__fail(RLHF_ERR_NOT_FOUND, "no parameter is named \"%.96s\"", name);
     rlhf__named_shape(params, named, &rows, &cols);
     if (count != rows * cols)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "count must be %" PRId64
-                                           " for \"%s\", got %" PRId64,
-                                           rows * cols, named->name, count),
-                                "count");
+        return rlhf__fail_arg("count",
+                              "count must be %" PRId64 " for \"%s\", got %" PRId64,
+                              rows * cols, named->name, count);
     *out_named = named;
     return RLHF_OK;
 }

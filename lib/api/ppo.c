@@ -507,10 +507,8 @@ rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *trainer,
 static rlhf_status set_kl_coef(rlhf__ppo_trainer *core, double kl_coef)
 {
     if (!(kl_coef >= 0.0) || !rlhf__is_finite_float(kl_coef))
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "kl_coef must be >= 0 and finite as a float, got %g", kl_coef),
-            "kl_coef");
+        return rlhf__fail_arg(
+            "kl_coef", "kl_coef must be >= 0 and finite as a float, got %g", kl_coef);
     core->kl_coef = kl_coef;
     return RLHF_OK;
 }

@@ -35,11 +35,9 @@ static rlhf_status create(const rlhf_model *model,
     rlhf_status status;
 
     if (eos >= vocab)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "eos_token_id must be < vocab_size %" PRId32
-                                           ", got %" PRId32,
-                                           vocab, eos),
-                                "eos_token_id");
+        return rlhf__fail_arg(
+            "eos_token_id", "eos_token_id must be < vocab_size %" PRId32 ", got %" PRId32,
+            vocab, eos);
     RLHF__TRY(rlhf__transformer_to_scalar(model->net, options->seed, false, &net));
     status = rlhf__reward_model_create(net, options->append_eos, eos, &core);
     if (status != RLHF_OK) {
@@ -162,10 +160,8 @@ rlhf_status rlhf_reward_model_normalize(rlhf_reward_model *reward_model,
     RLHF__REQUIRE(reward_model);
     RLHF__TRY(rlhf__check_ragged(tokens, cu_seqlens, num_seqs));
     if (num_seqs < 2)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_seqs must be >= 2, got %" PRId64,
-                                           num_seqs),
-                                "num_seqs");
+        return rlhf__fail_arg("num_seqs", "num_seqs must be >= 2, got %" PRId64,
+                              num_seqs);
     RLHF__ENTER_AND_RETURN(reward_model->handle.context,
                            with_spans(reward_model, tokens, cu_seqlens, num_seqs,
                                       normalize, &unit_variance));
@@ -192,15 +188,11 @@ rlhf_status rlhf_reward_model_get_affine(const rlhf_reward_model *reward_model,
 static rlhf_status set_affine(rlhf__reward_model *core, double scale, double offset)
 {
     if (!rlhf__is_finite_float(scale) || (float)scale == 0.0f)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "scale must be finite and not 0 as a float, got %g", scale),
-            "scale");
+        return rlhf__fail_arg("scale",
+                              "scale must be finite and not 0 as a float, got %g", scale);
     if (!rlhf__is_finite_float(offset))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "offset must be finite as a float, got %g",
-                                           offset),
-                                "offset");
+        return rlhf__fail_arg("offset", "offset must be finite as a float, got %g",
+                              offset);
     core->scale = scale;
     core->offset = offset;
     return RLHF_OK;

@@ -75,19 +75,14 @@ static rlhf_status check_texts(const char *const *texts, const size_t *sizes,
                                int64_t num_texts)
 {
     if (num_texts < 0)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_texts must be >= 0, got %" PRId64,
-                                           num_texts),
-                                "num_texts");
+        return rlhf__fail_arg("num_texts", "num_texts must be >= 0, got %" PRId64,
+                              num_texts);
     if (num_texts > 0 && (!texts || !sizes))
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "%s is NULL", texts ? "sizes" : "texts"),
-            texts ? "sizes" : "texts");
+        return rlhf__fail_arg(texts ? "sizes" : "texts", "%s is NULL",
+                              texts ? "sizes" : "texts");
     for (int64_t i = 0; i < num_texts; i++)
         if (!texts[i] && sizes[i] > 0)
-            return rlhf__fail_field(
-                rlhf__fail(RLHF_ERR_INVALID_ARG, "texts[%" PRId64 "] is NULL", i),
-                "texts");
+            return rlhf__fail_arg("texts", "texts[%" PRId64 "] is NULL", i);
     return RLHF_OK;
 }
 
@@ -132,8 +127,7 @@ rlhf_status rlhf_tokenizer_train(rlhf_context *context, const char *const *texts
     if (!options)
         set_default_tokens(&own);
     if (own.num_special_tokens > 0 && !own.special_tokens)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "special_tokens is NULL"), "special_tokens");
+        return rlhf__fail_arg("special_tokens", "special_tokens is NULL");
     RLHF__ENTER_AND_RETURN(context,
                            train(context, texts, sizes, num_texts, &own, out_tokenizer));
 }
@@ -218,12 +212,11 @@ rlhf_status rlhf_tokenizer_encode(const rlhf_tokenizer *tokenizer, const char *t
     RLHF__REQUIRE(tokenizer);
     RLHF__REQUIRE(out_count);
     if (!text && size > 0)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "text is NULL"), "text");
+        return rlhf__fail_arg("text", "text is NULL");
     if (capacity < 0 || (capacity > 0 && !out_ids))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "capacity is %" PRId64 " and out_ids %s",
-                                           capacity, out_ids ? "not NULL" : "NULL"),
-                                capacity < 0 ? "capacity" : "out_ids");
+        return rlhf__fail_arg(capacity < 0 ? "capacity" : "out_ids",
+                              "capacity is %" PRId64 " and out_ids %s", capacity,
+                              out_ids ? "not NULL" : "NULL");
     rlhf__ids ids = {.context = tokenizer->handle.context};
     status = rlhf__tokenizer_encode(tokenizer->core, text ? text : "", size,
                                     parse_special ? RLHF__ENCODE_PARSE_SPECIAL : 0, &ids);
@@ -249,13 +242,11 @@ rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer, const int32_t
     RLHF__REQUIRE(tokenizer);
     RLHF__REQUIRE(out_size);
     if (num_ids < 0 || (num_ids > 0 && !ids))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_ids is %" PRId64 " and ids %s", num_ids,
-                                           ids ? "not NULL" : "NULL"),
-                                num_ids < 0 ? "num_ids" : "ids");
+        return rlhf__fail_arg(num_ids < 0 ? "num_ids" : "ids",
+                              "num_ids is %" PRId64 " and ids %s", num_ids,
+                              ids ? "not NULL" : "NULL");
     if (capacity > 0 && !out_text)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "out_text is NULL"),
-                                "out_text");
+        return rlhf__fail_arg("out_text", "out_text is NULL");
     rlhf__buffer text = {.context = tokenizer->handle.context};
     status = rlhf__tokenizer_decode(tokenizer->core, ids, num_ids,
                                     skip_special ? RLHF__DECODE_SKIP_SPECIAL : 0, &text);

@@ -176,6 +176,18 @@ rlhf_status rlhf__fail_no_memory(size_t size)
     return rlhf__fail(RLHF_ERR_NO_MEMORY, "out of memory: %zu bytes", size);
 }
 
+rlhf_status rlhf__fail_arg(const char *field, const char *format, ...)
+{
+    va_list args;
+
+    begin(RLHF_ERR_INVALID_ARG, NULL, 0, 0, field, 0);
+    va_start(args, format);
+    append(format, args);
+    va_end(args);
+    make_one_line(last_error.message);
+    return RLHF_ERR_INVALID_ARG;
+}
+
 rlhf_status rlhf__fail_field(rlhf_status status, const char *field)
 {
     copy_text(last_error.field, sizeof last_error.field, field);

@@ -24,6 +24,9 @@
  * errno. */
 rlhf_status rlhf__fail(rlhf_status status, const char *format, ...) RLHF__PRINTF(2, 3);
 
+/* INVALID_ARG, naming the argument or field at fault in the info too. */
+rlhf_status rlhf__fail_arg(const char *field, const char *format, ...) RLHF__PRINTF(2, 3);
+
 /* As rlhf__fail, naming a place in a file. The message gets the prefix
  * "FILE:LINE:COLUMN: " (parts that are 0 or NULL are left out). */
 rlhf_status rlhf__fail_at(rlhf_status status, const char *file, int64_t line,
@@ -49,6 +52,7 @@ rlhf_status rlhf__fail_in_file(rlhf_status status, const char *file);
  * for anything, RLHF_OK included. */
 #if defined(__clang_analyzer__) && !defined(RLHF__ERROR_C)
 #define rlhf__fail(s, ...)       ((void)rlhf__fail(s, __VA_ARGS__), s)
+#define rlhf__fail_arg(...)      ((void)rlhf__fail_arg(__VA_ARGS__), RLHF_ERR_INVALID_ARG)
 #define rlhf__fail_at(s, ...)    ((void)rlhf__fail_at(s, __VA_ARGS__), s)
 #define rlhf__fail_errno(...)    ((void)rlhf__fail_errno(__VA_ARGS__), RLHF_ERR_IO)
 #define rlhf__fail_no_memory(n)  ((void)rlhf__fail_no_memory(n), RLHF_ERR_NO_MEMORY)

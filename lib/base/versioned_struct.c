@@ -132,19 +132,16 @@ static rlhf_status range_error(const rlhf__field *field, const char *relation,
     char bound_text[32];
 
     rlhf__format_f64(bound, bound_text);
-    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "%s must be %s %s%s, got %s",
-                                       field->name, relation, bound_text, as, text),
-                            field->name);
+    return rlhf__fail_arg(field->name, "%s must be %s %s%s, got %s", field->name,
+                          relation, bound_text, as, text);
 }
 
 static rlhf_status check_range(const rlhf__field *field, double value, const char *as,
                                const char *text)
 {
     if (field->type == RLHF__FIELD_F64 && !isfinite(value))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "%s must be finite%s, got %s", field->name, as,
-                                           text),
-                                field->name);
+        return rlhf__fail_arg(field->name, "%s must be finite%s, got %s", field->name, as,
+                              text);
     if (field->min_exclusive ? value <= field->min : value < field->min)
         return range_error(field, field->min_exclusive ? ">" : ">=", field->min, as,
                            text);
@@ -170,9 +167,7 @@ static rlhf_status check_enum(const rlhf__field *field, int32_t value)
     for (const rlhf__enum_name *n = field->names; n->name; n++)
         if (n->value == value)
             return RLHF_OK;
-    return rlhf__fail_field(
-        rlhf__fail(RLHF_ERR_INVALID_ARG, "%s has no value %d", field->name, value),
-        field->name);
+    return rlhf__fail_arg(field->name, "%s has no value %d", field->name, value);
 }
 
 rlhf_status rlhf__field_check(const rlhf__field *field, const void *options)
@@ -189,9 +184,7 @@ rlhf_status rlhf__field_check(const rlhf__field *field, const void *options)
         memcpy(&i32, at, sizeof i32);
         if (i32 == 0 || i32 == 1)
             return RLHF_OK;
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "%s must be 0 or 1, got %d", field->name, i32),
-                                field->name);
+        return rlhf__fail_arg(field->name, "%s must be 0 or 1, got %d", field->name, i32);
     case RLHF__FIELD_ENUM:
         memcpy(&i32, at, sizeof i32);
         return check_enum(field, i32);

@@ -66,21 +66,16 @@ static rlhf_status check_ids(const int32_t *ids, int64_t count, int32_t vocab_si
     for (int64_t i = 0; i < count; i++) {
         if (ids[i] >= 0 && ids[i] < vocab_size)
             continue;
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "%s[%" PRId64 "] must be in [0, %" PRId32
-                                           "), got %" PRId32,
-                                           field, i, vocab_size, ids[i]),
-                                field);
+        return rlhf__fail_arg(field,
+                              "%s[%" PRId64 "] must be in [0, %" PRId32 "), got %" PRId32,
+                              field, i, vocab_size, ids[i]);
     }
     return RLHF_OK;
 }
 
 static rlhf_status bad_count(const char *field, const char *bound, int64_t value)
 {
-    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                       "%s must be %s, got %" PRId64, field, bound,
-                                       value),
-                            field);
+    return rlhf__fail_arg(field, "%s must be %s, got %" PRId64, field, bound, value);
 }
 
 static rlhf_status check_rejected(const rlhf_example *example, int32_t vocab_size)
@@ -88,9 +83,7 @@ static rlhf_status check_rejected(const rlhf_example *example, int32_t vocab_siz
     const int64_t prompt = example->prompt_length;
 
     if (!example->rejected)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "a preference without rejected tokens"),
-            "rejected");
+        return rlhf__fail_arg("rejected", "a preference without rejected tokens");
     if (example->num_rejected < prompt)
         return bad_count("num_rejected", ">= prompt_length", example->num_rejected);
     RLHF__TRY(
@@ -101,10 +94,7 @@ static rlhf_status check_rejected(const rlhf_example *example, int32_t vocab_siz
             RLHF_ERR_INVALID_ARG,
             "tokens and rejected differ within the prompt's %" PRId64 " tokens", prompt);
     if (!(example->margin - example->margin == 0))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "margin must be finite, got %g",
-                                           example->margin),
-                                "margin");
+        return rlhf__fail_arg("margin", "margin must be finite, got %g", example->margin);
     return RLHF_OK;
 }
 
@@ -116,8 +106,7 @@ rlhf_status rlhf__example_check(const rlhf_example *example, int32_t kind,
     if (example->num_tokens < 0 || example->num_tokens > INT32_MAX)
         return bad_count("num_tokens", "in [0, 2147483647]", example->num_tokens);
     if (example->num_tokens > 0 && !example->tokens)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, "tokens is NULL"),
-                                "tokens");
+        return rlhf__fail_arg("tokens", "tokens is NULL");
     if (prompt < 0 || prompt > example->num_tokens)
         return bad_count("prompt_length", "in [0, num_tokens]", prompt);
     if (kind == RLHF_DATASET_TEXT && prompt != 0)
@@ -290,11 +279,9 @@ rlhf_status rlhf__dataset_split(const rlhf__dataset *dataset, int64_t held_out,
         return rlhf__fail(RLHF_ERR_UNSUPPORTED, "a source of the host cannot be split");
     const int64_t count = dataset->num_rows;
     if (held_out < 0 || held_out > count)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "held_out must be in [0, %" PRId64
-                                           "], got %" PRId64,
-                                           count, held_out),
-                                "held_out");
+        return rlhf__fail_arg("held_out",
+                              "held_out must be in [0, %" PRId64 "], got %" PRId64, count,
+                              held_out);
     status =
         rlhf__alloc(dataset->context, count, sizeof *order, RLHF_MEMORY_GENERAL, &order);
     if (status != RLHF_OK)
@@ -337,11 +324,8 @@ rlhf_status rlhf__dataset_get_row(rlhf__dataset *dataset, int64_t index,
         return rlhf__fail(RLHF_ERR_UNSUPPORTED,
                           "rows of a host's source have no numbers");
     if (index < 0 || index >= dataset->num_rows)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "index must be in [0, %" PRId64
-                                           "), got %" PRId64,
-                                           dataset->num_rows, index),
-                                "index");
+        return rlhf__fail_arg("index", "index must be in [0, %" PRId64 "), got %" PRId64,
+                              dataset->num_rows, index);
     fill_example(dataset, index, out_example);
     return RLHF_OK;
 }

@@ -18,8 +18,7 @@ rlhf_status rlhf__dataset_create_from_source(rlhf_context *context, int32_t kind
     *out = NULL;
     RLHF__TRY(rlhf__struct_copy_in(ops, sizeof own, sizeof own, &own, "rlhf_source_ops"));
     if (!own.next)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_source_ops.next is NULL"), "next");
+        return rlhf__fail_arg("next", "rlhf_source_ops.next is NULL");
     if (!own.save != !own.restore)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
                           "rlhf_source_ops needs both save and restore, or neither");

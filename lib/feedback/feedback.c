@@ -413,10 +413,7 @@ static rlhf_status choose(rlhf__feedback *store, int64_t id, int32_t choice)
 rlhf_status rlhf__feedback_choose(rlhf__feedback *feedback, int64_t id, int32_t choice)
 {
     if (choice < RLHF_CHOICE_FIRST || choice > RLHF_CHOICE_SKIP)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "choice must be in [1, 4], got %" PRId32,
-                                           choice),
-                                "choice");
+        return rlhf__fail_arg("choice", "choice must be in [1, 4], got %" PRId32, choice);
     RLHF__TRY(rlhf__store_begin(feedback, true));
     return rlhf__store_end(feedback, choose(feedback, id, choice));
 }

@@ -71,20 +71,17 @@ static rlhf_status copy_stop_tokens(rlhf__generator *g,
 
     for (int64_t i = 0; i < settings->num_stop_tokens; i++)
         if (settings->stop_tokens[i] < 0 || settings->stop_tokens[i] >= vocab)
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "stop_tokens[%" PRId64
-                                               "] must be in [0, %" PRId32
-                                               "), got %" PRId32,
-                                               i, vocab, settings->stop_tokens[i]),
-                                    "stop_tokens");
+            return rlhf__fail_arg("stop_tokens",
+                                  "stop_tokens[%" PRId64 "] must be in [0, %" PRId32
+                                  "), got %" PRId32,
+                                  i, vocab, settings->stop_tokens[i]);
     RLHF__TRY(masks_all(g, settings, &none_left));
     if (none_left)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "stop_tokens are the whole vocabulary of "
-                                           "%" PRId32 ": min_new_tokens %" PRId64
-                                           " leaves no token to pick",
-                                           vocab, settings->min_new_tokens),
-                                "stop_tokens");
+        return rlhf__fail_arg("stop_tokens",
+                              "stop_tokens are the whole vocabulary of "
+                              "%" PRId32 ": min_new_tokens %" PRId64
+                              " leaves no token to pick",
+                              vocab, settings->min_new_tokens);
     RLHF__TRY(rlhf__alloc(g->context, settings->num_stop_tokens, sizeof *g->stop_tokens,
                           RLHF_MEMORY_GENERAL, &g->stop_tokens));
     if (settings->num_stop_tokens > 0)
@@ -173,10 +170,8 @@ static rlhf_status check_prompts(const rlhf__generator *g, const int32_t *tokens
         .tokens = tokens, .cu_seqlens = cu_seqlens, .num_seqs = num_seqs};
 
     if (num_seqs < 1)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_seqs must be >= 1, got %" PRId64,
-                                           num_seqs),
-                                "num_seqs");
+        return rlhf__fail_arg("num_seqs", "num_seqs must be >= 1, got %" PRId64,
+                              num_seqs);
     for (int64_t s = 0; s < num_seqs; s++) {
         const int64_t length = cu_seqlens[s + 1] - cu_seqlens[s];
         if (length < 1)

@@ -64,15 +64,11 @@ rlhf_status rlhf__sampler_create_custom(const rlhf_sampler_ops *ops, void *user_
     RLHF__TRY(
         rlhf__struct_copy_in(ops, sizeof own, sizeof own, &own, "rlhf_sampler_ops"));
     if (!own.sample)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "rlhf_sampler_ops.sample is NULL"),
-            "sample");
+        return rlhf__fail_arg("sample", "rlhf_sampler_ops.sample is NULL");
     if (!(own.softmax_temperature >= 0.0) || isinf(own.softmax_temperature))
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "rlhf_sampler_ops.softmax_temperature must be >= 0, got %g",
-                       own.softmax_temperature),
-            "softmax_temperature");
+        return rlhf__fail_arg("softmax_temperature",
+                              "rlhf_sampler_ops.softmax_temperature must be >= 0, got %g",
+                              own.softmax_temperature);
     RLHF__TRY(rlhf__alloc(NULL, 1, sizeof *sampler, RLHF_MEMORY_GENERAL, &sampler));
     sampler->ops = own;
     sampler->user_data = user_data;

@@ -31,11 +31,10 @@ rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch 
         const int64_t length = batch->cu_seqlens[s + 1] - batch->cu_seqlens[s];
         const int64_t total = past_length(batch, s) + length;
         if (length < 0)
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "cu_seqlens must ascend, sequence %" PRId64
-                                               " has length %" PRId64,
-                                               s, length),
-                                    "cu_seqlens");
+            return rlhf__fail_arg("cu_seqlens",
+                                  "cu_seqlens must ascend, sequence %" PRId64
+                                  " has length %" PRId64,
+                                  s, length);
         if (total > context)
             return rlhf__fail(RLHF_ERR_INVALID_ARG,
                               "sequence %" PRId64 " has %" PRId64
@@ -44,12 +43,9 @@ rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch 
     }
     for (int64_t i = 0; i < batch->cu_seqlens[batch->num_seqs]; i++)
         if (batch->tokens[i] < 0 || batch->tokens[i] >= vocab)
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "tokens[%" PRId64
-                                               "] must be in [0, %" PRId32
-                                               "), got %" PRId32,
-                                               i, vocab, batch->tokens[i]),
-                                    "tokens");
+            return rlhf__fail_arg(
+                "tokens", "tokens[%" PRId64 "] must be in [0, %" PRId32 "), got %" PRId32,
+                i, vocab, batch->tokens[i]);
     return RLHF_OK;
 }
 

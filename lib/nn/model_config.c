@@ -92,8 +92,7 @@ const rlhf__struct_desc rlhf__layer_config_desc = {
 
 /* --- resolving ---------------------------------------------------------------------- */
 
-#define FAIL(field, ...)                                                                 \
-    rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG, __VA_ARGS__), field)
+#define FAIL(field, ...) rlhf__fail_arg(field, __VA_ARGS__)
 
 static rlhf_status check_token_id(const char *field, int32_t id, int32_t vocab_size)
 {

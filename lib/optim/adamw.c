@@ -39,11 +39,10 @@ rlhf_status rlhf__adamw_check_rate(const rlhf__adamw_settings *s, const char *fi
     if (rlhf__is_finite_float(largest) &&
         rlhf__is_finite_float(learning_rate * s->weight_decay))
         return RLHF_OK;
-    return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                       "%s %g is too large for a beta1 of %g and a "
-                                       "weight_decay of %g: a step is not finite",
-                                       field, learning_rate, s->beta1, s->weight_decay),
-                            field);
+    return rlhf__fail_arg(field,
+                          "%s %g is too large for a beta1 of %g and a "
+                          "weight_decay of %g: a step is not finite",
+                          field, learning_rate, s->beta1, s->weight_decay);
 }
 
 rlhf_status rlhf__grad_norm(rlhf_context *context, const float *grads, int64_t count,

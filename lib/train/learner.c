@@ -66,11 +66,9 @@ rlhf_status rlhf__learner_gradient(const rlhf__learner *l, const char *name, dou
         return rlhf__fail(RLHF_ERR_NOT_FOUND, "no parameter \"%.96s\"", name);
     const rlhf__slab *slab = &params->slabs[named->slab];
     if (count != named->rows * slab->cols)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "count must be %" PRId64
-                                           " for \"%s\", got %" PRId64,
-                                           named->rows * slab->cols, named->name, count),
-                                "count");
+        return rlhf__fail_arg("count",
+                              "count must be %" PRId64 " for \"%s\", got %" PRId64,
+                              named->rows * slab->cols, named->name, count);
     const float *from = l->grads.values + slab->offset + named->first_row * slab->cols;
     const bool is_zero = !l->grads.is_written[named->slab];
     for (int64_t i = 0; i < count; i++)
@@ -175,10 +173,8 @@ rlhf_status rlhf__learner_check_rate(const rlhf__learner *l, const char *field,
                                      double value)
 {
     if (!((float)value > 0.0f) || !rlhf__is_finite_float(value))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "%s must be > 0 and finite as a float, got %g",
-                                           field, value),
-                                field);
+        return rlhf__fail_arg(field, "%s must be > 0 and finite as a float, got %g",
+                              field, value);
     return rlhf__adamw_check_rate(&l->adamw.settings, field, value);
 }
 

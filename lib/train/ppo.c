@@ -52,12 +52,10 @@ static rlhf_status resolve_stop_token(const rlhf__transformer *policy,
     else if (options->stop_token_id == -2)
         options->stop_token_id = -1;
     if (options->stop_token_id >= policy->config.vocab_size)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "stop_token_id must be in the vocabulary of %" PRId32
-                       ", got %" PRId32,
-                       policy->config.vocab_size, options->stop_token_id),
-            "stop_token_id");
+        return rlhf__fail_arg("stop_token_id",
+                              "stop_token_id must be in the vocabulary of %" PRId32
+                              ", got %" PRId32,
+                              policy->config.vocab_size, options->stop_token_id);
     return RLHF_OK;
 }
 

@@ -317,16 +317,12 @@ rlhf_status rlhf__ppo_options_preset(const char *name, rlhf_ppo_options *out)
 rlhf_status rlhf__ppo_options_check(const rlhf_ppo_options *options)
 {
     if (options->min_new_tokens > options->max_new_tokens)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "min_new_tokens must be <= max_new_tokens (%" PRId32
-                       "), got %" PRId32,
-                       options->max_new_tokens, options->min_new_tokens),
-            "min_new_tokens");
+        return rlhf__fail_arg("min_new_tokens",
+                              "min_new_tokens must be <= max_new_tokens (%" PRId32
+                              "), got %" PRId32,
+                              options->max_new_tokens, options->min_new_tokens);
     if (options->dual_clip != 0.0 && !(options->dual_clip > 1.0))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "dual_clip must be 0 or > 1, got %g",
-                                           options->dual_clip),
-                                "dual_clip");
+        return rlhf__fail_arg("dual_clip", "dual_clip must be 0 or > 1, got %g",
+                              options->dual_clip);
     return RLHF_OK;
 }

@@ -154,10 +154,8 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
     int64_t left = num_seqs;
 
     if (num_seqs < 1)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_seqs must be >= 1, got %" PRId64,
-                                           num_seqs),
-                                "num_seqs");
+        return rlhf__fail_arg("num_seqs", "num_seqs must be >= 1, got %" PRId64,
+                              num_seqs);
     RLHF__TRY(check_room(t, cu_seqlens, num_seqs));
     RLHF__TRY(make_generator(t));
     if (!goes_on(t, tokens, cu_seqlens, num_seqs, first_id, seed))

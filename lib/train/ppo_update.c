@@ -271,18 +271,15 @@ rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
 rlhf_status rlhf__ppo_check_episodes(const rlhf__ppo_trainer *t, int64_t num_episodes)
 {
     if (t->options.num_minibatches > num_episodes)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_minibatches must be at most the %" PRId64
-                                           " sequences, got %" PRId32,
-                                           num_episodes, t->options.num_minibatches),
-                                "num_minibatches");
+        return rlhf__fail_arg("num_minibatches",
+                              "num_minibatches must be at most the %" PRId64
+                              " sequences, got %" PRId32,
+                              num_episodes, t->options.num_minibatches);
     if (t->options.kl_target > 0.0 && 0.2 * (double)num_episodes >= t->options.kl_horizon)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG,
-                       "kl_horizon must be over a fifth of the %" PRId64
-                       " sequences, or beta could fall to 0 and below; got %g",
-                       num_episodes, t->options.kl_horizon),
-            "kl_horizon");
+        return rlhf__fail_arg("kl_horizon",
+                              "kl_horizon must be over a fifth of the %" PRId64
+                              " sequences, or beta could fall to 0 and below; got %g",
+                              num_episodes, t->options.kl_horizon);
     return RLHF_OK;
 }
 

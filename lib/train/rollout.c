@@ -78,11 +78,8 @@ static rlhf_status check_figures(const char *name, const char *field,
 {
     for (int64_t t = 0; figures && t < count; t++)
         if (action_mask[t] && !isfinite(figures[t]))
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "%s of token %" PRId64
-                                               " is not finite but %g",
-                                               name, t, (double)figures[t]),
-                                    field);
+            return rlhf__fail_arg(field, "%s of token %" PRId64 " is not finite but %g",
+                                  name, t, (double)figures[t]);
     return RLHF_OK;
 }
 
@@ -91,48 +88,34 @@ static rlhf_status check_input(const rlhf_rollout_input *input)
     int64_t num_actions = 0;
 
     if (!input->tokens || !input->action_mask)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "%s of a rollout's sequence is NULL",
-                                           input->tokens ? "action_mask" : "tokens"),
-                                input->tokens ? "action_mask" : "tokens");
+        return rlhf__fail_arg(input->tokens ? "action_mask" : "tokens",
+                              "%s of a rollout's sequence is NULL",
+                              input->tokens ? "action_mask" : "tokens");
     if (input->num_tokens < 2)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "num_tokens must be >= 2, got %" PRId64,
-                                           input->num_tokens),
-                                "num_tokens");
+        return rlhf__fail_arg("num_tokens", "num_tokens must be >= 2, got %" PRId64,
+                              input->num_tokens);
     for (int64_t t = 0; t < input->num_tokens; t++) {
         if (input->tokens[t] < 0)
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "token %" PRId64 " is %" PRId32, t,
-                                               input->tokens[t]),
-                                    "tokens");
+            return rlhf__fail_arg("tokens", "token %" PRId64 " is %" PRId32, t,
+                                  input->tokens[t]);
         if (input->action_mask[t] > 1)
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "action_mask of token %" PRId64
-                                               " must be 0 or 1, got %d",
-                                               t, (int)input->action_mask[t]),
-                                    "action_mask");
+            return rlhf__fail_arg(
+                "action_mask", "action_mask of token %" PRId64 " must be 0 or 1, got %d",
+                t, (int)input->action_mask[t]);
         num_actions += input->action_mask[t];
     }
     if (input->action_mask[0])
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "token 0 cannot be an action"),
-            "action_mask");
+        return rlhf__fail_arg("action_mask", "token 0 cannot be an action");
     if (num_actions == 0)
-        return rlhf__fail_field(
-            rlhf__fail(RLHF_ERR_INVALID_ARG, "a sequence without an action"),
-            "action_mask");
+        return rlhf__fail_arg("action_mask", "a sequence without an action");
     if (!isnan(input->score) && !rlhf__is_finite_float(input->score))
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "score must be finite as a float, or NaN, "
-                                           "got %g",
-                                           input->score),
-                                "score");
+        return rlhf__fail_arg("score",
+                              "score must be finite as a float, or NaN, "
+                              "got %g",
+                              input->score);
     if (input->finish < RLHF_FINISH_NONE || input->finish > RLHF_FINISH_CALLBACK)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "finish %" PRId32 " is not an rlhf_finish",
-                                           input->finish),
-                                "finish");
+        return rlhf__fail_arg("finish", "finish %" PRId32 " is not an rlhf_finish",
+                              input->finish);
     RLHF__TRY(check_figures("logprob", "logprobs", input->logprobs, input->action_mask,
                             input->num_tokens));
     return check_figures("token score", "token_scores", input->token_scores,
@@ -201,11 +184,8 @@ rlhf_status rlhf__rollout_get(const rlhf__rollout *r, int64_t index,
                               rlhf_rollout_sequence *out_sequence)
 {
     if (index < 0 || index >= r->num_episodes)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "index must be in [0, %" PRId64
-                                           "), got %" PRId64,
-                                           r->num_episodes, index),
-                                "index");
+        return rlhf__fail_arg("index", "index must be in [0, %" PRId64 "), got %" PRId64,
+                              r->num_episodes, index);
     const rlhf__episode *e = &r->episodes[index];
     const bool there = r->has_advantages;
     const rlhf_rollout_sequence own = {
@@ -233,18 +213,14 @@ rlhf_status rlhf__rollout_set_scores(rlhf__rollout *r, const float *scores, int6
 {
     RLHF__TRY(refuse_in_update(r));
     if (count != r->num_episodes)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "count must be the %" PRId64
-                                           " sequences, got %" PRId64,
-                                           r->num_episodes, count),
-                                "count");
+        return rlhf__fail_arg("count",
+                              "count must be the %" PRId64 " sequences, got %" PRId64,
+                              r->num_episodes, count);
     for (int64_t e = 0; e < count; e++)
         if (!isfinite(scores[e]))
-            return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                               "score of sequence %" PRId64
-                                               " is not finite but %g",
-                                               e, (double)scores[e]),
-                                    "scores");
+            return rlhf__fail_arg("scores",
+                                  "score of sequence %" PRId64 " is not finite but %g", e,
+                                  (double)scores[e]);
     rlhf__rollout_forget(r);
     for (int64_t e = 0; e < count; e++)
         r->episodes[e].score = (double)scores[e];
@@ -256,18 +232,13 @@ rlhf_status rlhf__rollout_set_token_scores(rlhf__rollout *r, int64_t index,
 {
     RLHF__TRY(refuse_in_update(r));
     if (index < 0 || index >= r->num_episodes)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "index must be in [0, %" PRId64
-                                           "), got %" PRId64,
-                                           r->num_episodes, index),
-                                "index");
+        return rlhf__fail_arg("index", "index must be in [0, %" PRId64 "), got %" PRId64,
+                              r->num_episodes, index);
     rlhf__episode *e = &r->episodes[index];
     if (count != e->num_tokens)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "count must be the sequence's %" PRId64
-                                           " tokens, got %" PRId64,
-                                           e->num_tokens, count),
-                                "count");
+        return rlhf__fail_arg(
+            "count", "count must be the sequence's %" PRId64 " tokens, got %" PRId64,
+            e->num_tokens, count);
     RLHF__TRY(check_figures("token score", "token_scores", token_scores,
                             r->action_mask + e->first, count));
     rlhf__rollout_forget(r);

@@ -265,10 +265,8 @@ rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset,
                           "the dataset's kind is %" PRId32 ", the trainer's %" PRId32,
                           dataset->kind, s->dataset->kind);
     if (max_rows < 0)
-        return rlhf__fail_field(rlhf__fail(RLHF_ERR_INVALID_ARG,
-                                           "max_rows must be >= 0, got %" PRId64,
-                                           max_rows),
-                                "max_rows");
+        return rlhf__fail_arg("max_rows", "max_rows must be >= 0, got %" PRId64,
+                              max_rows);
     rlhf__rows_init(&rows, s->context, dataset->kind);
     rlhf__rows_init(&part, s->context, dataset->kind);
     for (int64_t i = 0; i < limit && status == RLHF_OK; i++) {
