@@ -203,27 +203,72 @@ static candidate pop(candidate *heap, int64_t *count)
     return best;
 }
 
+/* Weights lie in (0, 1]; each bucket is an eighth of an octave of them. */
+#define BUCKET_SHIFT 20
+#define NUM_BUCKETS  ((0x3f800000 >> BUCKET_SHIFT) + 1)
+
+static uint32_t bucket_of(float weight)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &weight, sizeof bits);
+    return bits >> BUCKET_SHIFT;
+}
+
+static float bucket_begin(uint32_t bucket)
+{
+    const uint32_t bits = bucket << BUCKET_SHIFT;
+    float weight;
+
+    memcpy(&weight, &bits, sizeof weight);
+    return weight;
+}
+
+/* No token with a weight below it stays: of most vocabularies that leaves few to sort.
+ * The sums of buckets are rounded in another order than those that decide, so a billionth
+ * more is asked of them. */
+static float lowest_kept(const rlhf_sampler_options *options, const weights *w)
+{
+    int64_t counts[NUM_BUCKETS] = {0}, count = 0;
+    double masses[NUM_BUCKETS] = {0}, mass = 0.0;
+    const double wanted = options->top_p * w->total * (1.0 + 1e-9);
+    uint32_t bucket = NUM_BUCKETS, largest = 0;
+
+    for (int64_t v = 0; v < w->vocab; v++) {
+        const uint32_t b = bucket_of(w->of[v]);
+        counts[b]++;
+        masses[b] += (double)w->of[v];
+        largest = b > largest ? b : largest;
+    }
+    for (bool enough = false; bucket > 0 && !enough;) {
+        bucket--;
+        count += counts[bucket];
+        mass += masses[bucket];
+        enough = options->top_k > 0 ? count >= options->top_k
+                                    : options->top_p < 1.0 && mass >= wanted;
+    }
+    if (options->top_k > 0) /* whose mass counts for top_p, min_p or not */
+        return bucket_begin(bucket);
+    return fmaxf(bucket_begin(bucket),
+                 (float)(options->min_p * (double)bucket_begin(largest) * (1.0 - 1e-6)));
+}
+
 /* Moves the candidates that stay from the heap to kept[], best first: of the top_k,
  * the shortest run that reaches top_p of their mass, of that those with min_p of the
- * largest. At least one. */
-static int64_t truncate(const rlhf_sampler_options *options, candidate *heap,
-                        int64_t count, candidate *kept)
+ * largest. At least one. total: all mass. */
+static int64_t truncate(const rlhf_sampler_options *options, double total,
+                        candidate *heap, int64_t count, candidate *kept)
 {
     const int64_t limit =
         options->top_k > 0 ? rlhf__min_i64(options->top_k, count) : count;
     int64_t popped = 0, num = 0;
-    double mass = 0.0, sum = 0.0;
+    double mass = options->top_k > 0 ? 0.0 : total, sum = 0.0;
 
     for (int64_t i = count / 2 - 1; i >= 0; i--)
         sift_down(heap, count, i);
-    if (limit < count) {
-        for (; popped < limit; popped++) {
-            kept[popped] = pop(heap, &count);
-            mass += (double)kept[popped].prob;
-        }
-    } else {
-        for (int64_t i = 0; i < count; i++)
-            mass += (double)heap[i].prob;
+    for (; options->top_k > 0 && popped < limit; popped++) {
+        kept[popped] = pop(heap, &count);
+        mass += (double)kept[popped].prob;
     }
     while (num < limit &&
            (num == 0 || options->top_p >= 1.0 || sum < options->top_p * mass)) {
@@ -240,14 +285,15 @@ static int64_t truncate(const rlhf_sampler_options *options, candidate *heap,
 static int32_t pick_truncated(const rlhf_sampler_options *options, const weights *w,
                               double u, candidate *heap, candidate *kept)
 {
+    const float lowest = lowest_kept(options, w);
     int64_t count = 0, num;
     double total = 0.0, sum = 0.0;
     int32_t token = -1;
 
     for (int64_t v = 0; v < w->vocab; v++)
-        if (w->of[v] > 0.0f)
+        if (w->of[v] > 0.0f && w->of[v] >= lowest)
             heap[count++] = (candidate){w->of[v], (int32_t)v};
-    num = truncate(options, heap, count, kept);
+    num = truncate(options, w->total, heap, count, kept);
     for (int64_t i = 0; i < num; i++)
         total += (double)kept[i].prob;
     for (int64_t i = 0; i < num; i++) {
