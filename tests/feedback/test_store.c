@@ -418,8 +418,8 @@ static void test_comparison_with_two_choices_is_refused(void **state)
 static void test_schema_that_is_not_ours_is_refused(void **state)
 {
     static const char *const changes[] = {
-        "DROP TABLE choice; CREATE TABLE choice (comparison INTEGER, choice INTEGER,"
-        " place INTEGER, chosen_at INTEGER)",
+        ("DROP TABLE choice; CREATE TABLE choice (comparison INTEGER, choice INTEGER,"
+         " place INTEGER, chosen_at INTEGER)"),
         "ALTER TABLE comparison ADD COLUMN more INTEGER CHECK (more > 0)",
         "ALTER TABLE comparison ADD COLUMN more BLOB AS (zeroblob(400000000))",
         "CREATE TABLE others (a)",
