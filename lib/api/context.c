@@ -23,7 +23,7 @@ static const rlhf__enum_name dtype_names[] = {
 
 #define FIELD(member) #member, .offset = offsetof(rlhf_context_options, member)
 static const rlhf__field context_fields[] = {
-    {FIELD(num_threads), .type = RLHF__FIELD_I32, .min = 0, .max = 256,
+    {FIELD(num_threads), .type = RLHF__FIELD_I32, .min = 0, .max = RLHF__MAX_THREADS,
      .help = "threads that work in a call; 0: as many as the process may use"},
     {FIELD(cpu_level), .type = RLHF__FIELD_ENUM, .names = cpu_level_names,
      .help = "kernel level"},

@@ -75,12 +75,22 @@ static rlhf__operand operand_of(const rlhf__tape *tape, const rlhf__var *x)
     return (rlhf__operand){x->data, rlhf__rounded_ld(tape->context, x->cols), true};
 }
 
-/* A value of floats, or rounded where linear ops alone read it and products round; in
- * room for `least` floats a row. */
+static rlhf__result result_of(const rlhf__var *out)
+{
+    return (rlhf__result){out->data, out->rounded};
+}
+
+/* Whether a value is kept rounded: linear ops alone read it, and products round. */
+static bool is_rounded(const rlhf__tape *tape, bool for_linear)
+{
+    return for_linear && rlhf__products_round(tape->context);
+}
+
+/* A value of floats, or rounded; in room for `least` floats a row. */
 static rlhf_status open_value(rlhf__tape *tape, int64_t rows, int64_t cols, int64_t least,
                               bool for_linear, bool grad, rlhf__var **out)
 {
-    const bool rounded = for_linear && rlhf__products_round(tape->context);
+    const bool rounded = is_rounded(tape, for_linear);
     const int64_t width = rounded ? rlhf__rounded_ld(tape->context, cols) / 2 : cols;
 
     RLHF__TRY(rlhf__var_wrap(tape, rows, rlhf__max_i64(width, least), NULL, grad, out));
@@ -221,7 +231,7 @@ static rlhf_status run_norm(const rlhf__tape *tape, const rlhf__op_norm_args *ar
                             const rlhf__var *out)
 {
     const float *weight = rlhf__slab_values(args->params, args->weight);
-    const rlhf__result y = {out->data, out->rounded};
+    const rlhf__result y = result_of(out);
     float *rstd = node ? node->rstd : NULL;
 
     if (args->rms)
@@ -294,8 +304,7 @@ rlhf_status rlhf__op_activation(rlhf__tape *tape, rlhf__activation kind, bool fo
     assert(!x->rounded);
     RLHF__TRY(open_value(tape, x->rows, width, 0, for_linear, grad, out));
     RLHF__TRY(rlhf__activation_forward(tape->context, tape->arena, kind, x->data, x->rows,
-                                       width,
-                                       (rlhf__result){(*out)->data, (*out)->rounded}));
+                                       width, result_of(*out)));
     if (!grad)
         return RLHF_OK;
     RLHF__TRY(rlhf__node_push(tape, sizeof *node, *out, activation_backward, &node));
@@ -442,7 +451,7 @@ rlhf_status rlhf__op_add_norm(rlhf__tape *tape, const rlhf__op_norm_args *args,
     if (tape->record)
         RLHF__TRY(open_norm(tape, args, *out_sum, &node, out));
     (*out)->rows = a->rows;
-    (*out)->rounded = args->for_linear && rlhf__products_round(tape->context);
+    (*out)->rounded = is_rounded(tape, args->for_linear);
     return run_norm(tape, args, *out_sum, other->data, node, *out);
 }
 

@@ -17,7 +17,6 @@
 #include "base/size.h"
 #include "base/versioned_struct.h"
 
-#define MOST_THREADS         256
 #define PROGRESS_INTERVAL_NS 50000000
 #define HUGE_PAGE            ((size_t)1 << 21)
 #define LARGE                (4 * HUGE_PAGE)
@@ -98,8 +97,8 @@ int32_t rlhf__quota_cpus(const char *text)
     const long long quota = strtoll(text, &end, 10);
     const long long period = end == text ? 0 : strtoll(end, NULL, 10);
 
-    if (quota <= 0 || period <= 0 || quota / period >= MOST_THREADS)
-        return MOST_THREADS;
+    if (quota <= 0 || period <= 0 || quota / period >= RLHF__MAX_THREADS)
+        return RLHF__MAX_THREADS;
     return (int32_t)(quota / period + (quota % period != 0));
 }
 
@@ -110,7 +109,7 @@ static int32_t granted_cpus(void)
     const int file = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
 
     if (file < 0)
-        return MOST_THREADS;
+        return RLHF__MAX_THREADS;
     if (read(file, text, sizeof text - 1) <= 0)
         text[0] = '\0';
     close(file);

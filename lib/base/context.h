@@ -69,8 +69,10 @@ rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
  * Else two threads that first write to one huge page at once would both clear one. */
 rlhf_status rlhf__context_touch(rlhf_context *context, void *memory, int64_t size);
 
-/* CPUs' worth of time of a line of cgroup's cpu.max, "QUOTA PERIOD", up to 256, which is
- * also what anything else means: "max PERIOD", nothing. */
+#define RLHF__MAX_THREADS 256
+
+/* CPUs' worth of time of a line of cgroup's cpu.max, "QUOTA PERIOD", up to
+ * RLHF__MAX_THREADS, which is also what anything else means: "max PERIOD", nothing. */
 int32_t rlhf__quota_cpus(const char *text);
 
 /* A number that no parameters of the context had before: equal versions mean equal

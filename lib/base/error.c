@@ -92,15 +92,20 @@ static void append_text(const char *text)
     snprintf(last_error.message + used, sizeof last_error.message - used, "%s", text);
 }
 
+static void tell(rlhf_status status, const char *field, const char *format, va_list args)
+{
+    begin(status, NULL, 0, 0, field, 0);
+    append(format, args);
+    make_one_line(last_error.message);
+}
+
 rlhf_status rlhf__fail(rlhf_status status, const char *format, ...)
 {
     va_list args;
 
-    begin(status, NULL, 0, 0, NULL, 0);
     va_start(args, format);
-    append(format, args);
+    tell(status, NULL, format, args);
     va_end(args);
-    make_one_line(last_error.message);
     return status;
 }
 
@@ -180,11 +185,9 @@ rlhf_status rlhf__fail_arg(const char *field, const char *format, ...)
 {
     va_list args;
 
-    begin(RLHF_ERR_INVALID_ARG, NULL, 0, 0, field, 0);
     va_start(args, format);
-    append(format, args);
+    tell(RLHF_ERR_INVALID_ARG, field, format, args);
     va_end(args);
-    make_one_line(last_error.message);
     return RLHF_ERR_INVALID_ARG;
 }
 

@@ -39,6 +39,8 @@ rlhf_status rlhf__path_join(rlhf_context *context, const char *folder, const cha
 /* The place that `path` names for what is to be written: absolute, without links, "." and
  * "..". It need not be there, but its folder must. Allocated. */
 rlhf_status rlhf__path_resolve(rlhf_context *context, const char *path, char **out_path);
+/* Whether both lead to one file or folder, by whatever names. */
+bool rlhf__path_same(const char *a, const char *b);
 
 /* A folder being written: a new sibling that replaces `path` at commit (renameat2 with
  * EXCHANGE where there was one; rename where not; documented fallback elsewhere), then

@@ -140,6 +140,13 @@ static bool is_one(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
+bool rlhf__path_same(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && is_one(&x, &y);
+}
+
 bool rlhf__is_same(int fd, int parent, const char *name)
 {
     struct stat open_one, named;

@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Highest count that is taken from a file: no run comes near it, and none that goes on
+ * from it overflows. */
+#define RLHF__COUNT_MAX ((int64_t)1 << 53)
+
 /* False if a * b (a + b) does not fit; then *out is untouched. */
 static inline bool rlhf__size_mul(size_t a, size_t b, size_t *out)
 {

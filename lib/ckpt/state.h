@@ -19,10 +19,6 @@
 /* Bumped when a field changes its meaning; a reader takes this and all older ones. */
 #define RLHF__STATE_FORMAT 1
 
-/* Highest count that a reader takes: no run comes near it, and none that goes on from it
- * overflows. */
-#define RLHF__STATE_COUNT_MAX ((int64_t)1 << 53)
-
 typedef enum rlhf__state_type {
     RLHF__STATE_F32,
     RLHF__STATE_I32,

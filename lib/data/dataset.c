@@ -13,8 +13,6 @@
 static const uint64_t FNV_OFFSET = 14695981039346656037ULL;
 static const uint64_t FNV_PRIME = 1099511628211ULL;
 
-#define EPOCH_MAX ((int64_t)1 << 53) /* of a position that is restored */
-
 /* Of a saved position: changes with its layout. */
 static const char POSITION_MAGIC[8] = {'r', 'l', 'h', 'f', 'p', 'o', 's', '1'};
 
@@ -435,7 +433,7 @@ rlhf_status rlhf__dataset_restore_position(rlhf__dataset *dataset, const void *b
             "the position belongs to another order: seed %" PRIu64 ", shuffle %" PRId64
             " there, seed %" PRIu64 ", shuffle %" PRId32 " here",
             saved.seed, saved.shuffle, dataset->options.seed, dataset->options.shuffle);
-    if (saved.epoch < 0 || saved.epoch > EPOCH_MAX || saved.index < 0 ||
+    if (saved.epoch < 0 || saved.epoch > RLHF__COUNT_MAX || saved.index < 0 ||
         saved.index > saved.num_rows)
         return rlhf__fail(RLHF_ERR_FORMAT,
                           "a position at row %" PRId64 " of epoch %" PRId64

@@ -3,7 +3,6 @@
 #include "feedback/feedback.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/context.h"
@@ -135,13 +134,11 @@ static bool is_of_store(const char *path, const char *store)
 {
     static const char *const beside[] = {"", "-journal", "-wal", "-shm"};
     const size_t size = strlen(store);
-    struct stat a, b;
 
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
         if (strncmp(path, store, size) == 0 && strcmp(path + size, beside[i]) == 0)
             return true;
-    return stat(path, &a) == 0 && stat(store, &b) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
+    return rlhf__path_same(path, store);
 }
 
 /* SQLite's own name of the file is absolute: the host may have gone elsewhere. */

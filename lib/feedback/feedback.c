@@ -11,8 +11,6 @@
 #include "base/size.h"
 #include "feedback/store.h"
 
-#define NUMBER_MAX ((int64_t)1 << 53) /* of ids and places */
-
 /* --- checks ------------------------------------------------------------------------- */
 
 static rlhf_status check_ids(const int32_t *ids, int64_t count, const char *name)
@@ -76,7 +74,7 @@ static rlhf_status next_number(rlhf__feedback *store, const char *sql, const cha
     int64_t highest = 0;
 
     RLHF__TRY(rlhf__store_integer(store, sql, 0, &highest));
-    if (highest < 0 || highest >= NUMBER_MAX)
+    if (highest < 0 || highest >= RLHF__COUNT_MAX)
         return rlhf__fail_at(RLHF_ERR_LIMIT, store->path, 0, 0, name,
                              "the feedback store's highest %s is %" PRId64
                              "; it must be in [0, 2^53)",

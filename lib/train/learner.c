@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/number.h"
+#include "base/size.h"
 #include "kernels/kernels.h"
 
 rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
@@ -141,7 +142,7 @@ rlhf_status rlhf__learner_check(const rlhf__learner *l, const char *prefix,
                           prefix, saved, rlhf__params_num(params));
     RLHF__TRY(check_config(l, prefix, reader));
     RLHF__TRY(rlhf__state_get_range(reader, join(name, prefix, "adam_step"), 0,
-                                    RLHF__STATE_COUNT_MAX, &step));
+                                    RLHF__COUNT_MAX, &step));
     RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "weights"), params,
                                      RLHF__STATE_FINITE, NULL));
     RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/size.h"
 #include "train/ppo.h"
 
 /* Integers and doubles of a sequence that do not follow from its tokens and mask. */
@@ -212,8 +213,8 @@ static rlhf_status get_reals(const rlhf__ppo_trainer *t, const rlhf__state_reade
                                    &out->value_learning_rate));
     RLHF__TRY(rlhf__adamw_check_rate(&t->critic_learner.adamw.settings,
                                      "value_learning_rate", out->value_learning_rate));
-    RLHF__TRY(rlhf__state_get_real(reader, "running.count", 0.0,
-                                   (double)RLHF__STATE_COUNT_MAX, &out->running.count));
+    RLHF__TRY(rlhf__state_get_real(reader, "running.count", 0.0, (double)RLHF__COUNT_MAX,
+                                   &out->running.count));
     RLHF__TRY(rlhf__state_get_real(reader, "running.mean", -FLT_MAX, FLT_MAX,
                                    &out->running.mean));
     return rlhf__state_get_real(reader, "running.squares", 0.0, DBL_MAX,
@@ -231,7 +232,7 @@ static rlhf_status get_tally(const rlhf__state_reader *reader, rlhf__ppo_tally *
     const double counts[] = {out->minibatches, out->policy_minibatches, out->policy_steps,
                              out->value_steps};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
-        if (!(counts[i] >= 0.0 && counts[i] <= (double)RLHF__STATE_COUNT_MAX))
+        if (!(counts[i] >= 0.0 && counts[i] <= (double)RLHF__COUNT_MAX))
             return rlhf__fail_field(rlhf__fail(RLHF_ERR_FORMAT,
                                                "a count of the saved tally is %g",
                                                counts[i]),
@@ -248,8 +249,7 @@ static rlhf_status get_counters(const rlhf__ppo_trainer *t,
     const rlhf_ppo_options *o = &t->options;
 
     for (int i = 0; i < 3; i++)
-        RLHF__TRY(
-            rlhf__state_get_range(reader, names[i], 0, RLHF__STATE_COUNT_MAX, counts[i]));
+        RLHF__TRY(rlhf__state_get_range(reader, names[i], 0, RLHF__COUNT_MAX, counts[i]));
     RLHF__TRY(get_reals(t, reader, out));
     RLHF__TRY(rlhf__state_get_range(reader, "in_update", 0, 1, &out->in_update));
     RLHF__TRY(

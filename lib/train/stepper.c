@@ -334,7 +334,7 @@ rlhf_status rlhf__stepper_resume(rlhf__stepper *s, const char *path)
     RLHF__TRY(rlhf__state_reader_open(s->context, path, s->settings.kind, &reader));
     status = rlhf__learner_check(&s->learner, "model", reader);
     if (status == RLHF_OK)
-        status = rlhf__state_get_range(reader, "step", 0, RLHF__STATE_COUNT_MAX, &step);
+        status = rlhf__state_get_range(reader, "step", 0, RLHF__COUNT_MAX, &step);
     if (status == RLHF_OK)
         status =
             rlhf__state_get_real(reader, "learning_rate", 0.0, FLT_MAX, &learning_rate);

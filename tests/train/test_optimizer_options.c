@@ -174,6 +174,20 @@ static rlhf_dataset *make_rows(rlhf_context *context, int32_t kind)
 
 /* --- the trainers ------------------------------------------------------------------- */
 
+/* What the options of all three call alike. */
+#define SET_OPTIMIZER(o, s)                                                              \
+    do {                                                                                 \
+        (o).beta1 = (s)->beta1;                                                          \
+        (o).beta2 = (s)->beta2;                                                          \
+        (o).epsilon = (s)->epsilon;                                                      \
+        (o).weight_decay = (s)->weight_decay;                                            \
+        (o).adam_form = (s)->form;                                                       \
+        (o).max_grad_norm = (s)->max_grad_norm;                                          \
+        (o).learning_rate = (s)->learning_rate;                                          \
+        (o).final_lr_ratio = (s)->final_lr_ratio;                                        \
+        (o).schedule = (s)->schedule;                                                    \
+    } while (0)
+
 static void check_lm(const setting *s)
 {
     rlhf_context *context = support_context(NULL, 1);
@@ -184,17 +198,9 @@ static void check_lm(const setting *s)
     int64_t remaining;
 
     assert_ok(rlhf_lm_options_init(&o, sizeof o));
-    o.beta1 = s->beta1;
-    o.beta2 = s->beta2;
-    o.epsilon = s->epsilon;
-    o.weight_decay = s->weight_decay;
-    o.max_grad_norm = s->max_grad_norm;
-    o.learning_rate = s->learning_rate;
-    o.final_lr_ratio = s->final_lr_ratio;
+    SET_OPTIMIZER(o, s);
     o.warmup_steps = s->warmup;
     o.total_steps = s->total;
-    o.adam_form = s->form;
-    o.schedule = s->schedule;
     o.batch_size = 3;
     assert_ok(rlhf_lm_trainer_create(l.model, rows, &o, &l.lm));
     start_double(&l);
@@ -225,17 +231,9 @@ static void check_reward(const setting *s)
     int64_t remaining;
 
     assert_ok(rlhf_reward_options_init(&o, sizeof o));
-    o.beta1 = s->beta1;
-    o.beta2 = s->beta2;
-    o.epsilon = s->epsilon;
-    o.weight_decay = s->weight_decay;
-    o.max_grad_norm = s->max_grad_norm;
-    o.learning_rate = s->learning_rate;
-    o.final_lr_ratio = s->final_lr_ratio;
+    SET_OPTIMIZER(o, s);
     o.warmup_steps = s->warmup;
     o.total_steps = s->total;
-    o.adam_form = s->form;
-    o.schedule = s->schedule;
     o.batch_size = 3;
     assert_ok(rlhf_reward_trainer_create(l.reward, rows, &o, &l.rm));
     start_double(&l);
@@ -259,17 +257,9 @@ static rlhf_ppo_options ppo_options(const setting *s, const setting *critic)
 {
     rlhf_ppo_options o = plain_options();
 
-    o.beta1 = s->beta1;
-    o.beta2 = s->beta2;
-    o.epsilon = s->epsilon;
-    o.weight_decay = s->weight_decay;
-    o.adam_form = s->form;
-    o.max_grad_norm = s->max_grad_norm;
-    o.learning_rate = s->learning_rate;
-    o.final_lr_ratio = s->final_lr_ratio;
+    SET_OPTIMIZER(o, s);
     o.warmup_iterations = s->warmup;
     o.total_iterations = s->total;
-    o.schedule = s->schedule;
     o.value_max_grad_norm = critic->max_grad_norm;
     o.value_learning_rate = critic->learning_rate;
     o.value_final_lr_ratio = critic->final_lr_ratio;
