@@ -36,17 +36,24 @@ static inline double bench_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The integer argument `text`, at least 1. */
-static inline int64_t bench_count(const char *text, const char *name)
+/* The integer argument `text`, from `least` to `most`. */
+static inline int64_t bench_integer(const char *text, const char *name, int64_t least,
+                                    int64_t most)
 {
     char *end;
     long long value = strtoll(text, &end, 10);
 
-    if (*text && !*end && value >= 1 && value <= 1 << 24)
+    if (*text && !*end && value >= least && value <= most)
         return value;
-    fprintf(stderr, "%s must be an integer from 1 to %d, got \"%s\"\n", name, 1 << 24,
-            text);
+    fprintf(stderr, "%s must be an integer from %" PRId64 " to %" PRId64 ", got \"%s\"\n",
+            name, least, most, text);
     exit(2);
+}
+
+/* The same, at least 1. */
+static inline int64_t bench_count(const char *text, const char *name)
+{
+    return bench_integer(text, name, 1, 1 << 24);
 }
 
 static inline const char *bench_level_name(int32_t level)

@@ -1,7 +1,10 @@
-/* Optimizer steps of the pairwise reward loss on random pairs of SEQ tokens.
+/* Optimizer steps of the pairwise reward loss on random pairs of SEQ tokens, of which
+ * both begin with the same PROMPT ones.
  *
- *     reward_step MODEL_DIR PAIRS SEQ STEPS [bf16]
+ *     reward_step MODEL_DIR PAIRS SEQ PROMPT STEPS [bf16]
  */
+#include <string.h>
+
 #include "bench.h"
 
 int main(int argc, char **argv)
@@ -18,12 +21,13 @@ int main(int argc, char **argv)
     bench_times times = {.count = 0};
 
     const bool bf16 = bench_takes_bf16(&argc, argv);
-    if (argc != 5) {
-        fprintf(stderr, "usage: reward_step MODEL_DIR PAIRS SEQ STEPS [bf16]\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: reward_step MODEL_DIR PAIRS SEQ PROMPT STEPS [bf16]\n");
         return 2;
     }
     int64_t pairs = bench_count(argv[2], "PAIRS"), seq = bench_count(argv[3], "SEQ");
-    int64_t steps = bench_count(argv[4], "STEPS");
+    int64_t prompt = bench_integer(argv[4], "PROMPT", 0, seq - 1);
+    int64_t steps = bench_count(argv[5], "STEPS");
     rlhf_context *context = bench_context(bf16);
     bench_check(rlhf_model_load(context, argv[1], &model), "load");
     bench_check(rlhf_model_config_init(&config, sizeof config), "config");
@@ -40,6 +44,7 @@ int main(int argc, char **argv)
     bench_check(rlhf_dataset_create(context, &rows, &dataset), "dataset");
     int32_t *ids = bench_ids(pairs * steps * 2 * seq, config.vocab_size);
     for (int64_t i = 0; i < pairs * steps; i++) {
+        memcpy(ids + (2 * i + 1) * seq, ids + 2 * i * seq, (size_t)prompt * sizeof *ids);
         rlhf_example row = {.struct_size = sizeof row,
                             .tokens = ids + 2 * i * seq,
                             .num_tokens = seq,
@@ -60,14 +65,15 @@ int main(int argc, char **argv)
     bench_sort(&times);
     double median = times.seconds[times.count / 2];
     bench_work work = {.count = 0};
-    bench_add_phase(&work,
-                    (bench_phase){.flops = 3 * bench_forward_flops(&config, 2 * pairs,
-                                                                   seq, 1, false)});
+    bench_add_phase(
+        &work, (bench_phase){
+                   .flops = 3 * (bench_forward_flops(&config, 2 * pairs, seq, 1, false) -
+                                 bench_forward_flops(&config, pairs, prompt, 0, false))});
     bench_add_update(&work, parameters, 1);
     bench_report(context, "reward_step", argv[1], bf16, &work, &times,
                  "\"batch_pairs\": %" PRId64 ", \"seq\": %" PRId64
-                 ", \"pairs_per_s\": %.2f",
-                 pairs, seq, (double)pairs / median);
+                 ", \"prompt\": %" PRId64 ", \"pairs_per_s\": %.2f",
+                 pairs, seq, prompt, (double)pairs / median);
     rlhf_reward_trainer_free(trainer);
     rlhf_dataset_free(dataset);
     rlhf_reward_model_free(reward_model);

@@ -1,10 +1,10 @@
-"""Optimizer steps of TRL's RewardTrainer on random pairs.
+"""Optimizer steps of TRL's RewardTrainer on random pairs, of which both begin with the same PROMPT tokens.
 
-    reward_step.py MODEL_DIR PAIRS SEQ STEPS [bf16]
+    reward_step.py MODEL_DIR PAIRS SEQ PROMPT STEPS [bf16]
 """
 import peer
 
-path, pairs, seq, steps, bf16 = peer.arguments("PAIRS", "SEQ", "STEPS", flags=("bf16",))
+path, pairs, seq, prompt, steps, bf16 = peer.arguments("PAIRS", "SEQ", "PROMPT", "STEPS", flags=("bf16",))
 import tempfile  # noqa: E402
 
 import torch  # noqa: E402
@@ -16,7 +16,9 @@ torch.set_num_threads(peer.THREADS)
 torch.manual_seed(1)
 model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
 model.config.pad_token_id = 0
-tokens = torch.randint(3, model.config.vocab_size, (2, pairs * steps, seq)).tolist()
+tokens = torch.randint(3, model.config.vocab_size, (2, pairs * steps, seq))
+tokens[1, :, :prompt] = tokens[0, :, :prompt]
+tokens = tokens.tolist()
 data = Dataset.from_dict({"chosen_ids": tokens[0], "rejected_ids": tokens[1]})
 clock = peer.step_clock()
 with tempfile.TemporaryDirectory() as scratch:
@@ -26,5 +28,5 @@ with tempfile.TemporaryDirectory() as scratch:
     RewardTrainer(model=peer.no_dropout(model), args=options, train_dataset=data, callbacks=[clock],
                   processing_class=peer.placeholder_tokenizer(model.config.vocab_size)).train()
 seconds = clock.gaps()
-peer.emit("trl", "reward_step", path, bf16=bf16, batch_pairs=pairs, seq=seq, seconds=seconds,
+peer.emit("trl", "reward_step", path, bf16=bf16, batch_pairs=pairs, seq=seq, prompt=prompt, seconds=seconds,
           pairs_per_s=pairs / sorted(seconds)[len(seconds) // 2])

@@ -23,7 +23,7 @@ class Program:
 class Comparison:
     """A row of the table. Ratios are of speed, so that more is better, but for `at_most`."""
     peer: str
-    goal: float
+    goal: float | None  # None: beside the goals' table
     field: str = "seconds_min"
     peer_field: str = "seconds_min"
     title: str = ""       # instead of the job's
@@ -87,9 +87,11 @@ def generate(model, batch, prompt, new, dtype, goal, ctranslate2=None, slow=Fals
                ours("generate", *arguments, *flag(dtype)), tuple(peers), tuple(comparisons), slow)
 
 
-def reward_step(model, pairs, seq, dtype, goal, slow=False):
-    arguments = (f"{{{model}}}", str(pairs), str(seq), "5", *flag(dtype))
-    return Job(f"reward_step {model} {pairs}×{seq}", dtype, ours("reward_step", *arguments),
+def reward_step(model, pairs, seq, dtype, goal, prompt=0, slow=False):
+    """Pairs that begin with the same `prompt` tokens."""
+    arguments = (f"{{{model}}}", str(pairs), str(seq), str(prompt), "5", *flag(dtype))
+    alike = f", {prompt} alike" if prompt else ""
+    return Job(f"reward_step {model} {pairs}×{seq}{alike}", dtype, ours("reward_step", *arguments),
                (peer("TRL", "reward_step.py", *arguments),), (Comparison("TRL", goal),), slow)
 
 
@@ -131,6 +133,9 @@ JOBS = (
     reward_step("llama-15m", 8, 128, "bf16", 2.2),
     reward_step("gpt2-124m", 4, 128, "fp32", 1.4),
     reward_step("gpt2-124m", 4, 128, "bf16", 1.4),
+    reward_step("llama-15m", 8, 128, "fp32", None, prompt=64),
+    reward_step("gpt2-124m", 4, 128, "fp32", None, prompt=64),
+    reward_step("gpt2-124m", 4, 128, "bf16", None, prompt=64),
     ppo_iteration("stories260K", 8, 16, 32, "fp32", 15.0),
     ppo_iteration("llama-15m", 8, 32, 32, "fp32", 2.6),
     ppo_iteration("llama-15m", 8, 32, 32, "bf16", 4.0),

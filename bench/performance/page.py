@@ -60,15 +60,23 @@ def disturbances(runs_by_name):
     return ""
 
 
-def judge(ratio, goal, at_most):
-    met = ratio <= goal if at_most else ratio >= goal
-    return f"{'≤' if at_most else '≥'} {goal:g}× {'met' if met else '**missed**'}"
+def show_goal(comparison):
+    if comparison.goal is None:
+        return ""
+    return f"{'≤' if comparison.at_most else '≥'} {comparison.goal:g}×"
+
+
+def judge(ratio, comparison):
+    if comparison.goal is None:
+        return ""
+    met = ratio <= comparison.goal if comparison.at_most else ratio >= comparison.goal
+    return f"{show_goal(comparison)} {'met' if met else '**missed**'}"
 
 
 def compare(job, comparison, entry, commit):
     """A row: job, dtype, peer, ours, the peer's, ratio, goal, percent of the limit, remark."""
     title = comparison.title or job.title
-    goal = f"{'≤' if comparison.at_most else '≥'} {comparison.goal:g}×"
+    goal = show_goal(comparison)
     head = [title, job.dtype, comparison.peer]
     if not entry or "runs" not in entry:
         return head + ["", "", "", goal, "", (entry or {}).get("remark", "not measured")]
@@ -85,7 +93,7 @@ def compare(job, comparison, entry, commit):
         limit = f"{100 * min(r[comparison.limit] for r in ours) / best(ours, comparison.seconds):.0f}%"
     # Memory does not hang on what else runs.
     remark = "" if comparison.at_most else disturbances({job.ours.shown(): ours, **theirs})
-    said, met = f"{ratio:.2f}×", judge(ratio, comparison.goal, comparison.at_most)
+    said, met = f"{ratio:.2f}×", judge(ratio, comparison)
     if remark:
         said, met = "", goal
     if entry.get("commit") != commit:

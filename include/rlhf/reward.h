@@ -295,7 +295,7 @@ typedef struct rlhf_reward_stats {
     double grad_norm;         /**< Before clipping; 0 of an evaluation. */
     double learning_rate;     /**< Of this step; 0 of an evaluation. */
     int64_t num_pairs;        /**< Pairs. */
-    int64_t num_tokens;       /**< Through the model, both sides, appended EOS too. */
+    int64_t num_tokens;       /**< Of both sides, appended EOS too. */
     double tokens_per_second; /**< num_tokens over the time. */
 } rlhf_reward_stats;
 
@@ -347,7 +347,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status
 rlhf_reward_trainer_step(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_stats);
 
 /**
- * As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass.
+ * As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass, what
+ * they begin with alike (8 tokens and more) once.
  *
  * @param trainer        The trainer.
  * @param out_remaining  Micro-batches still to come before rlhf_reward_trainer_apply.

@@ -49,6 +49,7 @@ static rlhf__attention describe(const rlhf__op_attention_args *args, rlhf__var *
                          .num_seqs = args->num_seqs,
                          .cu_seqlens = args->cu_seqlens,
                          .from = args->from,
+                         .shared = args->shared,
                          .num_heads = args->num_heads,
                          .num_kv_heads = args->num_kv_heads,
                          .head_dim = args->head_dim,

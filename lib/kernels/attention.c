@@ -236,18 +236,28 @@ static void *element(const attention_job *job, int64_t seq, int64_t index)
     return (float *)job->packed[seq] + index;
 }
 
+/* How many tokens a sequence has before its new ones. */
+static int64_t tokens_before(const attention_job *job, int64_t s)
+{
+    return job->past ? job->past[s] : rlhf__attention_shared(job->a, s);
+}
+
 static void pack_head(const attention_job *job, int64_t s, int64_t head)
 {
     const rlhf__attention *a = job->a;
     int64_t count = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
-    int64_t past = job->past ? job->past[s] : 0, capacity = job->capacity[s];
+    int64_t before = tokens_before(job, s), capacity = job->capacity[s];
     void *out = element(job, s, head * rlhf__attention_head_size(capacity, a->head_dim));
 
-    if (job->bf16)
-        pack_halves(a, a->cu_seqlens[s], count, head, past, capacity, out);
-    else
-        rlhf__attention_pack(job->table, a, a->cu_seqlens[s], count, head, past, capacity,
-                             out);
+    if (job->bf16) {
+        pack_halves(a, a->cu_seqlens[s], count, head, before, capacity, out);
+        return;
+    }
+    if (!job->past)
+        rlhf__attention_pack(job->table, a, rlhf__attention_shared_row(a, s), before,
+                             head, 0, capacity, out);
+    rlhf__attention_pack(job->table, a, a->cu_seqlens[s], count, head, before, capacity,
+                         out);
 }
 
 static void pack_tile(void *arg, int64_t tile, int32_t thread)
@@ -276,7 +286,7 @@ static void attend_tile(void *arg, int64_t tile, int32_t thread)
                          .q = a->q + token * a->ldq + h * d,
                          .ldq = a->ldq,
                          .count = rlhf__min_i64(left, BLOCK),
-                         .position = (job->past ? job->past[s] : 0) + first,
+                         .position = tokens_before(job, s) + first,
                          .window = a->window,
                          .d = d,
                          .scale = a->scale,
@@ -303,7 +313,7 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
         int64_t queries = length - rlhf__attention_from(a, s);
         job->num_chunks += rlhf__ceil_div(queries, BLOCK);
         job->pack_within &= rlhf__ceil_div(queries, BLOCK) == (length > 0);
-        pairs += queries * ((job->past ? job->past[s] : 0) + length);
+        pairs += queries * (tokens_before(job, s) + length);
     }
     RLHF__TRY(rlhf__arena_alloc(scratch, 2 * job->num_chunks, sizeof *chunks, &chunks));
     RLHF__TRY(rlhf__arena_alloc(
@@ -335,8 +345,9 @@ rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *capacity, &capacity));
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *packed, &packed));
     for (int64_t s = 0; s < a->num_seqs; s++) {
+        int64_t length = a->cu_seqlens[s + 1] - a->cu_seqlens[s];
         capacity[s] =
-            rlhf__ceil_div(a->cu_seqlens[s + 1] - a->cu_seqlens[s], BLOCK) * BLOCK;
+            rlhf__ceil_div(rlhf__attention_shared(a, s) + length, BLOCK) * BLOCK;
         RLHF__TRY(rlhf__arena_alloc(
             scratch, rlhf__kv_size(capacity[s], a->num_kv_heads, a->head_dim),
             sizeof(float), &packed[s]));

@@ -55,6 +55,20 @@ static inline int64_t rlhf__attention_from(const rlhf__attention *a, int64_t seq
     return a->from ? a->from[seq] : 0;
 }
 
+/* How many tokens a sequence shares with the one that leads it. */
+static inline int64_t rlhf__attention_shared(const rlhf__attention *a, int64_t seq)
+{
+    return a->shared ? a->shared[seq] : 0;
+}
+
+/* The first row of those: of the sequence that leads this one (itself, if none does). */
+static inline int64_t rlhf__attention_shared_row(const rlhf__attention *a, int64_t seq)
+{
+    while (rlhf__attention_shared(a, seq) > 0)
+        seq--;
+    return a->cu_seqlens[seq];
+}
+
 /* Columns of a block that hold the first `seen` keys, in whole vectors. */
 static inline int64_t rlhf__attention_cols(const rlhf__kernels *table, int64_t seen)
 {

@@ -10,6 +10,8 @@ typedef struct grad_job {
     const rlhf__attention *a;
     int64_t total, longest; /* tokens in all, and of the longest sequence rounded up to
                                64 */
+    const int64_t *groups;  /* [num_groups + 1] sequences that lead others, and the end */
+    int64_t num_groups;
     const float *out, *dout, *lse;
     int64_t ldo, lddo;
     float *dq, *dk, *dv;
@@ -61,6 +63,45 @@ static void copy_rows(const float *src, int64_t ld, int64_t count, int64_t d, fl
         for (int64_t c = d; c < dp; c++)
             out[i * ldo + c] = 0.0f;
     }
+}
+
+/* One sequence: its rows, of which the first may be another's. */
+typedef struct place {
+    int64_t seq, shared, shared_row, row; /* row + position: of new tokens */
+    int64_t length;
+} place;
+
+static place place_of(const rlhf__attention *a, int64_t seq)
+{
+    int64_t shared = rlhf__attention_shared(a, seq);
+    int64_t row = a->cu_seqlens[seq] - shared;
+
+    return (place){seq, shared, rlhf__attention_shared_row(a, seq), row,
+                   a->cu_seqlens[seq + 1] - row};
+}
+
+/* A sequence's rows of one head of keys or values. */
+static void gather(const place *at, const float *src, int64_t ld, int64_t d, float *out)
+{
+    int64_t dp = rlhf__attention_padded(d);
+
+    copy_rows(src + at->shared_row * ld, ld, at->shared, d, out, dp);
+    copy_rows(src + (at->row + at->shared) * ld, ld, at->length - at->shared, d,
+              out + at->shared * dp, dp);
+}
+
+/* The gradient of such rows: written to the sequence's own, added to another's. */
+static void scatter(const grad_job *job, const place *at, const float *grad, float *out,
+                    int64_t ld)
+{
+    int64_t d = job->a->head_dim, dp = rlhf__attention_padded(d);
+
+    for (int64_t i = 0; i < at->shared; i++) {
+        float *to = out + (at->shared_row + i) * ld;
+        job->table->add(to, grad + i * dp, d, to);
+    }
+    for (int64_t i = at->shared; i < at->length; i++)
+        memcpy(out + (at->row + i) * ld, grad + i * dp, (size_t)d * sizeof *out);
 }
 
 static void transpose_blocks(const rlhf__kernels *table, const float *src, int64_t ld,
@@ -124,11 +165,11 @@ static void grad_block(const grad_job *job, grad_space *w, int64_t length,
     }
 }
 
-static void grad_head(const grad_job *job, grad_space *w, int64_t seq, int64_t h)
+static void grad_head(const grad_job *job, grad_space *w, const place *at, int64_t h)
 {
     const rlhf__attention *a = job->a;
-    int64_t token = a->cu_seqlens[seq], length = a->cu_seqlens[seq + 1] - token;
-    int64_t from = rlhf__attention_from(a, seq), first = token + from;
+    int64_t token = at->row, length = at->length;
+    int64_t from = at->shared + rlhf__attention_from(a, at->seq), first = token + from;
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
     int64_t ld = rlhf__attention_stride(d);
     const float *lse = job->lse + h * job->total + token;
@@ -148,36 +189,57 @@ static void grad_head(const grad_job *job, grad_space *w, int64_t seq, int64_t h
         for (; b <= (q0 + rows - 1) / BLOCK; b++)
             grad_block(job, w, length, lse, q0, r0, rows, b);
     }
-    for (int64_t i = 0; i < length; i++)
+    for (int64_t i = at->shared; i < length; i++)
         memcpy(job->dq + (token + i) * a->ldq + h * d, w->dqueries + i * dp,
                (size_t)d * sizeof(float));
 }
 
 /* One sequence, one kv head with all its query heads. */
+static void grad_sequence(const grad_job *job, grad_space *w, int64_t seq, int64_t kv)
+{
+    const rlhf__attention *a = job->a;
+    const place at = place_of(a, seq);
+    int64_t group = a->num_heads / a->num_kv_heads, d = a->head_dim;
+    int64_t dp = rlhf__attention_padded(d);
+    size_t size = (size_t)(at.length * dp) * sizeof(float);
+
+    gather(&at, a->k + kv * d, a->ldk, d, w->keys);
+    transpose_blocks(job->table, w->keys, dp, at.length, d, w->keys_t);
+    gather(&at, a->v + kv * d, a->ldv, d, w->dvalues);
+    transpose_blocks(job->table, w->dvalues, dp, at.length, d, w->values_t);
+    memset(w->dkeys, 0, size);
+    memset(w->dvalues, 0, size);
+    for (int64_t h = kv * group; h < (kv + 1) * group; h++)
+        grad_head(job, w, &at, h);
+    scatter(job, &at, w->dkeys, job->dk + kv * d, a->ldk);
+    scatter(job, &at, w->dvalues, job->dv + kv * d, a->ldv);
+}
+
+/* One kv head of the sequences that share what the first one leads with. */
 static void grad_tile(void *arg, int64_t tile, int32_t thread)
 {
     const grad_job *job = arg;
     const rlhf__attention *a = job->a;
-    int64_t s = tile / a->num_kv_heads, kv = tile % a->num_kv_heads, d = a->head_dim;
-    int64_t token = a->cu_seqlens[s], length = a->cu_seqlens[s + 1] - token;
-    int64_t group = a->num_heads / a->num_kv_heads, dp = rlhf__attention_padded(d);
-    const float *k = a->k + token * a->ldk + kv * d, *v = a->v + token * a->ldv + kv * d;
+    int64_t group = tile / a->num_kv_heads;
     grad_space w;
 
-    lay_out(&w, job->scratch + thread * job->scratch_size, job->longest, d);
-    copy_rows(k, a->ldk, length, d, w.keys, dp);
-    transpose_blocks(job->table, k, a->ldk, length, d, w.keys_t);
-    transpose_blocks(job->table, v, a->ldv, length, d, w.values_t);
-    memset(w.dkeys, 0, (size_t)(length * dp) * sizeof(float));
-    memset(w.dvalues, 0, (size_t)(length * dp) * sizeof(float));
-    for (int64_t h = kv * group; h < (kv + 1) * group; h++)
-        grad_head(job, &w, s, h);
-    for (int64_t i = 0; i < length; i++) {
-        memcpy(job->dk + (token + i) * a->ldk + kv * d, w.dkeys + i * dp,
-               (size_t)d * sizeof(float));
-        memcpy(job->dv + (token + i) * a->ldv + kv * d, w.dvalues + i * dp,
-               (size_t)d * sizeof(float));
-    }
+    lay_out(&w, job->scratch + thread * job->scratch_size, job->longest, a->head_dim);
+    for (int64_t s = job->groups[group]; s < job->groups[group + 1]; s++)
+        grad_sequence(job, &w, s, tile % a->num_kv_heads);
+}
+
+static rlhf_status find_groups(rlhf__arena *scratch, grad_job *job)
+{
+    const rlhf__attention *a = job->a;
+    int64_t *groups = NULL;
+
+    RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs + 1, sizeof *groups, &groups));
+    for (int64_t s = 0; s < a->num_seqs; s++)
+        if (rlhf__attention_shared(a, s) == 0)
+            groups[job->num_groups++] = s;
+    groups[job->num_groups] = a->num_seqs;
+    job->groups = groups;
+    return RLHF_OK;
 }
 
 rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
@@ -198,14 +260,15 @@ rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
                     .dk = dk,
                     .dv = dv};
 
+    RLHF__TRY(find_groups(scratch, &job));
     for (int64_t s = 0; s < a->num_seqs; s++)
-        job.longest = rlhf__max_i64(job.longest, a->cu_seqlens[s + 1] - a->cu_seqlens[s]);
+        job.longest = rlhf__max_i64(job.longest, place_of(a, s).length);
     job.longest = rlhf__ceil_div(job.longest, BLOCK) * BLOCK;
     job.scratch_size = rlhf__ceil_div(space_size(job.longest, a->head_dim), 16) * 16;
     RLHF__TRY(rlhf__arena_alloc(scratch,
                                 rlhf__pool_num_threads(ctx->pool) * job.scratch_size,
                                 sizeof(float), &job.scratch));
-    rlhf__pool_run(ctx->pool, a->num_seqs * a->num_kv_heads, grad_tile, &job);
+    rlhf__pool_run(ctx->pool, job.num_groups * a->num_kv_heads, grad_tile, &job);
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }

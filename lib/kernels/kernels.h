@@ -175,6 +175,9 @@ typedef struct rlhf__attention {
     /* [num_seqs] The first of each one's new tokens whose output is wanted (its number of
      * them: none); rows before it are not written. NULL: 0. */
     const int64_t *from;
+    /* [num_seqs] How many tokens a sequence has before its new ones that are the first of
+     * another: of the nearest sequence before it that has none such (0). NULL: 0. */
+    const int64_t *shared;
 } rlhf__attention;
 
 /* out[tokens][num_heads*head_dim] (row stride ldo); lse[num_heads][tokens] may be
@@ -182,8 +185,9 @@ typedef struct rlhf__attention {
 rlhf_status rlhf__attention_forward(rlhf_context *ctx, rlhf__arena *scratch,
                                     const rlhf__attention *a, float *out, int64_t ldo,
                                     float *lse);
-/* dq, dk, dv are written (not accumulated), same strides as q, k, v; rows of out and dout
- * before `from` are not read. */
+/* dq, dk, dv are written (not accumulated), same strides as q, k, v; what several
+ * sequences share gets the sum, in their order. Rows of out and dout before `from` are
+ * not read. */
 rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
                                  const rlhf__attention *a, const float *out, int64_t ldo,
                                  const float *dout, int64_t lddo, const float *lse,

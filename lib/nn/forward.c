@@ -3,15 +3,16 @@
 
 #include "autograd/tape.h"
 #include "base/size.h"
-#include "nn/transformer.h"
+#include "nn/share.h"
 
 /* What every layer needs, made once a pass, in the tape's arena. */
 typedef struct pass {
     rlhf__transformer *model;
     rlhf__tape *tape;
-    const rlhf__batch *batch;
+    rlhf__batch batch;        /* less what its sequences share */
     const int32_t *positions; /* [tokens] */
     const int64_t *wanted;    /* [num_seqs] of each, where wanted rows begin; NULL: all */
+    const int64_t *shared;    /* [num_seqs] tokens before, of another; NULL: none */
     const int64_t *past;      /* [num_seqs], tokens in the caches; NULL without */
     void **caches;            /* [num_seqs], one layer's; NULL without */
     int64_t capacity;
@@ -49,25 +50,6 @@ rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch 
     return RLHF_OK;
 }
 
-static rlhf_status find_wanted(rlhf__arena *arena, const rlhf__batch *batch,
-                               const int64_t **out)
-{
-    int64_t *wanted = NULL, i = 0;
-
-    if (!batch->rows || batch->num_rows == batch->cu_seqlens[batch->num_seqs])
-        return RLHF_OK;
-    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *wanted, &wanted));
-    for (int64_t s = 0; s < batch->num_seqs; s++) {
-        const int64_t first = batch->cu_seqlens[s], end = batch->cu_seqlens[s + 1];
-        wanted[s] = i < batch->num_rows ? rlhf__min_i64(batch->rows[i], end) - first
-                                        : end - first;
-        while (i < batch->num_rows && batch->rows[i] < end)
-            i++;
-    }
-    *out = wanted;
-    return RLHF_OK;
-}
-
 static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
                          const rlhf__batch *batch, pass *out)
 {
@@ -75,18 +57,21 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
     int32_t *positions = NULL;
     int64_t *past = NULL;
 
-    *out = (pass){.model = model, .tape = tape, .batch = batch};
+    *out = (pass){.model = model, .tape = tape, .batch = *batch};
+    RLHF__TRY(rlhf__batch_share(arena, &out->batch, &out->wanted, &out->shared));
+    batch = &out->batch;
+    model->tokens_read += batch->cu_seqlens[batch->num_seqs];
     /* What a prompt packs the answer's tokens read. */
     tape->pass_rows = batch->caches ? 0 : batch->cu_seqlens[batch->num_seqs];
     RLHF__TRY(rlhf__arena_alloc(arena, batch->cu_seqlens[batch->num_seqs],
                                 sizeof *positions, &positions));
     for (int64_t s = 0; s < batch->num_seqs; s++) {
-        const int64_t first = batch->cu_seqlens[s], before = past_length(batch, s);
+        const int64_t first = batch->cu_seqlens[s];
+        const int64_t before = out->shared ? out->shared[s] : past_length(batch, s);
         for (int64_t i = first; i < batch->cu_seqlens[s + 1]; i++)
             positions[i] = (int32_t)(before + i - first);
     }
     out->positions = positions;
-    RLHF__TRY(find_wanted(arena, batch, &out->wanted));
     if (!batch->caches || batch->num_seqs == 0)
         return RLHF_OK;
     RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *past, &past));
@@ -115,7 +100,7 @@ static rlhf_status keep_wanted(const pass *p, int32_t layer, rlhf__var **x)
 {
     if (!is_narrow(p, layer))
         return RLHF_OK;
-    return rlhf__op_keep_rows(p->tape, *x, p->batch->rows, p->batch->num_rows, x);
+    return rlhf__op_keep_rows(p->tape, *x, p->batch.rows, p->batch.num_rows, x);
 }
 
 static rlhf__op_norm_args norm_of(const pass *p, int32_t kind, double eps, int32_t weight,
@@ -166,16 +151,17 @@ static rlhf_status attention(const pass *p, int32_t layer, rlhf__var *h, rlhf__v
                                           .num_kv_heads = c->num_kv_heads,
                                           .head_dim = c->head_dim,
                                           .window = l->window,
-                                          .num_seqs = p->batch->num_seqs,
-                                          .cu_seqlens = p->batch->cu_seqlens,
+                                          .num_seqs = p->batch.num_seqs,
+                                          .cu_seqlens = p->batch.cu_seqlens,
                                           .from = is_narrow(p, layer) ? p->wanted : NULL,
+                                          .shared = p->shared,
                                           .caches = p->caches,
                                           .past = p->past,
                                           .capacity = p->capacity};
     rlhf__var *qkv = NULL, *mixed = NULL;
 
-    for (int64_t s = 0; p->caches && s < p->batch->num_seqs; s++)
-        p->caches[s] = rlhf__kv_cache_layer(p->batch->caches[s], p->model, layer);
+    for (int64_t s = 0; p->caches && s < p->batch.num_seqs; s++)
+        p->caches[s] = rlhf__kv_cache_layer(p->batch.caches[s], p->model, layer);
     RLHF__TRY(rlhf__op_linear(p->tape, params, b->qkv_weight, b->qkv_bias, h, &qkv));
     if (l->rotary)
         RLHF__TRY(rlhf__op_rope(p->tape, qkv, c->num_heads + c->num_kv_heads, c->head_dim,
@@ -253,7 +239,6 @@ static rlhf_status run_block(const pass *p, int32_t layer, const rlhf__op_norm_a
 /* A block as a part by itself: it outlives the call that records it. */
 typedef struct block_part {
     pass pass;
-    rlhf__batch batch; /* pass.batch points here */
     int32_t layer;
 } block_part;
 
@@ -276,8 +261,7 @@ static rlhf_status checkpoint_block(const pass *p, int32_t layer, rlhf__var **x)
     block_part *b = NULL;
 
     RLHF__TRY(rlhf__arena_alloc(p->tape->arena, 1, sizeof *b, &b));
-    *b = (block_part){*p, *p->batch, layer};
-    b->pass.batch = &b->batch;
+    *b = (block_part){*p, layer};
     return rlhf__op_checkpoint(p->tape, run_part, b, *x, x);
 }
 
@@ -285,15 +269,13 @@ rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape
                                       const rlhf__batch *batch, rlhf__var **out_hidden)
 {
     const rlhf_model_config *c = &model->config;
-    const int64_t count = batch->cu_seqlens[batch->num_seqs];
     stream s = {NULL, NULL};
     pass p;
 
     RLHF__TRY(begin(model, tape, batch, &p));
-    model->tokens_read += count;
     RLHF__TRY(rlhf__op_embedding(tape, &model->params, model->token_table,
-                                 model->position_table, batch->tokens, p.positions, count,
-                                 &s.x));
+                                 model->position_table, p.batch.tokens, p.positions,
+                                 p.batch.cu_seqlens[p.batch.num_seqs], &s.x));
     for (int32_t layer = 0; layer < c->num_layers; layer++) {
         const rlhf__op_norm_args next = first_norm(&p, layer + 1);
         RLHF__TRY(tape->record && tape->checkpoint ? checkpoint_block(&p, layer, &s.x)

@@ -108,7 +108,8 @@ typedef struct rlhf__batch {
 rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch *batch);
 
 /* Hidden states after the final norm, [tokens or num_rows][hidden]. Positions count from
- * the cache's length. Behind its attention the last layer computes wanted rows only. */
+ * the cache's length. Behind its attention the last layer computes wanted rows only; what
+ * sequences begin with alike before those is computed once (nn/share.h). */
 rlhf_status rlhf__transformer_forward(rlhf__transformer *model, rlhf__tape *tape,
                                       const rlhf__batch *batch, rlhf__var **out_hidden);
 /* logits[rows][vocab] (LM head) or scores[rows][1] (scalar head, bias included). */

@@ -996,7 +996,7 @@ class rlhf_reward_stats(Structure):
     grad_norm: Before clipping; 0 of an evaluation.
     learning_rate: Of this step; 0 of an evaluation.
     num_pairs: Pairs.
-    num_tokens: Through the model, both sides, appended EOS too.
+    num_tokens: Of both sides, appended EOS too.
     tokens_per_second: num_tokens over the time.
     """
 
@@ -3717,7 +3717,8 @@ As rlhf_lm_trainer_step, on pairs.
     "rlhf_reward_trainer_accumulate":
     """rlhf_reward_trainer_accumulate(trainer, out_remaining)
 
-As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass.
+As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass, what
+they begin with alike (8 tokens and more) once.
 
 @param trainer        The trainer.
 @param out_remaining  Micro-batches still to come before rlhf_reward_trainer_apply.

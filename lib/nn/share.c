@@ -1,0 +1,96 @@
+/* Sequences that begin alike; see share.h. */
+#include "nn/share.h"
+
+#include <string.h>
+
+#include "base/size.h"
+
+static void find_wanted(const rlhf__batch *batch, int64_t *out)
+{
+    int64_t i = 0;
+
+    for (int64_t s = 0; s < batch->num_seqs; s++) {
+        const int64_t first = batch->cu_seqlens[s], end = batch->cu_seqlens[s + 1];
+        out[s] = i < batch->num_rows ? rlhf__min_i64(batch->rows[i], end) - first
+                                     : end - first;
+        while (i < batch->num_rows && batch->rows[i] < end)
+            i++;
+    }
+}
+
+/* How many tokens two sequences begin with alike. */
+static int64_t count_alike(const rlhf__batch *batch, int64_t a, int64_t b)
+{
+    const int64_t *cu = batch->cu_seqlens;
+    const int64_t most = rlhf__min_i64(cu[a + 1] - cu[a], cu[b + 1] - cu[b]);
+    int64_t n = 0;
+
+    while (n < most && batch->tokens[cu[a] + n] == batch->tokens[cu[b] + n])
+        n++;
+    return n;
+}
+
+/* Whether any sequence shares. */
+static bool find_shared(const rlhf__batch *batch, const int64_t *wanted, int64_t *out)
+{
+    int64_t leader = 0;
+    bool any = false;
+
+    for (int64_t s = 0; s < batch->num_seqs; s++) {
+        out[s] = 0;
+        if (s > leader && s - leader <= RLHF__SHARED_BY)
+            out[s] = rlhf__min_i64(count_alike(batch, leader, s), wanted[s]);
+        if (out[s] < RLHF__SHARED_LEAST) {
+            out[s] = 0;
+            leader = s;
+        }
+        any = any || out[s] > 0;
+    }
+    return any;
+}
+
+/* The batch without what its sequences share. */
+static rlhf_status take_out(rlhf__arena *arena, const int64_t *shared, rlhf__batch *batch,
+                            int64_t *wanted)
+{
+    const int64_t n = batch->num_seqs, *from = batch->cu_seqlens;
+    int32_t *tokens = NULL;
+    int64_t *cu = NULL, *rows = NULL, i = 0;
+
+    RLHF__TRY(rlhf__arena_alloc(arena, from[n], sizeof *tokens, &tokens));
+    RLHF__TRY(rlhf__arena_alloc(arena, n + 1, sizeof *cu, &cu));
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_rows, sizeof *rows, &rows));
+    cu[0] = 0;
+    for (int64_t s = 0; s < n; s++) {
+        const int64_t begin = from[s] + shared[s], count = from[s + 1] - begin;
+        memcpy(tokens + cu[s], batch->tokens + begin, (size_t)count * sizeof *tokens);
+        for (; i < batch->num_rows && batch->rows[i] < from[s + 1]; i++)
+            rows[i] = batch->rows[i] - begin + cu[s];
+        cu[s + 1] = cu[s] + count;
+        wanted[s] -= shared[s];
+    }
+    batch->tokens = tokens;
+    batch->cu_seqlens = cu;
+    batch->rows = rows;
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__batch_share(rlhf__arena *arena, rlhf__batch *batch,
+                              const int64_t **out_wanted, const int64_t **out_shared)
+{
+    int64_t *wanted = NULL, *shared = NULL;
+
+    if (!batch->rows || batch->num_rows == batch->cu_seqlens[batch->num_seqs])
+        return RLHF_OK;
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *wanted, &wanted));
+    find_wanted(batch, wanted);
+    *out_wanted = wanted;
+    if (batch->caches)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__arena_alloc(arena, batch->num_seqs, sizeof *shared, &shared));
+    if (!find_shared(batch, wanted, shared))
+        return RLHF_OK;
+    RLHF__TRY(take_out(arena, shared, batch, wanted));
+    *out_shared = shared;
+    return RLHF_OK;
+}
