@@ -3,6 +3,7 @@
  * there and finite. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -176,12 +177,17 @@ static rlhf_status whiten_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r
     return RLHF_OK;
 }
 
+/* Where minibatch m begins in an epoch's order. */
+static int64_t minibatch_begin(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
+                               int64_t m)
+{
+    return r->num_episodes * m / t->options.num_minibatches;
+}
+
 int64_t rlhf__ppo_minibatch_size(const rlhf__ppo_trainer *t, const rlhf__rollout *r,
                                  int64_t m)
 {
-    const int64_t k = t->options.num_minibatches, n = r->num_episodes;
-
-    return n * (m + 1) / k - n * m / k;
+    return minibatch_begin(t, r, m + 1) - minibatch_begin(t, r, m);
 }
 
 static int64_t minibatch_size(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
@@ -192,9 +198,7 @@ static int64_t minibatch_size(const rlhf__ppo_trainer *t, const rlhf__rollout *r
 static rlhf_status take_minibatch(rlhf__ppo_trainer *t, const rlhf__rollout *r,
                                   minibatch *out)
 {
-    const int64_t first = r->num_episodes * t->minibatch / t->options.num_minibatches;
-
-    *out = (minibatch){.episodes = t->order + first,
+    *out = (minibatch){.episodes = t->order + minibatch_begin(t, r, t->minibatch),
                        .count = minibatch_size(t, r),
                        .advantages = r->estimates.advantages};
     for (int64_t i = 0; i < out->count; i++) {
@@ -257,6 +261,15 @@ static rlhf_status run_micro(rlhf__ppo_trainer *t, const rlhf__rollout *r,
 
 /* --- the update --------------------------------------------------------------------- */
 
+static int ascending(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* A minibatch's gradient is a sum: its sequences go in the rollout's order, so that
+ * answers to one prompt stand side by side and share it (nn/share.h). */
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {
     const uint64_t index = ((uint64_t)t->iteration << 20) + (uint64_t)t->epoch;
@@ -265,6 +278,9 @@ rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
                          sizeof *t->order));
     rlhf__rng_permutation(t->options.seed, rlhf__rng_stream(RLHF__RNG_MINIBATCH, index),
                           t->order, r->num_episodes);
+    for (int64_t m = 0; m < t->options.num_minibatches; m++)
+        qsort(t->order + minibatch_begin(t, r, m),
+              (size_t)rlhf__ppo_minibatch_size(t, r, m), sizeof *t->order, ascending);
     return RLHF_OK;
 }
 

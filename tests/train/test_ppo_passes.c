@@ -105,6 +105,31 @@ static rlhf_model *other_reference(rlhf_context *context)
     return tiny_model(context, WORDS, CONTEXT, 1); /* equal, but nobody can know */
 }
 
+/* Three answers each to two prompts of 10 tokens. What predicts the first token of an
+ * answer is each one's own; a minibatch has them side by side, whatever the epoch's
+ * order. */
+static void test_answers_share_their_prompt(void **state)
+{
+    enum { ANSWERS = 6, LONG = 10, INPUT = LONG + NEW - 1, SHARED = LONG - 1 };
+    world w = make_world(other_reference, RLHF_SCORE_AT_LAST, 1, 2048);
+    int64_t cu[ANSWERS + 1] = {0};
+    int32_t tokens[ANSWERS * LONG];
+
+    (void)state;
+    for (int64_t i = 0; i < ANSWERS * LONG; i++) {
+        tokens[i] = (int32_t)(2 + (i % LONG + i / (3 * LONG)) % (WORDS - 2));
+        cu[i / LONG + 1] = i + 1;
+    }
+    assert_ok(rlhf_ppo_trainer_step(w.trainer, tokens, cu, ANSWERS, NULL));
+    const reads r = take_reads(&w);
+    const int64_t pass = ANSWERS * INPUT - 4 * SHARED;
+    assert_int_equal(r.policy, 2 * LONG + ANSWERS * (NEW - 1) + 3 * pass);
+    assert_int_equal(r.reference, pass);
+    assert_int_equal(r.critic, 3 * pass);
+    assert_in_range(r.reward, 2 * LONG, ANSWERS * (LONG + NEW) - 4 * LONG);
+    free_world(&w);
+}
+
 static void test_reference_of_the_host_is_read(void **state)
 {
     world w = make_world(other_reference, RLHF_SCORE_AT_LAST, 1, 2048);
@@ -220,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_passes_are_as_many_as_weights_differ),
         cmocka_unit_test(test_first_micro_batch_alone_is_there_already),
+        cmocka_unit_test(test_answers_share_their_prompt),
         cmocka_unit_test(test_reference_of_the_host_is_read),
         cmocka_unit_test(test_kept_pass_gives_the_gradient_of_its_own),
         cmocka_unit_test(test_kept_pass_is_of_its_rollout),
