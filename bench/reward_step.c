@@ -3,8 +3,6 @@
  *
  *     reward_step MODEL_DIR PAIRS SEQ PROMPT STEPS [bf16]
  */
-#include <string.h>
-
 #include "bench.h"
 
 int main(int argc, char **argv)

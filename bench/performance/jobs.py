@@ -23,7 +23,7 @@ class Program:
 class Comparison:
     """A row of the table. Ratios are of speed, so that more is better, but for `at_most`."""
     peer: str
-    goal: float | None  # None: beside the goals' table
+    goal: object  # a ratio; None: no goal was set
     field: str = "seconds_min"
     peer_field: str = "seconds_min"
     title: str = ""       # instead of the job's
@@ -133,6 +133,7 @@ JOBS = (
     reward_step("llama-15m", 8, 128, "bf16", 2.2),
     reward_step("gpt2-124m", 4, 128, "fp32", 1.4),
     reward_step("gpt2-124m", 4, 128, "bf16", 1.4),
+    # What the goals' jobs do not have: sides that share a prompt, as all people's choices do.
     reward_step("llama-15m", 8, 128, "fp32", None, prompt=64),
     reward_step("gpt2-124m", 4, 128, "fp32", None, prompt=64),
     reward_step("gpt2-124m", 4, 128, "bf16", None, prompt=64),

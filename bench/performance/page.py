@@ -78,10 +78,11 @@ def compare(job, comparison, entry, commit):
     title = comparison.title or job.title
     goal = show_goal(comparison)
     head = [title, job.dtype, comparison.peer]
-    if not entry or "runs" not in entry:
+    runs = (entry or {}).get("runs", {})
+    if not all(program.shown() in runs for program in (job.ours, *job.peers)):  # or the job has changed since
         return head + ["", "", "", goal, "", (entry or {}).get("remark", "not measured")]
-    ours = entry["runs"][job.ours.shown()]
-    theirs = {p.shown(): entry["runs"][p.shown()] for p in job.peers if p.label == comparison.peer}
+    ours = runs[job.ours.shown()]
+    theirs = {p.shown(): runs[p.shown()] for p in job.peers if p.label == comparison.peer}
     mine = best(ours, comparison.field)
     other = min(best(runs, comparison.peer_field) for runs in theirs.values()) \
         if not comparison.peer_field.endswith("_per_s") \

@@ -323,7 +323,8 @@ RLHF_API void rlhf_ppo_trainer_free(rlhf_ppo_trainer *trainer);
 /**
  * A whole iteration on these prompts: rollout, score by the reward model, advantages,
  * update. After RLHF_ERR_CANCELLED the same call with the same prompts goes on where it
- * stopped.
+ * stopped. Several answers to one prompt: give it several times; they share its passes
+ * (docs/autograd.md).
  *
  * @param trainer     With a reward model.
  * @param tokens      int32[cu_seqlens[num_seqs]], each in [0, vocab_size).

@@ -347,8 +347,8 @@ RLHF_API RLHF_MUST_CHECK rlhf_status
 rlhf_reward_trainer_step(rlhf_reward_trainer *trainer, rlhf_reward_stats *out_stats);
 
 /**
- * As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass, what
- * they begin with alike (8 tokens and more) once.
+ * As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass, the
+ * prompt that they share through it once.
  *
  * @param trainer        The trainer.
  * @param out_remaining  Micro-batches still to come before rlhf_reward_trainer_apply.

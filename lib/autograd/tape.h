@@ -97,7 +97,7 @@ typedef struct rlhf__op_attention_args {
     const int64_t
         *from; /* [num_seqs] of each, where wanted rows begin; the others have no
                             values, and get no gradient. NULL: all */
-    const int64_t *shared; /* as rlhf__attention's; without a cache */
+    const rlhf__shared *shared; /* as rlhf__attention's; without a cache */
     /* With a cache (no recording then): one layer's cache of each sequence. */
     void *const *caches; /* NULL: none */
     const int64_t *past;

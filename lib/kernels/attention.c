@@ -5,6 +5,7 @@
  * A row's arithmetic never depends on which other rows are computed with it: a score is a
  * chain over head_dim, an output one over the keys that the row sees, whichever kernel
  * computes them. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,
         const float *k = a->k + (first + i) * a->ldk + head * d;
         int64_t at = past + i, rows = rlhf__min_i64(BLOCK, count - i);
         float *to = out + at / BLOCK * BLOCK * d + at % BLOCK;
-        if (at % BLOCK == 0 && (rows > 1 || past == 0)) { /* with zeros up to 64 */
+        if (at % BLOCK == 0) { /* with zeros up to 64 */
             table->pack_turned(k, a->ldk, d, rows, BLOCK, to);
             i += rows;
             continue;
@@ -304,7 +305,7 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
                                  attention_job *job)
 {
     const rlhf__attention *a = job->a;
-    int64_t *chunks = NULL, at = 0, pairs = 0;
+    int64_t *chunks = NULL, at = 0, pairs = 0, keys = 0;
 
     job->total = a->cu_seqlens[a->num_seqs];
     job->pack_within = true;
@@ -314,6 +315,7 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
         job->num_chunks += rlhf__ceil_div(queries, BLOCK);
         job->pack_within &= rlhf__ceil_div(queries, BLOCK) == (length > 0);
         pairs += queries * (tokens_before(job, s) + length);
+        keys += length + rlhf__attention_shared(a, s);
     }
     RLHF__TRY(rlhf__arena_alloc(scratch, 2 * job->num_chunks, sizeof *chunks, &chunks));
     RLHF__TRY(rlhf__arena_alloc(
@@ -327,7 +329,7 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
         }
     job->chunks = chunks;
     if (!job->pack_within)
-        rlhf__run_tiles(ctx, job->total * a->num_kv_heads * a->head_dim,
+        rlhf__run_tiles(ctx, keys * a->num_kv_heads * a->head_dim,
                         a->num_seqs * a->num_kv_heads, pack_tile, job);
     rlhf__run_tiles(ctx, 2 * pairs * a->num_heads * a->head_dim,
                     job->num_chunks * a->num_kv_heads, attend_tile, job);
@@ -372,6 +374,7 @@ rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
     rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     int64_t *capacities = NULL;
 
+    assert(!a->shared);
     RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *capacities, &capacities));
     for (int64_t s = 0; s < a->num_seqs; s++)
         capacities[s] = capacity;

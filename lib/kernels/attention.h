@@ -2,6 +2,8 @@
 #ifndef RLHF_KERNELS_ATTENTION_H
 #define RLHF_KERNELS_ATTENTION_H
 
+#include <assert.h>
+
 #include "base/size.h"
 #include "kernels/table.h"
 
@@ -55,18 +57,21 @@ static inline int64_t rlhf__attention_from(const rlhf__attention *a, int64_t seq
     return a->from ? a->from[seq] : 0;
 }
 
-/* How many tokens a sequence shares with the one that leads it. */
+/* How many tokens a sequence shares with its leader. */
 static inline int64_t rlhf__attention_shared(const rlhf__attention *a, int64_t seq)
 {
-    return a->shared ? a->shared[seq] : 0;
+    return a->shared ? a->shared[seq].length : 0;
 }
 
-/* The first row of those: of the sequence that leads this one (itself, if none does). */
+/* The first row of those: the leader's (its own, if it has none). */
 static inline int64_t rlhf__attention_shared_row(const rlhf__attention *a, int64_t seq)
 {
-    while (rlhf__attention_shared(a, seq) > 0)
-        seq--;
-    return a->cu_seqlens[seq];
+    int64_t shared = rlhf__attention_shared(a, seq);
+    int64_t leader = shared > 0 ? a->shared[seq].leader : seq;
+
+    assert(leader <= seq && (leader == seq || !rlhf__attention_shared(a, leader)));
+    assert(shared <= a->cu_seqlens[leader + 1] - a->cu_seqlens[leader]);
+    return a->cu_seqlens[leader];
 }
 
 /* Columns of a block that hold the first `seen` keys, in whole vectors. */

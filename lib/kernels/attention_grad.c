@@ -4,14 +4,15 @@
 #include <string.h>
 
 #include "kernels/attention.h"
+#include "kernels/rows.h"
 
 typedef struct grad_job {
     const rlhf__kernels *table;
     const rlhf__attention *a;
     int64_t total, longest; /* tokens in all, and of the longest sequence rounded up to
                                64 */
-    const int64_t *groups;  /* [num_groups + 1] sequences that lead others, and the end */
-    int64_t num_groups;
+    float **handed; /* [num_seqs] gradients of its leader's rows, [kv heads][2][shared]
+                       [dp]; NULL: it has no leader */
     const float *out, *dout, *lse;
     int64_t ldo, lddo;
     float *dq, *dk, *dv;
@@ -65,10 +66,11 @@ static void copy_rows(const float *src, int64_t ld, int64_t count, int64_t d, fl
     }
 }
 
-/* One sequence: its rows, of which the first may be another's. */
+/* A sequence's rows, by position: the first are its leader's. */
 typedef struct place {
-    int64_t seq, shared, shared_row, row; /* row + position: of new tokens */
-    int64_t length;
+    int64_t shared, shared_row; /* shared_row + p for p < shared */
+    int64_t row, length;        /* row + p for p in [shared, length) */
+    int64_t from;               /* the first position whose output is wanted */
 } place;
 
 static place place_of(const rlhf__attention *a, int64_t seq)
@@ -76,8 +78,11 @@ static place place_of(const rlhf__attention *a, int64_t seq)
     int64_t shared = rlhf__attention_shared(a, seq);
     int64_t row = a->cu_seqlens[seq] - shared;
 
-    return (place){seq, shared, rlhf__attention_shared_row(a, seq), row,
-                   a->cu_seqlens[seq + 1] - row};
+    return (place){.shared = shared,
+                   .shared_row = rlhf__attention_shared_row(a, seq),
+                   .row = row,
+                   .length = a->cu_seqlens[seq + 1] - row,
+                   .from = shared + rlhf__attention_from(a, seq)};
 }
 
 /* A sequence's rows of one head of keys or values. */
@@ -90,18 +95,27 @@ static void gather(const place *at, const float *src, int64_t ld, int64_t d, flo
               out + at->shared * dp, dp);
 }
 
-/* The gradient of such rows: written to the sequence's own, added to another's. */
-static void scatter(const grad_job *job, const place *at, const float *grad, float *out,
-                    int64_t ld)
+/* The gradient of such rows: the leader's handed on, its own written. */
+static void scatter(const place *at, const float *grad, int64_t d, float *handed,
+                    float *out, int64_t ld)
 {
-    int64_t d = job->a->head_dim, dp = rlhf__attention_padded(d);
+    int64_t dp = rlhf__attention_padded(d);
 
-    for (int64_t i = 0; i < at->shared; i++) {
-        float *to = out + (at->shared_row + i) * ld;
-        job->table->add(to, grad + i * dp, d, to);
-    }
+    if (at->shared > 0)
+        memcpy(handed, grad, (size_t)(at->shared * dp) * sizeof *out);
     for (int64_t i = at->shared; i < at->length; i++)
         memcpy(out + (at->row + i) * ld, grad + i * dp, (size_t)d * sizeof *out);
+}
+
+/* What the head's part of a sequence hands on: of keys, then of values. */
+static float *handed_at(const grad_job *job, int64_t seq, int64_t kv, int64_t values)
+{
+    int64_t dp = rlhf__attention_padded(job->a->head_dim);
+
+    if (!job->handed[seq])
+        return NULL;
+    return job->handed[seq] +
+           (2 * kv + values) * rlhf__attention_shared(job->a, seq) * dp;
 }
 
 static void transpose_blocks(const rlhf__kernels *table, const float *src, int64_t ld,
@@ -169,7 +183,7 @@ static void grad_head(const grad_job *job, grad_space *w, const place *at, int64
 {
     const rlhf__attention *a = job->a;
     int64_t token = at->row, length = at->length;
-    int64_t from = at->shared + rlhf__attention_from(a, at->seq), first = token + from;
+    int64_t from = at->from, first = token + from;
     int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
     int64_t ld = rlhf__attention_stride(d);
     const float *lse = job->lse + h * job->total + token;
@@ -195,50 +209,71 @@ static void grad_head(const grad_job *job, grad_space *w, const place *at, int64
 }
 
 /* One sequence, one kv head with all its query heads. */
-static void grad_sequence(const grad_job *job, grad_space *w, int64_t seq, int64_t kv)
-{
-    const rlhf__attention *a = job->a;
-    const place at = place_of(a, seq);
-    int64_t group = a->num_heads / a->num_kv_heads, d = a->head_dim;
-    int64_t dp = rlhf__attention_padded(d);
-    size_t size = (size_t)(at.length * dp) * sizeof(float);
-
-    gather(&at, a->k + kv * d, a->ldk, d, w->keys);
-    transpose_blocks(job->table, w->keys, dp, at.length, d, w->keys_t);
-    gather(&at, a->v + kv * d, a->ldv, d, w->dvalues);
-    transpose_blocks(job->table, w->dvalues, dp, at.length, d, w->values_t);
-    memset(w->dkeys, 0, size);
-    memset(w->dvalues, 0, size);
-    for (int64_t h = kv * group; h < (kv + 1) * group; h++)
-        grad_head(job, w, &at, h);
-    scatter(job, &at, w->dkeys, job->dk + kv * d, a->ldk);
-    scatter(job, &at, w->dvalues, job->dv + kv * d, a->ldv);
-}
-
-/* One kv head of the sequences that share what the first one leads with. */
 static void grad_tile(void *arg, int64_t tile, int32_t thread)
 {
     const grad_job *job = arg;
     const rlhf__attention *a = job->a;
-    int64_t group = tile / a->num_kv_heads;
+    int64_t s = tile / a->num_kv_heads, kv = tile % a->num_kv_heads, d = a->head_dim;
+    int64_t group = a->num_heads / a->num_kv_heads, dp = rlhf__attention_padded(d);
+    const place at = place_of(a, s);
+    const size_t size = (size_t)(at.length * dp) * sizeof(float);
     grad_space w;
 
-    lay_out(&w, job->scratch + thread * job->scratch_size, job->longest, a->head_dim);
-    for (int64_t s = job->groups[group]; s < job->groups[group + 1]; s++)
-        grad_sequence(job, &w, s, tile % a->num_kv_heads);
+    lay_out(&w, job->scratch + thread * job->scratch_size, job->longest, d);
+    gather(&at, a->k + kv * d, a->ldk, d, w.keys);
+    transpose_blocks(job->table, w.keys, dp, at.length, d, w.keys_t);
+    gather(&at, a->v + kv * d, a->ldv, d, w.dvalues); /* until they are turned */
+    transpose_blocks(job->table, w.dvalues, dp, at.length, d, w.values_t);
+    memset(w.dkeys, 0, size);
+    memset(w.dvalues, 0, size);
+    for (int64_t h = kv * group; h < (kv + 1) * group; h++)
+        grad_head(job, &w, &at, h);
+    scatter(&at, w.dkeys, d, handed_at(job, s, kv, 0), job->dk + kv * d, a->ldk);
+    scatter(&at, w.dvalues, d, handed_at(job, s, kv, 1), job->dv + kv * d, a->ldv);
 }
 
-static rlhf_status find_groups(rlhf__arena *scratch, grad_job *job)
+/* Adds what a sequence hands on to its leader's rows. */
+static void add_handed(const grad_job *job, int64_t seq, int64_t kv)
 {
     const rlhf__attention *a = job->a;
-    int64_t *groups = NULL;
+    const place at = place_of(a, seq);
+    const float *keys = handed_at(job, seq, kv, 0), *values = handed_at(job, seq, kv, 1);
+    int64_t d = a->head_dim, dp = rlhf__attention_padded(d);
 
-    RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs + 1, sizeof *groups, &groups));
-    for (int64_t s = 0; s < a->num_seqs; s++)
-        if (rlhf__attention_shared(a, s) == 0)
-            groups[job->num_groups++] = s;
-    groups[job->num_groups] = a->num_seqs;
-    job->groups = groups;
+    for (int64_t i = 0; i < at.shared; i++) {
+        float *dk = job->dk + (at.shared_row + i) * a->ldk + kv * d;
+        float *dv = job->dv + (at.shared_row + i) * a->ldv + kv * d;
+        job->table->add(dk, keys + i * dp, d, dk);
+        job->table->add(dv, values + i * dp, d, dv);
+    }
+}
+
+/* One kv head of all sequences, in their order. */
+static void add_tile(void *arg, int64_t kv, int32_t thread)
+{
+    const grad_job *job = arg;
+
+    (void)thread;
+    for (int64_t s = 0; s < job->a->num_seqs; s++)
+        if (job->handed[s])
+            add_handed(job, s, kv);
+}
+
+/* Room for what sequences hand on; how much they do. */
+static rlhf_status make_handed(rlhf__arena *scratch, grad_job *job, int64_t *out_size)
+{
+    const rlhf__attention *a = job->a;
+    const int64_t row = 2 * a->num_kv_heads * rlhf__attention_padded(a->head_dim);
+
+    RLHF__TRY(rlhf__arena_alloc(scratch, a->num_seqs, sizeof *job->handed, &job->handed));
+    *out_size = 0;
+    for (int64_t s = 0; s < a->num_seqs; s++) {
+        const int64_t size = rlhf__attention_shared(a, s) * row;
+        job->handed[s] = NULL;
+        if (size > 0)
+            RLHF__TRY(rlhf__arena_alloc(scratch, size, sizeof(float), &job->handed[s]));
+        *out_size += size;
+    }
     return RLHF_OK;
 }
 
@@ -259,8 +294,9 @@ rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
                     .dq = dq,
                     .dk = dk,
                     .dv = dv};
+    int64_t handed = 0;
 
-    RLHF__TRY(find_groups(scratch, &job));
+    RLHF__TRY(make_handed(scratch, &job, &handed));
     for (int64_t s = 0; s < a->num_seqs; s++)
         job.longest = rlhf__max_i64(job.longest, place_of(a, s).length);
     job.longest = rlhf__ceil_div(job.longest, BLOCK) * BLOCK;
@@ -268,7 +304,9 @@ rlhf_status rlhf__attention_grad(rlhf_context *ctx, rlhf__arena *scratch,
     RLHF__TRY(rlhf__arena_alloc(scratch,
                                 rlhf__pool_num_threads(ctx->pool) * job.scratch_size,
                                 sizeof(float), &job.scratch));
-    rlhf__pool_run(ctx->pool, job.num_groups * a->num_kv_heads, grad_tile, &job);
+    rlhf__pool_run(ctx->pool, a->num_seqs * a->num_kv_heads, grad_tile, &job);
+    if (handed > 0)
+        rlhf__run_tiles(ctx, handed, a->num_kv_heads, add_tile, &job);
     rlhf__arena_release(scratch, mark);
     return RLHF_OK;
 }

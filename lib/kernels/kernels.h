@@ -160,6 +160,14 @@ void rlhf__rope(rlhf_context *ctx, float *x, int64_t ldx, int64_t rows, int64_t 
 
 #define RLHF__ATTENTION_BLOCK 64
 
+/* The `length` tokens that a sequence begins with are those of an earlier one, its
+ * leader, which shares nothing itself: their keys and values are the leader's first
+ * rows. */
+typedef struct rlhf__shared {
+    int64_t length; /* 0: it has no leader */
+    int64_t leader;
+} rlhf__shared;
+
 /* Causal attention over ragged sequences. Head h of token i is at q + i*ldq +
  * h*head_dim; its keys are kv head h / (num_heads / num_kv_heads). window 0: all
  * earlier keys; else a query at position p sees keys (p - window, p]. scale multiplies
@@ -175,9 +183,8 @@ typedef struct rlhf__attention {
     /* [num_seqs] The first of each one's new tokens whose output is wanted (its number of
      * them: none); rows before it are not written. NULL: 0. */
     const int64_t *from;
-    /* [num_seqs] How many tokens a sequence has before its new ones that are the first of
-     * another: of the nearest sequence before it that has none such (0). NULL: 0. */
-    const int64_t *shared;
+    /* [num_seqs] Tokens before the new ones; NULL: none, as with a cache. */
+    const rlhf__shared *shared;
 } rlhf__attention;
 
 /* out[tokens][num_heads*head_dim] (row stride ldo); lse[num_heads][tokens] may be

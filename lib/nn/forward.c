@@ -12,9 +12,9 @@ typedef struct pass {
     rlhf__batch batch;        /* less what its sequences share */
     const int32_t *positions; /* [tokens] */
     const int64_t *wanted;    /* [num_seqs] of each, where wanted rows begin; NULL: all */
-    const int64_t *shared;    /* [num_seqs] tokens before, of another; NULL: none */
-    const int64_t *past;      /* [num_seqs], tokens in the caches; NULL without */
-    void **caches;            /* [num_seqs], one layer's; NULL without */
+    const rlhf__shared *shared; /* [num_seqs] tokens before, of another; NULL: none */
+    const int64_t *past;        /* [num_seqs], tokens in the caches; NULL without */
+    void **caches;              /* [num_seqs], one layer's; NULL without */
     int64_t capacity;
 } pass;
 
@@ -58,16 +58,18 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
     int64_t *past = NULL;
 
     *out = (pass){.model = model, .tape = tape, .batch = *batch};
+    /* What a prompt packs the answer's tokens read; whatever is shared, no copies are
+     * kept for a pass over many. */
+    tape->pass_rows = batch->caches ? 0 : batch->cu_seqlens[batch->num_seqs];
     RLHF__TRY(rlhf__batch_share(arena, &out->batch, &out->wanted, &out->shared));
     batch = &out->batch;
     model->tokens_read += batch->cu_seqlens[batch->num_seqs];
-    /* What a prompt packs the answer's tokens read. */
-    tape->pass_rows = batch->caches ? 0 : batch->cu_seqlens[batch->num_seqs];
     RLHF__TRY(rlhf__arena_alloc(arena, batch->cu_seqlens[batch->num_seqs],
                                 sizeof *positions, &positions));
     for (int64_t s = 0; s < batch->num_seqs; s++) {
         const int64_t first = batch->cu_seqlens[s];
-        const int64_t before = out->shared ? out->shared[s] : past_length(batch, s);
+        const int64_t before =
+            out->shared ? out->shared[s].length : past_length(batch, s);
         for (int64_t i = first; i < batch->cu_seqlens[s + 1]; i++)
             positions[i] = (int32_t)(before + i - first);
     }

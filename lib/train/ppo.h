@@ -197,7 +197,8 @@ rlhf_status rlhf__ppo_check_episodes(const rlhf__ppo_trainer *trainer,
 /* Sequences of minibatch m of an epoch: sizes differ by one at most. */
 int64_t rlhf__ppo_minibatch_size(const rlhf__ppo_trainer *trainer,
                                  const rlhf__rollout *rollout, int64_t m);
-/* The permutation of the epoch under way, each minibatch of it ascending. */
+/* The permutation of the epoch under way; each minibatch of it ascends, but for
+ * micro_mean. */
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *trainer, const rlhf__rollout *rollout);
 
 /* --- ppo_stats.c -------------------------------------------------------------------- */

@@ -268,8 +268,9 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* A minibatch's gradient is a sum: its sequences go in the rollout's order, so that
- * answers to one prompt stand side by side and share it (nn/share.h). */
+/* A minibatch's gradient is a sum, whatever its order, unless micro-batches have means of
+ * their own: in the rollout's order answers to one prompt come into one micro-batch,
+ * where they share it (nn/share.h). */
 rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {
     const uint64_t index = ((uint64_t)t->iteration << 20) + (uint64_t)t->epoch;
@@ -278,7 +279,8 @@ rlhf_status rlhf__ppo_shuffle(rlhf__ppo_trainer *t, const rlhf__rollout *r)
                          sizeof *t->order));
     rlhf__rng_permutation(t->options.seed, rlhf__rng_stream(RLHF__RNG_MINIBATCH, index),
                           t->order, r->num_episodes);
-    for (int64_t m = 0; m < t->options.num_minibatches; m++)
+    const bool sorted = t->options.aggregation != RLHF_AGGREGATE_MICRO_MEAN;
+    for (int64_t m = 0; sorted && m < t->options.num_minibatches; m++)
         qsort(t->order + minibatch_begin(t, r, m),
               (size_t)rlhf__ppo_minibatch_size(t, r, m), sizeof *t->order, ascending);
     return RLHF_OK;

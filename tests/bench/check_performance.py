@@ -52,6 +52,15 @@ class Rows(unittest.TestCase):
         made = row(entry(JOB, [1.0, 1.0], [2.0, 2.0], [1.5, 1.5]), commit="def")
         self.assertEqual(made[8], "measured at abc")
 
+    def test_runs_of_other_commands_are_not_the_jobs(self):
+        made = entry(JOB, [1.0, 1.0], [2.0, 2.0], [1.5, 1.5])
+        del made["runs"][JOB.peers[1].shown()]
+        self.assertEqual((row(made)[5], row(made)[8]), ("", "not measured"))
+
+    def test_jobs_without_a_goal_are_quoted(self):
+        job = jobs.reward_step("llama-15m", 8, 128, "fp32", None, prompt=64)
+        self.assertEqual(row(entry(job, [1.0, 1.0], [2.0, 2.0]), job)[5:], ["2.00×", "", "50%", ""])
+
     def test_rates_compare_the_other_way_round(self):
         job = jobs.decode("llama-15m", "fp32", 1.2)
         made = entry(job, [1.0, 1.0], [1.0, 1.0], decode_tokens_per_s=300.0, new_tokens_per_s=200.0,

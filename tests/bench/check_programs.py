@@ -15,7 +15,7 @@ import tempfile
 
 ROOT = pathlib.Path(os.environ["RLHF_SOURCE_DIR"])
 WIDTH, LAYERS, VOCAB, CONTEXT = 16, 2, 50, 64
-JOBS = {"train_step": ["2", "8"], "generate": ["2", "4", "6"], "reward_step": ["2", "8", "4", "3"],
+JOBS = {"train_step": ["2", "8"], "generate": ["2", "4", "6"], "reward_step": ["2", "16", "12", "3"],
         "ppo_iteration": ["2", "4", "4", "2"], "load": []}
 COUNTED = {"train_step": {"gflop", "copy_gb"}, "generate": {"gflop", "read_gb"},
            "reward_step": {"gflop", "copy_gb"}, "ppo_iteration": {"gflop", "read_gb", "copy_gb"},

@@ -3,15 +3,15 @@
  * the sum of theirs. */
 #include "nn_support.h"
 
-enum { SEQS = 9, MOST = 706 };
+enum { MOST_SEQS = 9, MOST = 706 };
 
 /* What a sequence begins with: the first `alike` tokens of sequence `of`; its first
- * wanted row; and how much of it is shared so. */
+ * wanted row (its length: none); and how much of it is shared so. */
 typedef struct sequence {
     int64_t length, of, alike, first_wanted, shared;
 } sequence;
 
-static const sequence sequences[SEQS] = {
+static const sequence lengths[] = {
     {100, -1, 0, 99, 0},   {130, 0, 70, 75, 70}, /* into the second block of 64 */
     {65, 0, 64, 64, 64},                         /* a whole block */
     {100, 0, 100, 99, 99},                       /* the same: up to its wanted row */
@@ -20,30 +20,75 @@ static const sequence sequences[SEQS] = {
     {160, 7, 50, 60, 50},                        /* all of the one before it */
 };
 
-static int32_t tokens[MOST];
-static int64_t cu[SEQS + 1], rows[MOST], num_rows, first_row[SEQS + 1];
+/* Pairs whose prompts open alike: each pair's first leads. */
+static const sequence template[] = {
+    {40, -1, 0, 30, 0},  {40, 0, 30, 30, 30}, {40, 0, 10, 30, 0},
+    {40, 2, 30, 30, 30}, {40, 2, 10, 30, 0},  {40, 4, 30, 30, 30},
+};
 
-static void fill_batch(void)
+/* Pairs that open with most of their prompts: what is lost if the second pair's first
+ * leads is more than what is won. */
+static const sequence opening[] = {
+    {40, -1, 0, 35, 0},
+    {40, 0, 30, 35, 30},
+    {40, 0, 20, 35, 20},
+    {40, 2, 30, 35, 20},
+};
+
+/* Not side by side. */
+static const sequence turns[] = {
+    {30, -1, 0, 20, 0},
+    {33, -1, 0, 25, 0},
+    {36, 0, 20, 21, 20},
+    {39, 1, 20, 25, 20},
+};
+
+/* Without tokens, and without a wanted row. */
+static const sequence empty[] = {
+    {20, -1, 0, 15, 0},
+    {0, -1, 0, 0, 0},
+    {20, 0, 20, 20, 20},
+    {25, 0, 12, 18, 12},
+};
+
+static const struct {
+    const sequence *list;
+    int64_t count;
+} lists[] = {{lengths, 9}, {template, 6}, {opening, 4}, {turns, 4}, {empty, 4}};
+#define LISTS (int)(sizeof lists / sizeof lists[0])
+
+typedef struct sample {
+    rlhf__batch batch; /* its arrays are those below */
+    int32_t tokens[MOST];
+    int64_t cu[MOST_SEQS + 1], rows[MOST], first_row[MOST_SEQS + 1], shared;
+} sample;
+
+static void make_sample(int list, sample *out)
 {
-    int64_t shared_rows = 0;
+    const sequence *q = lists[list].list;
+    int64_t num_rows = 0, *cu = out->cu;
 
-    for (int s = 0; s < SEQS; s++) {
-        const sequence *q = &sequences[s];
-        for (int64_t i = 0; i < q->length; i++)
-            tokens[cu[s] + i] =
-                i < q->alike ? tokens[cu[q->of] + i] : nn_token(cu[s] + i * (s + 2) + s);
-        if (q->of >= 0 && q->alike < q->length)
-            tokens[cu[s] + q->alike] =
-                (tokens[cu[q->of] + q->alike % sequences[q->of].length] + 1) % NN_VOCAB;
-        first_row[s] = num_rows;
-        for (int64_t i = q->first_wanted; i < q->length; i += 3)
-            rows[num_rows++] = cu[s] + i;
-        cu[s + 1] = cu[s] + q->length;
-        shared_rows += q->shared;
+    memset(out, 0, sizeof *out);
+    for (int64_t s = 0; s < lists[list].count; s++) {
+        int32_t *own = out->tokens + cu[s];
+        const int32_t *other = q[s].of < 0 ? NULL : out->tokens + cu[q[s].of];
+        assert_in_range(cu[s] + q[s].length, 0, MOST);
+        for (int64_t i = 0; i < q[s].length; i++)
+            own[i] = i < q[s].alike ? other[i] : nn_token(cu[s] + i * (s + 2) + s);
+        if (other && q[s].alike < q[s].length && q[s].alike < q[q[s].of].length)
+            own[q[s].alike] = (other[q[s].alike] + 1) % NN_VOCAB;
+        out->first_row[s] = num_rows;
+        for (int64_t i = q[s].first_wanted; i < q[s].length; i += 3)
+            out->rows[num_rows++] = cu[s] + i;
+        cu[s + 1] = cu[s] + q[s].length;
+        out->first_row[s + 1] = num_rows;
+        out->shared += q[s].shared;
     }
-    first_row[SEQS] = num_rows;
-    assert_in_range(cu[SEQS], 1, MOST);
-    assert_int_equal(shared_rows, 291);
+    out->batch = (rlhf__batch){.tokens = out->tokens,
+                               .cu_seqlens = cu,
+                               .num_seqs = lists[list].count,
+                               .rows = out->rows,
+                               .num_rows = num_rows};
 }
 
 /* Not all networks in bf16, which takes the portable level twenty times as long. */
@@ -89,68 +134,35 @@ static void run(rlhf__transformer *m, const rlhf__batch *batch, bool checkpoint,
     free(is_written);
 }
 
-static rlhf__batch whole(void)
-{
-    return (rlhf__batch){.tokens = tokens,
-                         .cu_seqlens = cu,
-                         .num_seqs = SEQS,
-                         .rows = rows,
-                         .num_rows = num_rows};
-}
-
 /* Each sequence by itself; with `grads`, the sum of their gradients in double. */
-static void run_one_by_one(rlhf__transformer *m, double *grads, float *out)
+static void run_one_by_one(rlhf__transformer *m, const sample *all, double *grads,
+                           float *out)
 {
     const int64_t count = m->params.count, d = m->config.hidden_size;
     float *own = grads ? fenced(count) : NULL;
 
-    for (int s = 0; s < SEQS; s++) {
-        const int64_t ends[2] = {0, cu[s + 1] - cu[s]};
+    for (int64_t s = 0; s < all->batch.num_seqs; s++) {
+        const int64_t ends[2] = {0, all->cu[s + 1] - all->cu[s]};
         int64_t wanted[MOST], n = 0;
-        for (int64_t i = first_row[s]; i < first_row[s + 1]; i++)
-            wanted[n++] = rows[i] - cu[s];
-        const rlhf__batch batch = {.tokens = tokens + cu[s],
+        for (int64_t i = all->first_row[s]; i < all->first_row[s + 1]; i++)
+            wanted[n++] = all->rows[i] - all->cu[s];
+        const rlhf__batch batch = {.tokens = all->tokens + all->cu[s],
                                    .cu_seqlens = ends,
                                    .num_seqs = 1,
                                    .rows = wanted,
                                    .num_rows = n};
-        run(m, &batch, false, own, out + first_row[s] * d);
+        if (n == 0)
+            continue;
+        run(m, &batch, false, own, out + all->first_row[s] * d);
         for (int64_t i = 0; grads && i < count; i++)
             grads[i] += own[i];
     }
     free(own);
 }
 
-static void test_hidden_states_equal_one_by_one(void **state)
-{
-    const rlhf__batch batch = whole();
-
-    (void)state;
-    FOR_LEVELS(context, 2)
-    {
-        for (int kind = 0; kind < NN_KINDS; kind += step()) {
-            rlhf__transformer *m = nn_model(context, &nn_kinds[kind]);
-            const int64_t count = num_rows * m->config.hidden_size;
-            float *alone = fenced(count), *together = fenced(count);
-            float *grads = fenced(m->params.count);
-            const size_t size = (size_t)count * sizeof(float);
-            run_one_by_one(m, NULL, alone);
-            const int64_t read = m->tokens_read;
-            run(m, &batch, false, NULL, together);
-            assert_memory_equal(together, alone, size);
-            assert_int_equal(m->tokens_read - read, cu[SEQS] - 291);
-            run(m, &batch, false, grads, together);
-            assert_memory_equal(together, alone, size);
-            assert_fence(together, count), assert_fence(grads, m->params.count);
-            free(alone), free(together), free(grads);
-            rlhf__transformer_free(m);
-        }
-    }
-}
-
 /* Of one parameter tensor at a time: how far off as a part of its size. In bf16 the sum
- * of what both sequences give is rounded, not both. */
-static void check_gradient(const rlhf__transformer *m, const float *grads,
+ * of what sequences give is rounded, not each of them. */
+static void check_gradient(const rlhf__transformer *m, int list, const float *grads,
                            const double *alone)
 {
     const double tolerance = test_dtype() == RLHF_DTYPE_BF16 ? 2e-2 : 2e-6;
@@ -163,87 +175,151 @@ static void check_gradient(const rlhf__transformer *m, const float *grads,
             size += pow(alone[i], 2);
         }
         if (!(sqrt(off) <= tolerance * sqrt(size)))
-            fail_msg("tensor %d: off by %g of %g", (int)s, sqrt(off), sqrt(size));
+            fail_msg("list %d, tensor %d: off by %g of %g", list, (int)s, sqrt(off),
+                     sqrt(size));
     }
 }
 
-static void test_gradient_is_the_sum_of_each(void **state)
+/* Hidden states, the tokens that are read for them, gradients, and both with blocks
+ * computed a second time. */
+static void check_sample(rlhf__transformer *m, int list)
 {
-    const rlhf__batch batch = whole();
+    sample all;
+    make_sample(list, &all);
+    const int64_t count = all.batch.num_rows * m->config.hidden_size;
+    const int64_t params = m->params.count;
+    float *alone = fenced(count), *together = fenced(count);
+    float *grads = fenced(params), *again = fenced(params);
+    double *sum = calloc((size_t)params, sizeof *sum);
 
+    run_one_by_one(m, &all, sum, alone);
+    const int64_t read = m->tokens_read;
+    run(m, &all.batch, false, NULL, together);
+    assert_int_equal(m->tokens_read - read, all.cu[all.batch.num_seqs] - all.shared);
+    assert_memory_equal(together, alone, (size_t)count * sizeof *alone);
+    run(m, &all.batch, false, grads, together);
+    assert_memory_equal(together, alone, (size_t)count * sizeof *alone);
+    check_gradient(m, list, grads, sum);
+    run(m, &all.batch, true, again, together);
+    assert_memory_equal(together, alone, (size_t)count * sizeof *alone);
+    assert_memory_equal(again, grads, (size_t)params * sizeof *grads);
+    assert_fence(together, count), assert_fence(grads, params);
+    free(alone), free(together), free(grads), free(again), free(sum);
+}
+
+static void test_sequences_equal_one_by_one(void **state)
+{
     (void)state;
     FOR_LEVELS(context, 2)
     {
         for (int kind = 0; kind < NN_KINDS; kind += step()) {
             rlhf__transformer *m = nn_model(context, &nn_kinds[kind]);
-            const int64_t count = m->params.count;
-            double *alone = calloc((size_t)count, sizeof *alone);
-            float *grads = fenced(count), *again = fenced(count);
-            float *hidden = fenced(num_rows * m->config.hidden_size);
-            run_one_by_one(m, alone, hidden);
-            run(m, &batch, false, grads, hidden);
-            check_gradient(m, grads, alone);
-            run(m, &batch, true, again, hidden); /* blocks computed a second time */
-            assert_memory_equal(again, grads, (size_t)count * sizeof *grads);
-            free(alone), free(grads), free(again), free(hidden);
+            for (int list = 0; list < LISTS; list++)
+                check_sample(m, list);
             rlhf__transformer_free(m);
         }
     }
+}
+
+static float *gradient_of(int kind, int list, int32_t threads, int64_t *out_count)
+{
+    rlhf_context *context = context_of(RLHF_CPU_AUTO, threads);
+    rlhf__transformer *m = nn_model(context, &nn_kinds[kind]);
+    float *grads = fenced(m->params.count), *hidden;
+    sample all;
+
+    make_sample(list, &all);
+    hidden = fenced(all.batch.num_rows * m->config.hidden_size);
+    run(m, &all.batch, false, grads, hidden);
+    *out_count = m->params.count;
+    free(hidden);
+    rlhf__transformer_free(m);
+    rlhf_context_free(context);
+    return grads;
 }
 
 static void test_gradient_does_not_depend_on_threads(void **state)
 {
-    const rlhf__batch batch = whole();
+    int64_t count;
 
     (void)state;
-    for (int kind = 0; kind < NN_KINDS; kind += step()) {
-        float *first = NULL;
-        for (int32_t threads = 1; threads <= 3; threads++) {
-            rlhf_context *context = context_of(RLHF_CPU_AUTO, threads);
-            rlhf__transformer *m = nn_model(context, &nn_kinds[kind]);
-            const int64_t count = m->params.count;
-            float *grads = fenced(count);
-            float *hidden = fenced(num_rows * m->config.hidden_size);
-            run(m, &batch, false, grads, hidden);
-            if (first) {
+    for (int kind = 0; kind < NN_KINDS; kind += step())
+        for (int list = 0; list < LISTS; list++) {
+            float *first = gradient_of(kind, list, 1, &count);
+            for (int32_t threads = 2; threads <= 3; threads++) {
+                float *grads = gradient_of(kind, list, threads, &count);
                 assert_memory_equal(grads, first, (size_t)count * sizeof *grads);
                 free(grads);
-            } else {
-                first = grads;
             }
-            free(hidden);
-            rlhf__transformer_free(m);
-            rlhf_context_free(context);
+            free(first);
         }
-        free(first);
-    }
 }
 
-/* A sequence that leads many hands on to another after RLHF__SHARED_BY of them. */
-static void test_many_share_in_groups(void **state)
+/* A pass over 64 tokens and more keeps no packed copies, also where fewer are left. */
+static void test_what_is_left_packs_no_copies(void **state)
 {
-    enum { ANSWERS = 18, LENGTH = 12, PROMPT = 10 };
-    int32_t answers[ANSWERS * LENGTH];
-    int64_t ends[ANSWERS + 1] = {0}, last[ANSWERS];
+    enum { LENGTH = 40, ALIKE = 30 };
     rlhf_context *context = context_of(RLHF_CPU_AUTO, 2);
     rlhf__transformer *m = nn_model(context, &nn_kinds[0]);
-    float hidden[ANSWERS * 12];
+    rlhf_memory_info info = {.struct_size = sizeof info};
+    const int64_t ends[] = {0, LENGTH, 2 * LENGTH};
+    const int64_t wanted[] = {LENGTH - 1, 2 * LENGTH - 1};
+    float *grads = fenced(m->params.count), hidden[2 * 12];
+    int32_t tokens[2 * LENGTH];
+
+    (void)state;
+    for (int i = 0; i < 2 * LENGTH; i++)
+        tokens[i] = nn_token(i < LENGTH + ALIKE ? i % LENGTH : i);
+    run(m,
+        &(rlhf__batch){.tokens = tokens,
+                       .cu_seqlens = ends,
+                       .num_seqs = 2,
+                       .rows = wanted,
+                       .num_rows = 2},
+        false, grads, hidden);
+    assert_int_equal(m->tokens_read, 2 * LENGTH - ALIKE);
+    assert_ok(rlhf_context_memory(context, &info));
+    assert_int_equal(info.peak[RLHF_MEMORY_PACKED], 0);
+    free(grads);
+    rlhf__transformer_free(m);
+    rlhf_context_free(context);
+}
+
+/* A leader is looked for among the RLHF__SHARED_WITHIN sequences before. */
+static void test_far_sequences_do_not_share(void **state)
+{
+    enum { ANSWERS = 66, LENGTH = 12, PROMPT = 10, WIDTH = 12 };
+    int32_t tokens[ANSWERS * LENGTH];
+    int64_t ends[ANSWERS + 1] = {0}, wanted[ANSWERS];
+    rlhf_context *context = context_of(RLHF_CPU_AUTO, 2);
+    rlhf__transformer *m = nn_model(context, &nn_kinds[0]);
+    float together[ANSWERS * WIDTH], alone[WIDTH];
 
     (void)state;
     for (int s = 0; s < ANSWERS; s++) {
         for (int i = 0; i < LENGTH; i++)
-            answers[s * LENGTH + i] = i < PROMPT ? i : (s + i) % NN_VOCAB;
+            tokens[s * LENGTH + i] = i < PROMPT ? i : (s + i) % NN_VOCAB;
         ends[s + 1] = ends[s] + LENGTH;
-        last[s] = ends[s + 1] - 1;
+        wanted[s] = ends[s] + PROMPT;
     }
     run(m,
-        &(rlhf__batch){.tokens = answers,
+        &(rlhf__batch){.tokens = tokens,
                        .cu_seqlens = ends,
                        .num_seqs = ANSWERS,
-                       .rows = last,
+                       .rows = wanted,
                        .num_rows = ANSWERS},
-        false, NULL, hidden);
+        false, NULL, together);
     assert_int_equal(m->tokens_read, ANSWERS * LENGTH - (ANSWERS - 2) * PROMPT);
+    for (int s = 0; s < ANSWERS; s++) {
+        run(m,
+            &(rlhf__batch){.tokens = tokens + s * LENGTH,
+                           .cu_seqlens = ends,
+                           .num_seqs = 1,
+                           .rows = wanted,
+                           .num_rows = 1},
+            false, NULL, alone);
+        assert_memory_equal(alone, together + s * WIDTH, sizeof alone);
+    }
     rlhf__transformer_free(m);
     rlhf_context_free(context);
 }
@@ -251,11 +327,10 @@ static void test_many_share_in_groups(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hidden_states_equal_one_by_one),
-        cmocka_unit_test(test_gradient_is_the_sum_of_each),
+        cmocka_unit_test(test_sequences_equal_one_by_one),
         cmocka_unit_test(test_gradient_does_not_depend_on_threads),
-        cmocka_unit_test(test_many_share_in_groups),
+        cmocka_unit_test(test_what_is_left_packs_no_copies),
+        cmocka_unit_test(test_far_sequences_do_not_share),
     };
-    fill_batch();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3717,8 +3717,8 @@ As rlhf_lm_trainer_step, on pairs.
     "rlhf_reward_trainer_accumulate":
     """rlhf_reward_trainer_accumulate(trainer, out_remaining)
 
-As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass, what
-they begin with alike (8 tokens and more) once.
+As rlhf_lm_trainer_accumulate; both sides of a pair go through one forward pass, the
+prompt that they share through it once.
 
 @param trainer        The trainer.
 @param out_remaining  Micro-batches still to come before rlhf_reward_trainer_apply.
@@ -3861,7 +3861,8 @@ update was under way is the host's again.
 
 A whole iteration on these prompts: rollout, score by the reward model, advantages,
 update. After RLHF_ERR_CANCELLED the same call with the same prompts goes on where it
-stopped.
+stopped. Several answers to one prompt: give it several times; they share its passes
+(docs/autograd.md).
 
 @param trainer     With a reward model.
 @param tokens      int32[cu_seqlens[num_seqs]], each in [0, vocab_size).
