@@ -185,6 +185,99 @@ static void test_attention_of_wanted_rows_equals_whole(void **state)
     }
 }
 
+/* The batch less the rows that sequences share with their leaders; rows of `whole`, of
+ * `width` floats each, that are left. */
+static void copy_own(const rlhf__shared *shared, const float *whole, int64_t width,
+                     float *out)
+{
+    for (int64_t n = 0; n < NUM_SEQS; n++)
+        for (int64_t i = cu_seqlens[n] + shared[n].length; i < cu_seqlens[n + 1]; i++) {
+            memcpy(out, whole + i * width, (size_t)width * sizeof *out);
+            out += width;
+        }
+}
+
+/* Makes the shared rows of a whole batch the leaders', and their gradients none. */
+static void make_alike(const rlhf__shared *shared, float *qkv, int64_t ld, float *dout,
+                       int64_t width)
+{
+    for (int64_t n = 0; n < NUM_SEQS; n++) {
+        const size_t rows = (size_t)shared[n].length;
+        memcpy(qkv + cu_seqlens[n] * ld, qkv + cu_seqlens[shared[n].leader] * ld,
+               rows * (size_t)ld * sizeof *qkv);
+        memset(dout + cu_seqlens[n] * width, 0, rows * (size_t)width * sizeof *dout);
+    }
+}
+
+/* Outputs and gradients of what is left are those of the whole batch; keys and values of
+ * a leader get what all of them gave, in their order. */
+static void check_shared(rlhf_context *context, const setting *s,
+                         const rlhf__shared *shared)
+{
+    const int64_t width = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+    const int64_t ld = width + 2 * kv;
+    float *qkv = random_floats(TOTAL * ld, 1), *dout = random_floats(TOTAL * width, 2);
+    float *own_qkv = fenced(TOTAL * ld), *own_dout = fenced(TOTAL * width);
+    float *expected = fenced(TOTAL * ld), *expected_out = fenced(TOTAL * width);
+    int64_t cu[NUM_SEQS + 1] = {0}, total;
+    result own = {fenced(TOTAL * width), fenced(TOTAL * ld), fenced(s->heads * TOTAL)};
+    rlhf__arena *arena = NULL;
+
+    make_alike(shared, qkv, ld, dout, width);
+    result whole = run(context, s, qkv, dout);
+    copy_own(shared, whole.out, width, expected_out);
+    for (int64_t n = 0; n < NUM_SEQS; n++) {
+        const float *from = whole.dqkv + cu_seqlens[n] * ld;
+        float *to = whole.dqkv + cu_seqlens[shared[n].leader] * ld;
+        for (int64_t i = 0; i < shared[n].length * ld; i++)
+            to[i] += i % ld < width ? 0.0f : from[i];
+        cu[n + 1] = cu[n] + cu_seqlens[n + 1] - cu_seqlens[n] - shared[n].length;
+    }
+    copy_own(shared, whole.dqkv, ld, expected);
+    copy_own(shared, qkv, ld, own_qkv), copy_own(shared, dout, width, own_dout);
+    total = cu[NUM_SEQS];
+    rlhf__attention a = make(s, own_qkv);
+    a.cu_seqlens = cu;
+    a.shared = shared;
+    assert_int_equal(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena),
+                     RLHF_OK);
+    assert_int_equal(rlhf__attention_forward(context, arena, &a, own.out, width, own.lse),
+                     RLHF_OK);
+    assert_int_equal(rlhf__attention_grad(context, arena, &a, own.out, width, own_dout,
+                                          width, own.lse, own.dqkv, own.dqkv + width,
+                                          own.dqkv + width + kv),
+                     RLHF_OK);
+    assert_memory_equal(own.out, expected_out, (size_t)(total * width) * sizeof(float));
+    for (int64_t i = 0; i < total * ld; i++) /* but for the sign of 0 */
+        assert_true(own.dqkv[i] == expected[i]);
+    for (int64_t i = total * ld; i < TOTAL * ld; i++)
+        assert_true(own.dqkv[i] == GUARD);
+    rlhf__arena_free(arena);
+    free_result(whole), free_result(own);
+    free(qkv), free(dout), free(own_qkv), free(own_dout);
+    free(expected), free(expected_out);
+}
+
+/* Leaders side by side and not, ends within a block, at one and past it, and a sequence
+ * that has nothing else. */
+static void test_attention_of_shared_rows_equals_whole(void **state)
+{
+    static const rlhf__shared cases[][NUM_SEQS] = {
+        {{0}, {0, 1}, {0, 2}, {40, 2}, {64, 2}},
+        {{0}, {1, 0}, {0, 2}, {64, 2}, {3, 2}},
+        {{0}, {0, 1}, {3, 1}, {0, 3}, {65, 3}},
+        {{0}, {0, 1}, {0, 2}, {1, 0}, {63, 2}},
+    };
+
+    (void)state;
+    FOR_LEVELS(context, 2)
+    {
+        for (size_t i = 0; i < NUM_SETTINGS; i++)
+            for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++)
+                check_shared(context, &settings[i], cases[c]);
+    }
+}
+
 static void test_attention_bits_do_not_depend_on_threads(void **state)
 {
     (void)state;
@@ -277,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention_equals_double_reference),
         cmocka_unit_test(test_attention_of_wanted_rows_equals_whole),
+        cmocka_unit_test(test_attention_of_shared_rows_equals_whole),
         cmocka_unit_test(test_attention_bits_do_not_depend_on_threads),
         cmocka_unit_test(test_attention_cached_equals_whole_sequence),
     };
