@@ -100,9 +100,10 @@ def language_model(model):
 
 
 def reward_model(model):
-    """One pairwise step with margins and centering."""
-    chosen = [[1, 5, 9, 4, 2], [1, 3, 8, 2], [1, 6, 6, 7, 12, 2]]
-    rejected = [[1, 5, 9, 11, 13, 2], [1, 3, 2], [1, 6, 6, 14, 2]]
+    """One pairwise step with margins and centering. The first pair's prompt is long enough to be shared."""
+    prompt = [1, 5, 9, 4, 8, 3, 12, 7, 10, 6]
+    chosen = [prompt + [4, 2], [1, 3, 8, 2], [1, 6, 6, 7, 12, 2]]
+    rejected = [prompt + [11, 13, 2], [1, 3, 2], [1, 6, 6, 14, 2]]
     margins, center = [0.0, 0.5, 1.0], 0.05
     model = copy.deepcopy(model)
     opt = optimizer(model)
