@@ -53,16 +53,28 @@ static rlhf__shared find_leader(const rlhf__batch *batch, const int64_t *wanted,
     return best;
 }
 
+/* Whether two sequences have the same token there. */
+static bool same_at(const rlhf__batch *batch, int64_t a, int64_t b, int64_t at)
+{
+    const int64_t i = batch->cu_seqlens[a] + at, j = batch->cu_seqlens[b] + at;
+
+    return i < batch->cu_seqlens[a + 1] && j < batch->cu_seqlens[b + 1] &&
+           batch->tokens[i] == batch->tokens[j];
+}
+
 /* Whether sequences after s would share more with it than with its leader, by more than
  * what it shares itself: it is the first answer to another prompt, which only opens as
- * the leader's does. */
+ * the leader's does. Such go on as s does where that differs from its leader. */
 static bool leads_better(const rlhf__batch *batch, const int64_t *wanted, int64_t s,
                          rlhf__shared own)
 {
     const int64_t end = rlhf__min_i64(s + 1 + RLHF__SHARED_WITHIN, batch->num_seqs);
+    const int64_t differs = count_alike(batch, own.leader, s);
     int64_t gain = 0;
 
     for (int64_t i = s + 1; i < end && gain <= own.length; i++) {
+        if (!same_at(batch, s, i, differs))
+            continue;
         const int64_t more = count_shared(batch, wanted, s, i) -
                              count_shared(batch, wanted, own.leader, i);
         gain += more < RLHF__SHARED_LEAST ? 0 : more;
