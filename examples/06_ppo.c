@@ -172,8 +172,10 @@ int main(int argc, char **argv)
     host_must(rlhf_dataset_options_init(&data_options, sizeof data_options), "start");
     host_options(config, "dataset", "rlhf_dataset_options", &data_options);
     host_must(rlhf_ppo_options_init(&options, sizeof options), "start");
-    options.total_iterations = iterations;
     host_options(config, "ppo", "rlhf_ppo_options", &options);
+    /* The schedules end with the run. Not set before: a preset replaces every field. */
+    options.total_iterations =
+        host_integer(config, "ppo.total_iterations", iterations, 1);
     host_must(rlhf_config_finish(config), "read the config");
     if (r.state) {
         char *path = host_alloc(4096, 1);

@@ -2448,7 +2448,9 @@ read.
 @param config       The file.
 @param section      "ppo", "model", or "a.b"; one that is not there changes nothing.
 @param struct_name  "rlhf_ppo_options" and the like; any options struct of the library.
-                    In an rlhf_ppo_options section the key `preset` is applied first.
+                    In an rlhf_ppo_options section the key `preset`, wherever it
+                    stands, is applied first, and replaces every field of `options`:
+                    set what depends on the program afterwards.
 @param options      That struct, initialised. Texts in it are the config's.
 @return RLHF_OK; RLHF_ERR_FORMAT (an unknown key, a value of another type or out of
         range, with bound and value in the text); RLHF_ERR_NOT_FOUND (no such
