@@ -46,7 +46,7 @@ static rlhf_status sample(void *user_data, void *state, const rlhf_sample_info *
                           const float *logits, int64_t vocab_size, int32_t *out_token)
 {
     seen *s = state;
-    const int32_t last = info->tokens[info->position - 1];
+    const int32_t before = info->tokens[info->position - 1];
     double *weights = malloc((size_t)vocab_size * sizeof *weights), total = 0,
            largest = -INFINITY;
 
@@ -56,21 +56,23 @@ static rlhf_status sample(void *user_data, void *state, const rlhf_sample_info *
     for (int64_t v = 0; v < vocab_size; v++)
         largest = fmax(largest, (double)logits[v]);
     for (int64_t v = 0; v < vocab_size; v++) {
-        weights[v] = was_seen(s, last, (int32_t)v) ? 0 : exp((double)logits[v] - largest);
+        weights[v] =
+            was_seen(s, before, (int32_t)v) ? 0 : exp((double)logits[v] - largest);
         total += weights[v];
     }
     double left = info->uniforms[0] * total;
-    int64_t pick = vocab_size - 1;
-    for (int64_t v = 0; v < vocab_size; v++) {
+    int64_t pick = -1; /* rounding may leave something: then the last that may be drawn */
+    for (int64_t v = 0; v < vocab_size && left >= 0; v++) {
+        if (weights[v] == 0)
+            continue;
+        pick = v;
         left -= weights[v];
-        if (left < 0) {
-            pick = v;
-            break;
-        }
     }
     free(weights);
+    if (pick < 0)
+        return RLHF_ERR_STATE; /* every pair was seen: the host hears it as a failure */
     if (s->count < MAX_PAIRS) {
-        s->pairs[s->count][0] = last;
+        s->pairs[s->count][0] = before;
         s->pairs[s->count++][1] = (int32_t)pick;
     }
     *out_token = (int32_t)pick;

@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the sampler knows: one byte for each token, 1 where it is banned. */
+/* What the sampler knows, for each token of the model: its vocabulary and the tokenizer's
+ * need not be of one size. */
 typedef struct bans {
-    unsigned char *banned;
-    double *weights; /* scratch, float64[vocab_size] */
+    unsigned char *banned; /* [vocab_size] 1: never drawn */
+    double *weights;       /* [vocab_size] scratch */
 } bans;
 
 /* Draws from softmax(logits) of the tokens that are allowed. */
@@ -70,10 +71,11 @@ static bans *make_bans(const rlhf_tokenizer *tokenizer, int32_t vocab_size, char
         destroy(b);
         return NULL;
     }
-    for (int32_t id = 0; id < rlhf_tokenizer_vocab_size(tokenizer); id++) {
-        char text[256] = "";
+    for (int32_t id = 0; id < vocab_size && id < rlhf_tokenizer_vocab_size(tokenizer);
+         id++) {
+        char text[256] = ""; /* the last byte stays 0 */
         size_t size;
-        if (rlhf_tokenizer_decode(tokenizer, &id, 1, 1, text, sizeof text, &size) ==
+        if (rlhf_tokenizer_decode(tokenizer, &id, 1, 1, text, sizeof text - 1, &size) ==
             RLHF_OK)
             for (int i = 0; i < num_words; i++)
                 b->banned[id] |= strstr(text, words[i]) != NULL;
@@ -116,6 +118,7 @@ int main(int argc, char **argv)
     rlhf_model_config config = {.struct_size = sizeof config};
     int32_t ids[512];
     int64_t ends[2] = {0, 0}, count;
+    const char *trouble = NULL; /* a failure that is not the library's */
     int done = 0;
 
     if (argc < 3) {
@@ -127,17 +130,20 @@ int main(int argc, char **argv)
     TRY(rlhf_model_load(context, argv[1], &model));
     TRY(rlhf_model_get_config(model, &config));
     bans *b = make_bans(tokenizer, config.vocab_size, argv + 3, argc - 3);
-    if (!b)
+    if (!b) {
+        trouble = "no memory for the bans";
         goto end;
+    }
     TRY(make_sampler(b, &sampler));
 
     TRY(rlhf_generator_options_init(&options, sizeof options));
     options.tokenizer = tokenizer;
     options.text = print;
     TRY(rlhf_generator_create(model, sampler, &options, &generator));
-    ids[ends[1]++] = rlhf_tokenizer_bos_id(tokenizer);
-    TRY(rlhf_tokenizer_encode(tokenizer, argv[2], strlen(argv[2]), 0, ids + 1, 511,
-                              &count));
+    if (rlhf_tokenizer_bos_id(tokenizer) >= 0) /* as in training */
+        ids[ends[1]++] = rlhf_tokenizer_bos_id(tokenizer);
+    TRY(rlhf_tokenizer_encode(tokenizer, argv[2], strlen(argv[2]), 0, ids + ends[1],
+                              512 - ends[1], &count));
     ends[1] += count;
     TRY(rlhf_generator_start(generator, ids, ends, 1, NULL));
     printf("%s", argv[2]);
@@ -146,7 +152,7 @@ int main(int argc, char **argv)
     done = 1;
 end:
     if (!done)
-        fprintf(stderr, "sampler: %s\n", rlhf_last_error_message());
+        fprintf(stderr, "sampler: %s\n", trouble ? trouble : rlhf_last_error_message());
     rlhf_generator_free(generator);
     rlhf_sampler_free(sampler);
     rlhf_model_free(model);
