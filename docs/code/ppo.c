@@ -29,9 +29,12 @@ int main(void)
     options.max_new_tokens = 24;
     TRY(rlhf_ppo_trainer_create(policy, NULL, reward, NULL, &options, &trainer));
     for (int i = 0; i < 32; i++) { /* a ragged batch of prompts, end to end */
-        TRY(rlhf_tokenizer_encode(tokenizer, prompt, sizeof prompt - 1, 0, ids + ends[i],
-                                  1024 - ends[i], &count));
-        ends[i + 1] = ends[i] + count;
+        ends[i + 1] = ends[i];
+        if (rlhf_tokenizer_bos_id(tokenizer) >= 0) /* as in training */
+            ids[ends[i + 1]++] = rlhf_tokenizer_bos_id(tokenizer);
+        TRY(rlhf_tokenizer_encode(tokenizer, prompt, sizeof prompt - 1, 0,
+                                  ids + ends[i + 1], 1024 - ends[i + 1], &count));
+        ends[i + 1] += count;
     }
     while (stats.iteration < 10) { /* in; an iteration's figures out */
         TRY(rlhf_ppo_trainer_step(trainer, ids, ends, 32, &stats));

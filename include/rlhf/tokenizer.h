@@ -146,7 +146,9 @@ RLHF_API int32_t rlhf_tokenizer_token_id(const rlhf_tokenizer *tokenizer,
                                          const char *token);
 
 /**
- * Text to ids. No BOS or EOS is added, whatever the file's post-processor says.
+ * Text to ids. No BOS or EOS is added, whatever the file's post-processor says. Datasets
+ * put one BOS before each row (rlhf_dataset_options.add_bos): do the same for a prompt of
+ * a model that was trained on them.
  *
  * @param tokenizer      Unchanged.
  * @param text           `size` bytes, any bytes; NULL with size 0.

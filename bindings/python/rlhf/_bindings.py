@@ -2614,7 +2614,9 @@ A token by its text as in tokenizer.json ("Ġthe"), added tokens included.
     "rlhf_tokenizer_encode":
     """rlhf_tokenizer_encode(tokenizer, text, size, parse_special, out_ids, capacity, out_count)
 
-Text to ids. No BOS or EOS is added, whatever the file's post-processor says.
+Text to ids. No BOS or EOS is added, whatever the file's post-processor says. Datasets
+put one BOS before each row (rlhf_dataset_options.add_bos): do the same for a prompt of
+a model that was trained on them.
 
 @param tokenizer      Unchanged.
 @param text           `size` bytes, any bytes; NULL with size 0.
