@@ -6,7 +6,8 @@
  * - A pointer that is not called optional must not be NULL: RLHF_ERR_INVALID_ARG.
  * - Any call may fail with RLHF_ERR_NO_MEMORY. One on a context, or on an object made
  *   from one, may fail with RLHF_ERR_STATE in a forked child, and with RLHF_ERR_BUSY
- *   when a callback of that same context makes it. Entries list what else may happen.
+ *   when a callback of that same context makes it (context.h lists those that it may
+ *   make). Entries list what else may happen.
  * - A failed call has changed nothing. Outputs hold what they held, but for handles
  *   that were to be made: those are NULL. RLHF_ERR_INTERNAL alone promises nothing.
  * - A handle in an `out_` parameter is the caller's, to be given to its _free function,
@@ -24,8 +25,8 @@
  *
  * @threads Calls on one context, and on the objects made from it, may come from any
  * number of threads: they queue. Entries without @threads are such calls. Freeing an
- * object while another thread is inside of a call on it is the host's mistake.
- * docs/threading.md.
+ * object while a call on it is under way, whether on another thread or on the same one,
+ * from a callback, is the host's mistake. docs/threading.md.
  */
 #ifndef RLHF_COMMON_H
 #define RLHF_COMMON_H

@@ -3,9 +3,18 @@
  * The context: threads, memory, kernels, log. Everything else is created from one.
  *
  * Two contexts share nothing. Callbacks (log, progress, and those of samplers, sources
- * and text) run on the thread that made the call, with the context's queue held: they may
- * call rlhf_context_cancel, and functions of other contexts, but no other function on the
- * same one, which would return RLHF_ERR_BUSY.
+ * and text) run on the thread that made the call, with the context's queue held. What
+ * would queue on the same context returns RLHF_ERR_BUSY there. A callback may call:
+ * - rlhf_context_cancel, and figures of the context (_cpu_level, _dtype, _num_threads,
+ *   _memory);
+ * - what only reads a tokenizer: _encode, _decode, ids and sizes; and text streams;
+ * - of models and reward models _get_config, _num_parameters, _num_parameter_names and
+ *   _parameter_info; of trainers _num_steps and _num_iterations; of generators and
+ *   rollouts _num_sequences and _get;
+ * - what is on no context: _options_init and the like, samplers, error texts, names;
+ * - the _free of any object that the call under way was neither made on nor given. One
+ *   of those would be used after it is freed: free it after the call;
+ * - anything on another context.
  *
  * @threads Any, unless an entry says more.
  */

@@ -83,8 +83,8 @@ typedef struct rlhf_dataset_info {
 } rlhf_dataset_info;
 
 /**
- * A source written by the host. Calls come on the thread that called the library and must
- * not call the library on the same context.
+ * A source written by the host. Calls come on the thread that called the library;
+ * context.h lists what they may call.
  */
 typedef struct rlhf_source_ops {
     size_t struct_size; /**< sizeof(rlhf_source_ops) */

@@ -33,7 +33,7 @@ typedef struct rlhf_sample_info {
 
 /**
  * A sampler written by the host. Calls come on the thread that called the generator, from
- * one thread at a time for each context; they must not call the library on that context.
+ * one thread at a time for each context; context.h lists what they may call.
  */
 typedef struct rlhf_sampler_ops {
     size_t struct_size; /**< sizeof(rlhf_sampler_ops) */
@@ -131,6 +131,8 @@ typedef enum rlhf_finish {
  * New text of a sequence: `size` bytes, zero-terminated, that end at whole characters but
  * for the last piece; special tokens give none, nor do ids that the tokenizer lacks (a
  * model's vocabulary may be padded). Valid during the call. Not 0: the sequence ends.
+ * context.h lists what it may call. It must not free its generator: it returns not 0,
+ * and the host frees the generator after the call.
  */
 typedef int32_t (*rlhf_text_fn)(void *user_data, int64_t sequence_id, const char *text,
                                 size_t size);

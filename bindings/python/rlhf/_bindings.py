@@ -412,8 +412,8 @@ class rlhf_dataset_info(Structure):
 
 
 class rlhf_source_ops(Structure):
-    """A source written by the host. Calls come on the thread that called the library and must
-    not call the library on the same context.
+    """A source written by the host. Calls come on the thread that called the library;
+    context.h lists what they may call.
 
     next: The next row into *out (struct_size set by the library); RLHF_ERR_NOT_FOUND at the
         end; any other failure becomes RLHF_ERR_CALLBACK, and so does a row that is empty,
@@ -684,7 +684,7 @@ class rlhf_sample_info(Structure):
 
 class rlhf_sampler_ops(Structure):
     """A sampler written by the host. Calls come on the thread that called the generator, from
-    one thread at a time for each context; they must not call the library on that context.
+    one thread at a time for each context; context.h lists what they may call.
 
     begin: A sequence begins; *out_state is handed to its other calls. Optional. A failure
         becomes RLHF_ERR_CALLBACK, and the sequence can begin again.
@@ -751,6 +751,8 @@ rlhf_text_fn = CFUNCTYPE(c_int32, c_void_p, c_int64, POINTER(c_char), c_size_t)
 """New text of a sequence: `size` bytes, zero-terminated, that end at whole characters but
 for the last piece; special tokens give none, nor do ids that the tokenizer lacks (a
 model's vocabulary may be padded). Valid during the call. Not 0: the sequence ends.
+context.h lists what it may call. It must not free its generator: it returns not 0,
+and the host frees the generator after the call.
 """
 
 
