@@ -145,7 +145,9 @@ typedef struct rlhf_generator_options {
                                      [0, max_new_tokens]. */
     const int32_t *stop_tokens; /**< [num_stop_tokens] ids of the vocabulary; copied. */
     int32_t num_stop_tokens;    /**< [0, 4096]; 0 with stop_tokens NULL: the model's
-                                     eos_token_id, where it has one. */
+                                     eos_token_id, where it has one. Of a list in
+                                     config.json that is the first alone: to stop at the
+                                     others, give all of them here. */
     int32_t use_stop_tokens;    /**< 0: nothing ends a sequence but its length. */
     uint64_t seed;              /**< Of the uniforms. */
     double temperature;         /**< tau of the log-probabilities recorded, whatever the

@@ -73,7 +73,11 @@ typedef struct rlhf_model_config {
     int32_t mlp_bias;          /**< 0 or 1 */
     int32_t tie_embeddings;    /**< 0 or 1: the head is the token table. */
     int32_t bos_token_id;      /**< Below vocab_size; -1: none. */
-    int32_t eos_token_id;      /**< Below vocab_size; -1: none. */
+    int32_t eos_token_id;      /**< Below vocab_size; -1: none. Where generators and PPO
+                                    stop and what reward models append, unless their
+                                    options say otherwise; datasets append the
+                                    tokenizer's. Nothing ties the two: for a fresh model
+                                    copy bos and eos from the tokenizer. */
     int32_t pad_token_id;      /**< -1: none. Never used here; kept for others' tools. */
     int32_t num_layer_configs; /**< 0: all layers alike; else num_layers. */
     double norm_eps;           /**< > 0 */

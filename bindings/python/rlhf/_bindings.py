@@ -598,7 +598,9 @@ class rlhf_model_config(Structure):
     mlp_bias: 0 or 1
     tie_embeddings: 0 or 1: the head is the token table.
     bos_token_id: Below vocab_size; -1: none.
-    eos_token_id: Below vocab_size; -1: none.
+    eos_token_id: Below vocab_size; -1: none. Where generators and PPO stop and what reward
+        models append, unless their options say otherwise; datasets append the tokenizer's.
+        Nothing ties the two: for a fresh model copy bos and eos from the tokenizer.
     pad_token_id: -1: none. Never used here; kept for others' tools.
     num_layer_configs: 0: all layers alike; else num_layers.
     norm_eps: > 0
@@ -763,7 +765,8 @@ class rlhf_generator_options(Structure):
     min_new_tokens: Stop tokens are masked (logit -inf) before; [0, max_new_tokens].
     stop_tokens: [num_stop_tokens] ids of the vocabulary; copied.
     num_stop_tokens: [0, 4096]; 0 with stop_tokens NULL: the model's eos_token_id, where it has
-        one.
+        one. Of a list in config.json that is the first alone: to stop at the others, give all
+        of them here.
     use_stop_tokens: 0: nothing ends a sequence but its length.
     seed: Of the uniforms.
     temperature: tau of the log-probabilities recorded, whatever the sampler's is; > 0, default
@@ -1515,7 +1518,9 @@ OPTIONS: Dict[str, List[Field]] = {
         Field("bos_token_id", "int", "",
               'Below vocab_size; -1: none.'),
         Field("eos_token_id", "int", "",
-              'Below vocab_size; -1: none.'),
+              'Below vocab_size; -1: none. Where generators and PPO stop and what reward models '
+              "append, unless their options say otherwise; datasets append the tokenizer's. "
+              'Nothing ties the two: for a fresh model copy bos and eos from the tokenizer.'),
         Field("pad_token_id", "int", "",
               "-1: none. Never used here; kept for others' tools."),
         Field("norm_eps", "float", "",
