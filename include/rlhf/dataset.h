@@ -59,7 +59,9 @@ typedef struct rlhf_example {
 typedef struct rlhf_dataset_options {
     size_t struct_size; /**< Set by rlhf_dataset_options_init. */
     int32_t kind;       /**< An rlhf_dataset_kind. */
-    int32_t max_length; /**< Most tokens of a row (a prompt and its answer), >= 2. */
+    int32_t max_length; /**< Most tokens of a row (a prompt and its answer), >= 2. A
+                             trainer refuses rows that its model's context_length has no
+                             room for: take it from rlhf_model_get_config. */
     int32_t overlong;   /**< An rlhf_overlong. */
     int32_t add_bos; /**< 0 or 1: one BOS before each row, where the tokenizer has one. */
     int32_t add_eos; /**< 0 or 1: EOS after each text or answer, where it has one. */

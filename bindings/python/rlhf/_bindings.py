@@ -361,7 +361,8 @@ class rlhf_dataset_options(Structure):
     """What a file's rows are and how they are drawn.
 
     kind: An rlhf_dataset_kind.
-    max_length: Most tokens of a row (a prompt and its answer), >= 2.
+    max_length: Most tokens of a row (a prompt and its answer), >= 2. A trainer refuses rows
+        that its model's context_length has no room for: take it from rlhf_model_get_config.
     overlong: An rlhf_overlong.
     add_bos: 0 or 1: one BOS before each row, where the tokenizer has one.
     add_eos: 0 or 1: EOS after each text or answer, where it has one.
@@ -1471,7 +1472,8 @@ OPTIONS: Dict[str, List[Field]] = {
         Field("kind", "enum", "rlhf_dataset_kind",
               'An rlhf_dataset_kind. One of "text", "completion", "preference", "prompt".'),
         Field("max_length", "int", "",
-              'Most tokens of a row (a prompt and its answer), >= 2.'),
+              'Most tokens of a row (a prompt and its answer), >= 2. A trainer refuses rows that '
+              "its model's context_length has no room for: take it from rlhf_model_get_config."),
         Field("overlong", "enum", "rlhf_overlong",
               'An rlhf_overlong. One of "truncate", "drop".'),
         Field("add_bos", "bool", "",
