@@ -25,8 +25,8 @@
  *
  * @threads Calls on one context, and on the objects made from it, may come from any
  * number of threads: they queue. Entries without @threads are such calls. Freeing an
- * object while a call on it is under way, whether on another thread or on the same one,
- * from a callback, is the host's mistake. docs/threading.md.
+ * object while another thread has a call on it is the host's mistake; what a callback
+ * frees goes when the call ends. docs/threading.md.
  */
 #ifndef RLHF_COMMON_H
 #define RLHF_COMMON_H

@@ -12,8 +12,7 @@
  *   _parameter_info; of trainers _num_steps and _num_iterations; of generators and
  *   rollouts _num_sequences and _get;
  * - what is on no context: _options_init and the like, samplers, error texts, names;
- * - the _free of any object that the call under way was neither made on nor given. One
- *   of those would be used after it is freed: free it after the call;
+ * - the _free of any object, the call's own among them: it goes when the call ends;
  * - anything on another context.
  *
  * @threads Any, unless an entry says more.

@@ -131,8 +131,7 @@ typedef enum rlhf_finish {
  * New text of a sequence: `size` bytes, zero-terminated, that end at whole characters but
  * for the last piece; special tokens give none, nor do ids that the tokenizer lacks (a
  * model's vocabulary may be padded). Valid during the call. Not 0: the sequence ends.
- * context.h lists what it may call. It must not free its generator: it returns not 0,
- * and the host frees the generator after the call.
+ * context.h lists what it may call.
  */
 typedef int32_t (*rlhf_text_fn)(void *user_data, int64_t sequence_id, const char *text,
                                 size_t size);

@@ -38,7 +38,7 @@ rlhf_status rlhf_config_load(rlhf_context *context, const char *path,
 
 void rlhf_config_free(rlhf_config *config)
 {
-    rlhf__handle_unref(config);
+    rlhf__handle_free(config);
 }
 
 static rlhf_status ppo_preset(const char *name, void *options)

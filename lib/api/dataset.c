@@ -104,7 +104,7 @@ rlhf_status rlhf_dataset_create_from_source(rlhf_context *context, int32_t kind,
 
 void rlhf_dataset_free(rlhf_dataset *dataset)
 {
-    rlhf__handle_unref(dataset);
+    rlhf__handle_free(dataset);
 }
 
 rlhf_status rlhf_dataset_append(rlhf_dataset *dataset, const rlhf_example *example)

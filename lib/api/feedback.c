@@ -36,7 +36,7 @@ rlhf_status rlhf_feedback_open(rlhf_context *context, const char *path, uint64_t
 
 void rlhf_feedback_free(rlhf_feedback *feedback)
 {
-    rlhf__handle_unref(feedback);
+    rlhf__handle_free(feedback);
 }
 
 rlhf_status rlhf_feedback_add(rlhf_feedback *feedback, const rlhf_comparison *comparison,

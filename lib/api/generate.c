@@ -58,7 +58,7 @@ rlhf_status rlhf_sampler_create_custom(const rlhf_sampler_ops *ops, void *user_d
 
 void rlhf_sampler_free(rlhf_sampler *sampler)
 {
-    rlhf__handle_unref(sampler);
+    rlhf__handle_free(sampler);
 }
 
 /* --- generators --------------------------------------------------------------------- */
@@ -159,7 +159,7 @@ rlhf_status rlhf_generator_create(rlhf_model *model, rlhf_sampler *sampler,
 
 void rlhf_generator_free(rlhf_generator *generator)
 {
-    rlhf__handle_unref(generator);
+    rlhf__handle_free(generator);
 }
 
 rlhf_status rlhf_generator_start(rlhf_generator *generator, const int32_t *tokens,

@@ -37,3 +37,29 @@ void rlhf__handle_unref(void *handle)
     rlhf__free(handle);
     rlhf__context_unref(context);
 }
+
+void rlhf__handle_free(void *handle)
+{
+    rlhf__handle *h = handle;
+
+    if (!h || !h->context || !rlhf__context_is_inside(h->context)) {
+        rlhf__handle_unref(handle);
+        return;
+    }
+    h->next_freed = h->context->freed;
+    h->context->freed = h;
+}
+
+rlhf_status rlhf__leave(rlhf_context *context, rlhf__entry *entry, rlhf_status status)
+{
+    rlhf__handle *freed = context->freed;
+
+    context->freed = NULL;
+    status = rlhf__context_leave(context, entry, status);
+    while (freed) {
+        rlhf__handle *next = freed->next_freed;
+        rlhf__handle_unref(freed);
+        freed = next;
+    }
+    return status;
+}

@@ -16,9 +16,10 @@
 /* First member of every handle struct. */
 typedef struct rlhf__handle {
     atomic_int references;
-    rlhf_context *context;         /* a reference of its own; NULL for samplers */
-    void (*destroy)(void *handle); /* frees cores and held handles; accepts half-built
+    rlhf_context *context;           /* a reference of its own; NULL for samplers */
+    void (*destroy)(void *handle);   /* frees cores and held handles; accepts half-built
                                       ones */
+    struct rlhf__handle *next_freed; /* of those that wait in context->freed */
 } rlhf__handle;
 
 /* A zeroed handle of `size` bytes with one reference. context may be NULL. */
@@ -27,6 +28,11 @@ rlhf_status rlhf__handle_create(rlhf_context *context, size_t size,
 /* Returns the handle; NULL stays NULL. */
 void *rlhf__handle_ref(void *handle);
 void rlhf__handle_unref(void *handle); /* NULL is a no-op */
+/* The host's reference goes. From a callback it goes when the call ends that is under
+ * way, which may be the handle's own. */
+void rlhf__handle_free(void *handle);
+/* rlhf__context_leave, and then what the call's callbacks freed. */
+rlhf_status rlhf__leave(rlhf_context *context, rlhf__entry *entry, rlhf_status status);
 
 /* Argument checks of public calls. */
 #define RLHF__REQUIRE(pointer)                                                           \
@@ -35,13 +41,13 @@ void rlhf__handle_unref(void *handle); /* NULL is a no-op */
             return rlhf__fail_arg(#pointer, #pointer " is NULL");                        \
     } while (0)
 
-/* Runs `call` (a status expression) between rlhf__context_enter and _leave and
+/* Runs `call` (a status expression) between rlhf__context_enter and rlhf__leave and
  * returns. */
 #define RLHF__ENTER_AND_RETURN(ctx, call)                                                \
     do {                                                                                 \
         rlhf__entry entry_;                                                              \
         RLHF__TRY(rlhf__context_enter((ctx), &entry_));                                  \
-        return rlhf__context_leave((ctx), &entry_, (call));                              \
+        return rlhf__leave((ctx), &entry_, (call));                                      \
     } while (0)
 
 /* --- handle structs; cores are declared by their layers ----------------------------- */

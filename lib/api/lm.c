@@ -63,7 +63,7 @@ rlhf_status rlhf_lm_trainer_create(rlhf_model *model, rlhf_dataset *dataset,
 
 void rlhf_lm_trainer_free(rlhf_lm_trainer *trainer)
 {
-    rlhf__handle_unref(trainer);
+    rlhf__handle_free(trainer);
 }
 
 rlhf_status rlhf_lm_trainer_accumulate(rlhf_lm_trainer *trainer, int64_t *out_remaining)

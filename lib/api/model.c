@@ -65,7 +65,7 @@ rlhf_status rlhf_model_clone(const rlhf_model *model, rlhf_model **out_model)
 
 void rlhf_model_free(rlhf_model *model)
 {
-    rlhf__handle_unref(model);
+    rlhf__handle_free(model);
 }
 
 rlhf_status rlhf_model_get_config(const rlhf_model *model, rlhf_model_config *out_config)

@@ -158,7 +158,7 @@ rlhf_status rlhf_ppo_trainer_create(rlhf_model *policy, rlhf_model *reference,
 
 void rlhf_ppo_trainer_free(rlhf_ppo_trainer *trainer)
 {
-    rlhf__handle_unref(trainer);
+    rlhf__handle_free(trainer);
 }
 
 /* --- the rollout in hand ------------------------------------------------------------ */

@@ -95,7 +95,7 @@ rlhf_status rlhf_reward_model_clone(const rlhf_reward_model *reward_model,
 
 void rlhf_reward_model_free(rlhf_reward_model *reward_model)
 {
-    rlhf__handle_unref(reward_model);
+    rlhf__handle_free(reward_model);
 }
 
 /* --- scores ------------------------------------------------------------------------- */

@@ -66,7 +66,7 @@ rlhf_status rlhf_reward_trainer_create(rlhf_reward_model *reward_model,
 
 void rlhf_reward_trainer_free(rlhf_reward_trainer *trainer)
 {
-    rlhf__handle_unref(trainer);
+    rlhf__handle_free(trainer);
 }
 
 rlhf_status rlhf_reward_trainer_accumulate(rlhf_reward_trainer *trainer,

@@ -39,7 +39,7 @@ rlhf_status rlhf_rollout_create(rlhf_context *context, rlhf_rollout **out_rollou
 
 void rlhf_rollout_free(rlhf_rollout *rollout)
 {
-    rlhf__handle_unref(rollout);
+    rlhf__handle_free(rollout);
 }
 
 rlhf_status rlhf_rollout_append(rlhf_rollout *rollout, const rlhf_rollout_input *input)

@@ -175,7 +175,7 @@ rlhf_status rlhf_tokenizer_save(rlhf_tokenizer *tokenizer, const char *path)
 
 void rlhf_tokenizer_free(rlhf_tokenizer *tokenizer)
 {
-    rlhf__handle_unref(tokenizer);
+    rlhf__handle_free(tokenizer);
 }
 
 /* --- ids ---------------------------------------------------------------------------- */
@@ -309,5 +309,5 @@ rlhf_status rlhf_text_stream_push(rlhf_text_stream *stream, int32_t id,
 
 void rlhf_text_stream_free(rlhf_text_stream *stream)
 {
-    rlhf__handle_unref(stream);
+    rlhf__handle_free(stream);
 }

@@ -189,6 +189,14 @@ void rlhf__context_unref(rlhf_context *context)
                    RLHF_MEMORY_GENERAL);
 }
 
+bool rlhf__context_is_inside(const rlhf_context *context)
+{
+    struct rlhf__context_lock *lock = context->lock;
+
+    return atomic_load(&lock->owned) &&
+           pthread_equal(atomic_load(&lock->owner), pthread_self());
+}
+
 rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
 {
     struct rlhf__context_lock *lock = context->lock;
@@ -199,14 +207,14 @@ rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry)
                           "the context belongs to process %ld, not to its "
                           "forked child",
                           (long)context->owner_pid);
-    if (atomic_load(&lock->owned) &&
-        pthread_equal(atomic_load(&lock->owner), pthread_self()))
+    if (rlhf__context_is_inside(context))
         return rlhf__fail(RLHF_ERR_BUSY,
                           "a callback called the library on its own context");
     pthread_mutex_lock(&lock->mutex);
     atomic_store(&lock->owner, pthread_self());
     atomic_store(&lock->owned, 1);
     entry->locked = true;
+    rlhf__context_ref(context); /* a callback may free the host's */
     context->stage = NULL;
     fegetenv(&entry->host);
     fesetenv(FE_DFL_ENV); /* round to nearest, denormals kept, exceptions masked */
@@ -223,6 +231,7 @@ rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
     atomic_store(&context->lock->owned, 0);
     pthread_mutex_unlock(&context->lock->mutex);
     entry->locked = false;
+    rlhf__context_unref(context);
     return status;
 }
 

@@ -31,6 +31,7 @@ struct rlhf_context {
     const void *bf16;    /* const rlhf__bf16_kernels *, likewise; NULL: fp32 */
     int32_t dtype;       /* an rlhf_dtype */
     struct rlhf__context_lock *lock; /* queue of calls; see rlhf__context_enter */
+    void *freed; /* the api layer's: what callbacks of the call under way freed */
     const char
         *stage; /* static storage: what rlhf__progress told last in this call, or NULL */
     int64_t stage_done, stage_total;
@@ -57,13 +58,17 @@ typedef struct rlhf__entry {
 } rlhf__entry;
 
 /* Begins a public call that computes: refuses after fork (STATE) and re-entry from a
- * callback on the same thread (BUSY), waits for the context's other calls, sets C's
- * default floating-point environment. rlhf__context_leave puts the host's back and passes
- * the status on. A callback may leave another one behind (a fast-math library that it
- * loads flushes denormals from then on): whoever calls one puts back what was there. */
+ * callback on the same thread (BUSY), waits for the context's other calls, holds the
+ * context, sets C's default floating-point environment. rlhf__context_leave puts the
+ * host's back, lets go of the context and passes the status on. A callback may leave
+ * another environment behind (a fast-math library that it loads flushes denormals from
+ * then on): whoever calls one puts back what was there. */
 rlhf_status rlhf__context_enter(rlhf_context *context, rlhf__entry *entry);
 rlhf_status rlhf__context_leave(rlhf_context *context, rlhf__entry *entry,
                                 rlhf_status status);
+/* Whether the calling thread is in a call on this context, so that what asks comes from a
+ * callback. */
+bool rlhf__context_is_inside(const rlhf_context *context);
 
 /* Has all threads fetch the pages of memory from the system that nobody has written yet.
  * Else two threads that first write to one huge page at once would both clear one. */

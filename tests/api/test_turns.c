@@ -264,6 +264,124 @@ static void test_answers_and_rollouts_are_read_from_a_callback(void **state)
     rlhf_context_free(p.context);
 }
 
+/* --- what a callback frees goes when the call ends ---------------------------------- */
+
+typedef struct leaver {
+    rlhf_context *context;
+    rlhf_model *model;
+    rlhf_generator *generator;
+    rlhf_lm_trainer *trainer;
+    rlhf_dataset *dataset;
+    int64_t blocks; /* of its allocator */
+    int freed;
+} leaver;
+
+static void *leaver_alloc(void *user_data, size_t size, size_t alignment, int32_t kind)
+{
+    (void)kind;
+    ((leaver *)user_data)->blocks++;
+    return aligned_alloc(alignment, size);
+}
+
+static void leaver_free(void *user_data, void *memory, size_t size, size_t alignment,
+                        int32_t kind)
+{
+    (void)size, (void)alignment, (void)kind;
+    ((leaver *)user_data)->blocks--;
+    free(memory);
+}
+
+static void free_all(leaver *l)
+{
+    if (l->freed++)
+        return;
+    rlhf_context_free(l->context);
+    rlhf_model_free(l->model);
+    rlhf_dataset_free(l->dataset);
+    rlhf_generator_free(l->generator);
+    rlhf_lm_trainer_free(l->trainer);
+}
+
+static int32_t leave_on_text(void *user_data, int64_t id, const char *text, size_t size)
+{
+    (void)id, (void)text, (void)size;
+    free_all(user_data);
+    return 0;
+}
+
+static void leave_on_progress(void *user_data, const char *stage, int64_t done,
+                              int64_t total)
+{
+    leaver *l = user_data;
+
+    (void)stage, (void)done, (void)total;
+    if (l->trainer)
+        free_all(l);
+}
+
+static void make_leaver(leaver *l, rlhf_progress_fn progress)
+{
+    const rlhf_allocator allocator = {.struct_size = sizeof allocator,
+                                      .alloc = leaver_alloc,
+                                      .free = leaver_free,
+                                      .user_data = l};
+    rlhf_context_options options;
+
+    *l = (leaver){0};
+    assert_ok(rlhf_context_options_init(&options, sizeof options));
+    options.num_threads = 2;
+    options.allocator = &allocator;
+    options.progress = progress;
+    options.progress_user_data = l;
+    assert_ok(rlhf_context_create(&options, &l->context));
+}
+
+static void test_text_callback_frees_everything(void **state)
+{
+    const int32_t prompt[] = {0, 3, 4};
+    const int64_t ends[] = {0, 3};
+    const char *text = "one two three";
+    const size_t size = 13;
+    rlhf_tokenizer_train_options training;
+    rlhf_generator_options options;
+    rlhf_tokenizer *tokenizer;
+    leaver l;
+
+    (void)state;
+    make_leaver(&l, NULL);
+    assert_ok(rlhf_tokenizer_train_options_init(&training, sizeof training));
+    training.vocab_size = 300;
+    assert_ok(rlhf_tokenizer_train(l.context, &text, &size, 1, &training, &tokenizer));
+    l.model =
+        tiny_model(l.context, (int32_t)rlhf_tokenizer_vocab_size(tokenizer), LENGTH, 1);
+    assert_ok(rlhf_generator_options_init(&options, sizeof options));
+    options.text = leave_on_text;
+    options.text_user_data = &l;
+    options.tokenizer = tokenizer;
+    options.use_stop_tokens = 0;
+    options.max_new_tokens = 8;
+    assert_ok(rlhf_generator_create(l.model, NULL, &options, &l.generator));
+    rlhf_tokenizer_free(tokenizer);
+    assert_ok(rlhf_generator_start(l.generator, prompt, ends, 1, NULL));
+    assert_ok(rlhf_generator_run(l.generator));
+    assert_int_equal(l.freed > 0, 1);
+    assert_int_equal(l.blocks, 0);
+}
+
+static void test_progress_callback_frees_everything(void **state)
+{
+    leaver l;
+
+    (void)state;
+    make_leaver(&l, leave_on_progress);
+    l.model = tiny_model(l.context, VOCAB, LENGTH, 1);
+    l.dataset = rows(l.context, RLHF_DATASET_TEXT);
+    assert_ok(rlhf_lm_trainer_create(l.model, l.dataset, NULL, &l.trainer));
+    assert_ok(rlhf_lm_trainer_step(l.trainer, NULL));
+    assert_int_equal(l.freed > 0, 1);
+    assert_int_equal(l.blocks, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +390,8 @@ int main(void)
         cmocka_unit_test(test_ppo_trainer_setters_wait_their_turn),
         cmocka_unit_test(test_step_refuses_an_unset_struct_size_first),
         cmocka_unit_test(test_answers_and_rollouts_are_read_from_a_callback),
+        cmocka_unit_test(test_text_callback_frees_everything),
+        cmocka_unit_test(test_progress_callback_frees_everything),
         cmocka_unit_test(test_status_name_knows_every_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

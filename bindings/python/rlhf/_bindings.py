@@ -754,8 +754,7 @@ rlhf_text_fn = CFUNCTYPE(c_int32, c_void_p, c_int64, POINTER(c_char), c_size_t)
 """New text of a sequence: `size` bytes, zero-terminated, that end at whole characters but
 for the last piece; special tokens give none, nor do ids that the tokenizer lacks (a
 model's vocabulary may be padded). Valid during the call. Not 0: the sequence ends.
-context.h lists what it may call. It must not free its generator: it returns not 0,
-and the host frees the generator after the call.
+context.h lists what it may call.
 """
 
 
