@@ -5,7 +5,8 @@
  *
  * A trainer is stepped, never run. Between two calls the host may look at anything,
  * change the learning rate, save, or stop. A cancelled or failed call leaves the last
- * optimizer boundary: the same call begins the step again, with the same rows.
+ * optimizer boundary: the same call begins the step again, with the same rows. A row that
+ * is refused (too long, an id beyond the vocabulary) is named and left out of them.
  *
  * @threads As common.h says.
  */
@@ -92,10 +93,11 @@ RLHF_API rlhf_status rlhf_lm_options_init(rlhf_lm_options *options, size_t struc
  *                     context_length + 1 tokens: its last is predicted, never read.
  * @param options      NULL: defaults.
  * @param out_trainer  The caller's.
- * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; the
- *         longest row of a dataset in memory, where it is too long, named; two
- *         contexts); RLHF_ERR_BUSY (another trainer trains the model);
- *         RLHF_ERR_STATE (the model is frozen).
+ * @return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; of a
+ *         dataset in memory the longest row, where it is too long, or the first with an
+ *         id beyond the vocabulary, named; two contexts);
+ *         RLHF_ERR_BUSY (another trainer trains the model); RLHF_ERR_STATE (the model is
+ *         frozen).
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status
@@ -118,9 +120,10 @@ RLHF_API void rlhf_lm_trainer_free(rlhf_lm_trainer *trainer);
  * @return RLHF_OK; RLHF_ERR_NOT_FOUND (the dataset has ended; a last short step comes
  *         before); RLHF_ERR_NUMERIC (a gradient that is not finite);
  *         RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK (the source); RLHF_ERR_INVALID_ARG
- *         (struct_size; a row of a source, or appended since _create, that is too long,
- *         named by its id; a token outside of the vocabulary). The weights are then as
- *         before the step.
+ *         (struct_size; a row of a source, or appended since _create, that is too long
+ *         or has an id beyond the vocabulary, named by its own id: the same call goes on
+ *         without it, a run resumed from before it is told again). The weights are then
+ *         as before the step.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_step(rlhf_lm_trainer *trainer,

@@ -78,6 +78,25 @@ rlhf_status rlhf__rows_add(rlhf__rows *rows, const rlhf_example *example)
     return RLHF_OK;
 }
 
+void rlhf__rows_drop(rlhf__rows *rows, int64_t row)
+{
+    const int64_t per_row = seqs_per_row(rows);
+    const int64_t seq = row * per_row, after = seq + per_row;
+    const int64_t first = rows->cu_seqlens[seq], end = rows->cu_seqlens[after];
+    const size_t rest = (size_t)(rows->num_rows - row - 1);
+
+    memmove(rows->tokens + first, rows->tokens + end,
+            (size_t)(rlhf__rows_num_tokens(rows) - end) * sizeof *rows->tokens);
+    for (int64_t s = after; s <= rows->num_seqs; s++)
+        rows->cu_seqlens[s - per_row] = rows->cu_seqlens[s] - (end - first);
+    memmove(rows->prompt_lengths + row, rows->prompt_lengths + row + 1,
+            rest * sizeof *rows->prompt_lengths);
+    memmove(rows->margins + row, rows->margins + row + 1, rest * sizeof *rows->margins);
+    memmove(rows->ids + row, rows->ids + row + 1, rest * sizeof *rows->ids);
+    rows->num_rows--;
+    rows->num_seqs -= per_row;
+}
+
 rlhf_status rlhf__rows_draw(rlhf__rows *rows, rlhf__dataset *dataset, int64_t count)
 {
     rlhf_example example;

@@ -32,6 +32,8 @@ void rlhf__rows_clear(rlhf__rows *rows); /* no rows; memory kept */
 int64_t rlhf__rows_num_tokens(const rlhf__rows *rows);
 /* Copies a row to the end; on failure the set is as before. */
 rlhf_status rlhf__rows_add(rlhf__rows *rows, const rlhf_example *example);
+/* Takes row `row` out; those after it move up. */
+void rlhf__rows_drop(rlhf__rows *rows, int64_t row);
 /* Draws until the set holds `count` rows. Fewer at the stream's end; NOT_FOUND if there
  * is none at all. After another failure the rows drawn so far stay, and the same call
  * goes on. */

@@ -50,6 +50,33 @@ rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch 
     return RLHF_OK;
 }
 
+rlhf_status rlhf__ids_check(const rlhf__transformer *model, const char *what,
+                            int64_t index, const int32_t *tokens, int64_t count)
+{
+    const int32_t vocab = model->config.vocab_size;
+
+    for (int64_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || tokens[i] >= vocab)
+            return rlhf__fail_arg("tokens",
+                                  "%s %" PRId64 ": tokens[%" PRId64
+                                  "] must be in [0, %" PRId32 "), got %" PRId32,
+                                  what, index, i, vocab, tokens[i]);
+    return RLHF_OK;
+}
+
+rlhf_status rlhf__sequence_check(const rlhf__transformer *model, int64_t index,
+                                 const int32_t *tokens, int64_t count)
+{
+    const int32_t context = model->config.context_length;
+
+    if (count > context)
+        return rlhf__fail(RLHF_ERR_INVALID_ARG,
+                          "sequence %" PRId64 " has %" PRId64
+                          " tokens, more than context_length %" PRId32,
+                          index, count, context);
+    return rlhf__ids_check(model, "sequence", index, tokens, count);
+}
+
 static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
                          const rlhf__batch *batch, pass *out)
 {

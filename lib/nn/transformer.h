@@ -106,6 +106,12 @@ typedef struct rlhf__batch {
 /* INVALID_ARG if a token is outside the vocabulary or a sequence (with its cache)
  * exceeds the context, naming both. */
 rlhf_status rlhf__batch_check(const rlhf__transformer *model, const rlhf__batch *batch);
+/* The same of one sequence, named by the index that it has to the caller. */
+rlhf_status rlhf__sequence_check(const rlhf__transformer *model, int64_t index,
+                                 const int32_t *tokens, int64_t count);
+/* Of its tokens alone; `what` it is, before the index. */
+rlhf_status rlhf__ids_check(const rlhf__transformer *model, const char *what,
+                            int64_t index, const int32_t *tokens, int64_t count);
 
 /* Hidden states after the final norm, [tokens or num_rows][hidden]. Positions count from
  * the cache's length. Behind its attention the last layer computes wanted rows only; what

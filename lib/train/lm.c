@@ -57,20 +57,6 @@ static rlhf_status build_inputs(rlhf__arena *arena, const rlhf__rows *rows, inpu
     return RLHF_OK;
 }
 
-/* A row's last token is a target and no input: the batch's own check misses it. */
-static rlhf_status check_targets(const rlhf__transformer *net, const inputs *in)
-{
-    const int32_t vocab = net->config.vocab_size;
-
-    for (int64_t i = 0; i < in->batch.num_rows; i++)
-        if (in->targets[i] < 0 || in->targets[i] >= vocab)
-            return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                              "target %" PRId64 " must be in [0, %" PRId32
-                              "), got %" PRId32,
-                              i, vocab, in->targets[i]);
-    return RLHF_OK;
-}
-
 /* The step's loss is a plain sum: d loss / d logprob = -1; apply divides by the
  * targets. */
 static rlhf_status sum_loss(void *arg, int64_t first, int64_t count, const float *logprob,
@@ -101,6 +87,7 @@ static rlhf_status check_logprobs(const rlhf__rows *rows, const float *logprobs)
     return RLHF_OK;
 }
 
+/* Lengths and ids of the rows were checked by the stepper. */
 static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
 {
     rlhf__lm_trainer *t = arg;
@@ -114,8 +101,6 @@ static rlhf_status lm_micro(void *arg, const rlhf__rows *rows)
         return RLHF_OK;
     RLHF__TRY(
         rlhf__arena_alloc(tape->arena, in.batch.num_rows, sizeof *logprobs, &logprobs));
-    RLHF__TRY(rlhf__batch_check(t->net, &in.batch));
-    RLHF__TRY(check_targets(t->net, &in));
     RLHF__TRY(rlhf__transformer_forward(t->net, tape, &in.batch, &hidden));
     RLHF__TRY(rlhf__op_linear_logprob(tape, &t->net->params, t->net->head_weight, hidden,
                                       in.targets, NULL, 1.0f, logprobs, NULL, sum_loss,

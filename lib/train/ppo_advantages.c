@@ -17,12 +17,10 @@ rlhf_status rlhf__ppo_check_sequences(const rlhf__ppo_trainer *t, const rlhf__ro
 {
     for (int64_t i = 0; i < r->num_episodes; i++) {
         const rlhf__episode *e = &r->episodes[i];
-        const int64_t cu[2] = {0, e->num_tokens};
-        const rlhf__batch batch = {
-            .tokens = r->tokens + e->first, .cu_seqlens = cu, .num_seqs = 1};
         if (isnan(e->score) && !e->has_token_scores)
             return rlhf__fail(RLHF_ERR_STATE, "sequence %" PRId64 " has no score", i);
-        RLHF__TRY(rlhf__batch_check(t->policy, &batch));
+        RLHF__TRY(
+            rlhf__sequence_check(t->policy, i, r->tokens + e->first, e->num_tokens));
     }
     return RLHF_OK;
 }

@@ -35,8 +35,6 @@ static rlhf_status build_input(const rlhf__reward_model *model, rlhf__arena *are
     cu[0] = 0;
     for (int64_t s = 0; s < n; s++) {
         int64_t end = cu[s] + sequences[s].count;
-        if (sequences[s].count < 1)
-            return rlhf__fail(RLHF_ERR_INVALID_ARG, "sequence %" PRId64 " is empty", s);
         memcpy(tokens + cu[s], sequences[s].tokens,
                (size_t)sequences[s].count * sizeof *tokens);
         if (rlhf__reward_appends_eos(model, sequences[s]))
@@ -56,15 +54,28 @@ rlhf_status rlhf__reward_forward(rlhf__reward_model *model, rlhf__tape *tape,
     rlhf__var *hidden = NULL;
 
     RLHF__TRY(build_input(model, tape->arena, sequences, n, &batch));
-    RLHF__TRY(rlhf__batch_check(model->net, &batch));
     RLHF__TRY(rlhf__transformer_forward(model->net, tape, &batch, &hidden));
     return rlhf__transformer_head(model->net, tape, hidden, out);
+}
+
+/* All of them before the first forward, which knows of its own sequences alone. */
+static rlhf_status check_sequences(const rlhf__reward_model *model,
+                                   const rlhf__span *sequences, int64_t n)
+{
+    for (int64_t s = 0; s < n; s++) {
+        if (sequences[s].count < 1)
+            return rlhf__fail(RLHF_ERR_INVALID_ARG, "sequence %" PRId64 " is empty", s);
+        RLHF__TRY(
+            rlhf__sequence_check(model->net, s, sequences[s].tokens, sequences[s].count));
+    }
+    return RLHF_OK;
 }
 
 rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
                                 const rlhf__span *sequences, int64_t n, int64_t budget,
                                 float *out_scores)
 {
+    RLHF__TRY(check_sequences(model, sequences, n));
     for (int64_t first = 0; first < n;) {
         int64_t end = first, tokens = 0;
         rlhf__var *raw = NULL;

@@ -18,11 +18,12 @@ typedef struct rlhf__span {
  * it, there is no EOS id, or the context is full. */
 bool rlhf__reward_appends_eos(const rlhf__reward_model *model, rlhf__span sequence);
 /* Raw scores (scale 1, offset 0) of n sequences in one forward, on the tape: [n][1].
- * Checks tokens and lengths. */
+ * The caller has checked tokens and lengths. */
 rlhf_status rlhf__reward_forward(rlhf__reward_model *model, rlhf__tape *tape,
                                  const rlhf__span *sequences, int64_t n, rlhf__var **out);
 /* Scores, scale and offset applied, in forwards of at most `budget` tokens; no tape is
- * recorded. Checks for cancellation and reports progress ("score"). */
+ * recorded. Checks tokens and lengths, and for cancellation; reports progress
+ * ("score"). */
 rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
                                 const rlhf__span *sequences, int64_t n, int64_t budget,
                                 float *out_scores);

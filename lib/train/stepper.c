@@ -25,7 +25,7 @@ static rlhf_status fail_overlong(const rlhf__stepper *s, const char *side, int64
         (void)snprintf(limit, sizeof limit, "; the dataset's max_length is %" PRId32,
                        max_length);
     return rlhf__fail(RLHF_ERR_INVALID_ARG,
-                      "%srow %" PRId64 " has %" PRId64 " tokens, more than the %" PRId64
+                      "%s %" PRId64 " has %" PRId64 " tokens, more than the %" PRId64
                       " that a context_length of %" PRId32 " takes%s",
                       side, row, num_tokens, s->settings.longest_row,
                       s->learner.net->config.context_length, limit);
@@ -34,17 +34,16 @@ static rlhf_status fail_overlong(const rlhf__stepper *s, const char *side, int64
 static const char *side_of(const rlhf__dataset *dataset, bool rejected)
 {
     if (dataset->kind != RLHF_DATASET_PREFERENCE)
-        return "";
-    return rejected ? "the rejected side of " : "the chosen side of ";
+        return "row";
+    return rejected ? "the rejected side of row" : "the chosen side of row";
 }
 
-/* A dataset in memory is looked at before it is drawn from: its longest row. */
-static rlhf_status check_dataset(const rlhf__stepper *s, const rlhf__dataset *dataset)
+static rlhf_status check_lengths(const rlhf__stepper *s, const rlhf__dataset *dataset)
 {
     int64_t longest = 0, row = 0;
     bool rejected = false;
 
-    for (int64_t i = 0; !dataset->is_source && i < dataset->num_rows; i++) {
+    for (int64_t i = 0; i < dataset->num_rows; i++) {
         const rlhf__dataset_row *r = &dataset->rows[i];
         if (rlhf__max_i64(r->num_tokens, r->num_rejected) <= longest)
             continue;
@@ -58,16 +57,39 @@ static rlhf_status check_dataset(const rlhf__stepper *s, const rlhf__dataset *da
                          dataset->options.max_length);
 }
 
-/* Rows that were drawn: a source's, and those appended since the trainer was made. */
-static rlhf_status check_rows(const rlhf__stepper *s, const rlhf__rows *rows)
+/* A dataset in memory is looked at before it is drawn from: its longest row, the first
+ * one with an id that the model does not know. */
+static rlhf_status check_dataset(const rlhf__stepper *s, const rlhf__dataset *dataset)
+{
+    if (dataset->is_source)
+        return RLHF_OK;
+    RLHF__TRY(check_lengths(s, dataset));
+    for (int64_t i = 0; i < dataset->num_rows; i++) {
+        const rlhf__dataset_row *r = &dataset->rows[i];
+        const int32_t *tokens = dataset->tokens + r->first;
+        RLHF__TRY(rlhf__ids_check(s->learner.net, side_of(dataset, false), i, tokens,
+                                  r->num_tokens));
+        RLHF__TRY(rlhf__ids_check(s->learner.net, side_of(dataset, true), i,
+                                  tokens + r->num_tokens, r->num_rejected));
+    }
+    return RLHF_OK;
+}
+
+/* Rows that were drawn: a source's, and those appended since the trainer was made. The
+ * row that is refused: *out_row. */
+static rlhf_status check_rows(const rlhf__stepper *s, const rlhf__rows *rows,
+                              int64_t *out_row)
 {
     const int64_t per_row = rows->num_seqs / rlhf__max_i64(1, rows->num_rows);
 
     for (int64_t i = 0; i < rows->num_seqs; i++) {
-        const int64_t n = rows->cu_seqlens[i + 1] - rows->cu_seqlens[i];
+        const int64_t first = rows->cu_seqlens[i], n = rows->cu_seqlens[i + 1] - first;
+        const char *side = side_of(s->dataset, i % per_row != 0);
+        *out_row = i / per_row;
         if (n > s->settings.longest_row)
-            return fail_overlong(s, side_of(s->dataset, i % per_row != 0),
-                                 rows->ids[i / per_row], n, 0);
+            return fail_overlong(s, side, rows->ids[*out_row], n, 0);
+        RLHF__TRY(rlhf__ids_check(s->learner.net, side, rows->ids[*out_row],
+                                  rows->tokens + first, n));
     }
     return RLHF_OK;
 }
@@ -123,14 +145,22 @@ static void note_position(rlhf__stepper *s)
             s->dataset, s->position, sizeof s->position, &s->position_size);
 }
 
-/* Draws the step's rows (or the rest of them, after a failure) and cuts them. */
+/* Draws the step's rows (or the rest of them, after a failure) and cuts them. A row that
+ * is refused is dropped, so that the same call goes on without it. */
 static rlhf_status prepare(rlhf__stepper *s)
 {
+    int64_t row = 0;
+    rlhf_status status;
+
     if (s->cut.num_micro > 0)
         return RLHF_OK;
     note_position(s);
     RLHF__TRY(rlhf__rows_draw(&s->rows, s->dataset, s->settings.batch_size));
-    RLHF__TRY(check_rows(s, &s->rows));
+    status = check_rows(s, &s->rows, &row);
+    if (status != RLHF_OK) {
+        rlhf__rows_drop(&s->rows, row);
+        return status;
+    }
     return rlhf__rows_cut(&s->rows, s->settings.micro_batch_tokens, false, &s->cut);
 }
 
@@ -224,7 +254,8 @@ static rlhf_status evaluate_rows(rlhf__stepper *s, const rlhf__rows *rows,
                                  rlhf__rows *part)
 {
     rlhf__cut cut = {0};
-    rlhf_status status = check_rows(s, rows);
+    int64_t refused = 0;
+    rlhf_status status = check_rows(s, rows, &refused);
 
     if (status == RLHF_OK)
         status = rlhf__rows_cut(rows, s->settings.micro_batch_tokens, false, &cut);

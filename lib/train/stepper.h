@@ -1,6 +1,7 @@
 /* The step machine of the trainers that draw rows from a dataset: rows of a step, its
  * micro-batches, the optimizer step. A failed or cancelled micro-batch takes the step
- * back to its first one, with the same rows: no weight has changed by then. */
+ * back to its first one, with the same rows: no weight has changed by then. Rows are
+ * checked before any micro-batch; one that is refused is left out from then on. */
 #ifndef RLHF_TRAIN_STEPPER_H
 #define RLHF_TRAIN_STEPPER_H
 
@@ -48,7 +49,8 @@ struct rlhf__stepper {
     rlhf_status position_status;
 };
 
-/* INVALID_ARG where a row of a dataset in memory is longer than a row may be. */
+/* INVALID_ARG where a row of a dataset in memory is longer than a row may be or holds an
+ * id beyond the vocabulary. */
 rlhf_status rlhf__stepper_init(rlhf__stepper *stepper, rlhf__transformer *net,
                                rlhf__dataset *dataset,
                                const rlhf__stepper_settings *settings,

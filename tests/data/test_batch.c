@@ -206,6 +206,44 @@ static void test_rows_drawn_stay_when_the_source_fails(void **state)
     rlhf__dataset_free(dataset);
 }
 
+/* As if the row had never been added, the first and the last too. */
+static void test_row_dropped_leaves_the_others_as_they_were(void **state)
+{
+    static const int64_t dropped[] = {0, 7, ROWS - 1};
+    const data_fixture *f = *state;
+
+    for (int d = 0; d < 3; d++) {
+        rlhf__rows all, rows;
+        fill(&all, f->context, RLHF_DATASET_PREFERENCE, ROWS);
+        rlhf__rows_init(&rows, f->context, RLHF_DATASET_PREFERENCE);
+        for (int64_t i = 0; i < ROWS; i++) {
+            const int64_t *ends = all.cu_seqlens + 2 * i;
+            const rlhf_example row = {.tokens = all.tokens + ends[0],
+                                      .num_tokens = ends[1] - ends[0],
+                                      .prompt_length = all.prompt_lengths[i],
+                                      .rejected = all.tokens + ends[1],
+                                      .num_rejected = ends[2] - ends[1],
+                                      .margin = all.margins[i],
+                                      .id = all.ids[i]};
+            if (i != dropped[d])
+                assert_ok(rlhf__rows_add(&rows, &row));
+        }
+        rlhf__rows_drop(&all, dropped[d]);
+        assert_int_equal(all.num_rows, ROWS - 1);
+        assert_int_equal(all.num_seqs, rows.num_seqs);
+        assert_memory_equal(all.cu_seqlens, rows.cu_seqlens,
+                            (size_t)(rows.num_seqs + 1) * sizeof *rows.cu_seqlens);
+        assert_memory_equal(all.tokens, rows.tokens,
+                            (size_t)rlhf__rows_num_tokens(&rows) * sizeof *rows.tokens);
+        assert_memory_equal(all.prompt_lengths, rows.prompt_lengths,
+                            (ROWS - 1) * sizeof *rows.prompt_lengths);
+        assert_memory_equal(all.margins, rows.margins, (ROWS - 1) * sizeof *rows.margins);
+        assert_memory_equal(all.ids, rows.ids, (ROWS - 1) * sizeof *rows.ids);
+        rlhf__rows_free(&all);
+        rlhf__rows_free(&rows);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, data_setup, data_teardown)
 
 int main(void)
@@ -213,6 +251,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_rows_are_cut_by_a_budget_of_tokens),
         TEST(test_rows_count_their_targets),
+        TEST(test_row_dropped_leaves_the_others_as_they_were),
         TEST(test_rows_drawn_stay_when_the_source_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

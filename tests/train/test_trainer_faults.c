@@ -275,32 +275,95 @@ static void test_row_too_long_of_a_source_is_named(void **state)
     free_bench(&b);
 }
 
-/* A row's last token is a target only, no input: it is checked all the same. */
-static void test_target_beyond_the_vocabulary_is_refused(void **state)
+/* An id that the model does not know is found as a length is. A row's last token is a
+ * target only, no input: it is checked all the same. */
+static void test_ids_beyond_the_vocabulary_are_named_at_once(void **state)
 {
-    const int32_t row[3] = {BOS, 3, VOCAB};
-    const rlhf_example example = {
-        .struct_size = sizeof example, .tokens = row, .num_tokens = 3};
-    rlhf_context *context = support_context(NULL, 1);
-    rlhf_model *model = awake_model(context, RLHF_POSITION_ROTARY, 1);
-    rlhf_dataset_options options;
-    rlhf_dataset *dataset;
-    rlhf_lm_trainer *trainer;
+    int32_t tokens[3] = {BOS, 3, VOCAB};
+    const int32_t other[3] = {BOS, 4, -1};
+    rlhf_example row = {.struct_size = sizeof row, .tokens = tokens, .num_tokens = 3};
+    rlhf_lm_trainer *lm;
+    rlhf_reward_trainer *reward;
+    bench b = make_bench();
     double loss;
 
     (void)state;
-    assert_ok(rlhf_dataset_options_init(&options, sizeof options));
-    assert_ok(rlhf_dataset_create(context, &options, &dataset));
-    assert_ok(rlhf_dataset_append(dataset, &example));
-    assert_ok(rlhf_lm_trainer_create(model, dataset, NULL, &trainer));
-    assert_fails(rlhf_lm_trainer_step(trainer, NULL), RLHF_ERR_INVALID_ARG,
-                 "[0, 8), got 8");
-    assert_fails(rlhf_lm_trainer_evaluate(trainer, dataset, 0, &loss),
-                 RLHF_ERR_INVALID_ARG, "[0, 8), got 8");
-    rlhf_lm_trainer_free(trainer);
-    rlhf_dataset_free(dataset);
-    rlhf_model_free(model);
-    rlhf_context_free(context);
+    assert_ok(rlhf_lm_trainer_create(b.model, b.texts, NULL, &lm));
+    assert_ok(rlhf_dataset_append(b.texts, &row)); /* later than the trainer */
+    assert_fails(rlhf_lm_trainer_step(lm, NULL), RLHF_ERR_INVALID_ARG,
+                 "row 1: tokens[2] must be in [0, 8), got 8");
+    assert_fails(rlhf_lm_trainer_evaluate(lm, b.texts, 0, &loss), RLHF_ERR_INVALID_ARG,
+                 "row 1: tokens[2] must be in [0, 8), got 8");
+    rlhf_lm_trainer_free(lm);
+    assert_fails(rlhf_lm_trainer_create(b.model, b.texts, NULL, &lm),
+                 RLHF_ERR_INVALID_ARG, "row 1: tokens[2] must be in [0, 8), got 8");
+    assert_field("tokens");
+
+    tokens[2] = 5;
+    row.prompt_length = 1;
+    row.rejected = other;
+    row.num_rejected = 2;
+    assert_ok(rlhf_dataset_append(b.pairs, &row));
+    tokens[1] = VOCAB + 1;
+    row.rejected = tokens;
+    row.tokens = other;
+    row.num_tokens = 2;
+    assert_ok(rlhf_dataset_append(b.pairs, &row));
+    assert_fails(rlhf_reward_trainer_create(b.reward, b.pairs, NULL, &reward),
+                 RLHF_ERR_INVALID_ARG,
+                 "the rejected side of row 2: tokens[1] must be in [0, 8), got 9");
+    free_bench(&b);
+}
+
+/* Rows 100 and on; 101 is too long, 102 has an id that the model does not know. */
+typedef struct faulty_source {
+    int32_t tokens[LENGTH + 2];
+    int64_t next, end;
+} faulty_source;
+
+static rlhf_status next_faulty_row(void *user_data, rlhf_example *out)
+{
+    faulty_source *own = user_data;
+
+    if (own->next == own->end)
+        return RLHF_ERR_NOT_FOUND;
+    *out = long_row(own->tokens, own->next == 1 ? LENGTH + 2 : 4);
+    own->tokens[3] = own->next == 2 ? VOCAB : 3;
+    out->id = 100 + own->next++;
+    return RLHF_OK;
+}
+
+/* A refused row is named once; the step goes on with the others. */
+static void test_step_goes_on_without_a_refused_row(void **state)
+{
+    static const rlhf_source_ops ops = {.struct_size = sizeof ops,
+                                        .next = next_faulty_row};
+    rlhf_lm_stats stats = {.struct_size = sizeof stats};
+    faulty_source own = {.end = 5};
+    rlhf_lm_options options;
+    rlhf_dataset *source;
+    rlhf_lm_trainer *lm;
+    bench b = make_bench();
+
+    (void)state;
+    assert_ok(rlhf_lm_options_init(&options, sizeof options));
+    options.batch_size = 2;
+    assert_ok(rlhf_dataset_create_from_source(b.context, RLHF_DATASET_TEXT, &ops, &own,
+                                              &source));
+    assert_ok(rlhf_lm_trainer_create(b.model, source, &options, &lm));
+    assert_fails(rlhf_lm_trainer_step(lm, &stats), RLHF_ERR_INVALID_ARG,
+                 "row 101 has 34 tokens, more than the 33");
+    assert_fails(rlhf_lm_trainer_step(lm, &stats), RLHF_ERR_INVALID_ARG,
+                 "row 102: tokens[3] must be in [0, 8), got 8");
+    assert_ok(rlhf_lm_trainer_step(lm, &stats));
+    assert_int_equal(stats.num_tokens, 8); /* rows 100 and 103 */
+    assert_ok(rlhf_lm_trainer_step(lm, &stats));
+    assert_int_equal(stats.num_tokens, 4);
+    assert_int_equal(stats.step, 2);
+    assert_fails(rlhf_lm_trainer_step(lm, &stats), RLHF_ERR_NOT_FOUND, "no more rows");
+    rlhf_lm_trainer_free(lm);
+    rlhf_dataset_free(source);
+    free_bench(&b);
 }
 
 /* The critic is a copy of it then, which the caller never gave. */
@@ -335,6 +398,49 @@ static void test_stop_token_beyond_the_vocabulary_is_named(void **state)
                  RLHF_ERR_INVALID_ARG, "got 8");
     assert_field("stop_token_id");
     rlhf_model_free(policy);
+    rlhf_context_free(context);
+}
+
+/* Many sequences go through several passes; each is named by its place in all of them, a
+ * token by its place in the sequence. */
+static void test_sequence_at_fault_is_named_by_its_index(void **state)
+{
+    enum { SEQS = 200, BAD_ID = 150, TOO_LONG = 170 };
+    rlhf_context *context = support_context(NULL, 1);
+    rlhf_model *model = awake_model(context, RLHF_POSITION_ROTARY, 1);
+    rlhf_reward_model *reward = scorer(model, RLHF_APPEND_EOS_IF_MISSING, 1);
+    rlhf_rollout *rollout = empty_rollout(context);
+    const rlhf_ppo_options options = plain_options(4);
+    rlhf_ppo_trainer *trainer;
+    int32_t tokens[SEQS * LENGTH + 1];
+    int64_t cu_seqlens[SEQS + 1];
+    float scores[SEQS];
+
+    (void)state;
+    for (int t = 0; t <= SEQS * LENGTH; t++)
+        tokens[t] = 2 + t % 5;
+    for (int s = 0; s <= SEQS; s++)
+        cu_seqlens[s] = (int64_t)s * LENGTH + (s > TOO_LONG);
+    assert_fails(rlhf_reward_model_score(reward, tokens, cu_seqlens, SEQS, scores),
+                 RLHF_ERR_INVALID_ARG, "sequence 170 has 33 tokens");
+    tokens[BAD_ID * LENGTH + 2] = VOCAB;
+    assert_fails(rlhf_reward_model_score(reward, tokens, cu_seqlens, SEQS, scores),
+                 RLHF_ERR_INVALID_ARG,
+                 "sequence 150: tokens[2] must be in [0, 8), got 8");
+    assert_fails(rlhf_reward_model_normalize(reward, tokens, cu_seqlens, SEQS, 1),
+                 RLHF_ERR_INVALID_ARG, "sequence 150: tokens[2]");
+
+    assert_ok(rlhf_ppo_trainer_create(model, NULL, reward, NULL, &options, &trainer));
+    add_answer(rollout, tokens, 4, 2, NULL, 1);
+    add_answer(rollout, tokens + BAD_ID * LENGTH, 4, 2, NULL, 1);
+    assert_fails(rlhf_ppo_trainer_score(trainer, rollout), RLHF_ERR_INVALID_ARG,
+                 "sequence 1: tokens[2] must be in [0, 8), got 8");
+    assert_fails(rlhf_ppo_trainer_advantages(trainer, rollout), RLHF_ERR_INVALID_ARG,
+                 "sequence 1: tokens[2] must be in [0, 8), got 8");
+    rlhf_rollout_free(rollout);
+    rlhf_ppo_trainer_free(trainer);
+    rlhf_reward_model_free(reward);
+    rlhf_model_free(model);
     rlhf_context_free(context);
 }
 
@@ -570,7 +676,9 @@ int main(void)
         cmocka_unit_test(test_row_too_long_of_a_source_is_named),
         cmocka_unit_test(test_reward_model_is_blamed_for_its_own),
         cmocka_unit_test(test_stop_token_beyond_the_vocabulary_is_named),
-        cmocka_unit_test(test_target_beyond_the_vocabulary_is_refused),
+        cmocka_unit_test(test_ids_beyond_the_vocabulary_are_named_at_once),
+        cmocka_unit_test(test_step_goes_on_without_a_refused_row),
+        cmocka_unit_test(test_sequence_at_fault_is_named_by_its_index),
         cmocka_unit_test(test_rollout_of_a_larger_trainer_is_refused),
         cmocka_unit_test(test_minibatch_of_enormous_ratio_is_skipped),
         cmocka_unit_test(test_horizon_too_short_for_the_rollout_is_refused),

@@ -3349,10 +3349,11 @@ Makes a trainer. A model has at most one.
                     context_length + 1 tokens: its last is predicted, never read.
 @param options      NULL: defaults.
 @param out_trainer  The caller's.
-@return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; the
-        longest row of a dataset in memory, where it is too long, named; two
-        contexts); RLHF_ERR_BUSY (another trainer trains the model);
-        RLHF_ERR_STATE (the model is frozen).
+@return RLHF_OK; RLHF_ERR_INVALID_ARG (an option, named; the dataset's kind; of a
+        dataset in memory the longest row, where it is too long, or the first with an
+        id beyond the vocabulary, named; two contexts);
+        RLHF_ERR_BUSY (another trainer trains the model); RLHF_ERR_STATE (the model is
+        frozen).
 @since 0.1
 """,
     "rlhf_lm_trainer_free":
@@ -3373,9 +3374,10 @@ A whole optimizer step: what is left of rlhf_lm_trainer_accumulate, then _apply.
 @return RLHF_OK; RLHF_ERR_NOT_FOUND (the dataset has ended; a last short step comes
         before); RLHF_ERR_NUMERIC (a gradient that is not finite);
         RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK (the source); RLHF_ERR_INVALID_ARG
-        (struct_size; a row of a source, or appended since _create, that is too long,
-        named by its id; a token outside of the vocabulary). The weights are then as
-        before the step.
+        (struct_size; a row of a source, or appended since _create, that is too long
+        or has an id beyond the vocabulary, named by its own id: the same call goes on
+        without it, a run resumed from before it is told again). The weights are then
+        as before the step.
 @since 0.1
 """,
     "rlhf_lm_trainer_accumulate":
