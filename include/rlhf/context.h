@@ -105,9 +105,10 @@ typedef void (*rlhf_log_fn)(void *user_data, int32_t level, const char *message)
 
 /**
  * Progress of a long call: `done` of `total` units (`total` 0: not known). Calls come
- * some 50 ms apart or more, and once where done == total. `stage` names the work:
- * "dataset", "evaluate", "feedback", "generate", "load", "resume", "save", "score",
- * "tokenizer", "train"; valid during the call.
+ * some 50 ms apart or more, and once at the end of each pass over the work, where done ==
+ * total. `stage` names the work: "dataset", "evaluate", "feedback", "generate", "load",
+ * "logits", "logprobs", "resume", "save", "score", "tokenizer", "train"; valid during the
+ * call.
  */
 typedef void (*rlhf_progress_fn)(void *user_data, const char *stage, int64_t done,
                                  int64_t total);

@@ -253,7 +253,8 @@ void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
     fesetenv(&own);
 }
 
-/* Calls the progress callback with the stage's latest figures, if it is due. */
+/* Calls the progress callback with the stage's latest figures, if it is due; the end is
+ * shown once, `always`. */
 static void show_progress(rlhf_context *context, bool always)
 {
     struct timespec t;
@@ -263,7 +264,8 @@ static void show_progress(rlhf_context *context, bool always)
         return;
     clock_gettime(CLOCK_MONOTONIC, &t);
     int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-    if (!always && now - context->last_progress_ns < PROGRESS_INTERVAL_NS)
+    if (!always && (context->stage_done == context->stage_total ||
+                    now - context->last_progress_ns < PROGRESS_INTERVAL_NS))
         return;
     context->last_progress_ns = now;
     fegetenv(&own);
@@ -287,7 +289,7 @@ rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t don
     context->stage = stage;
     context->stage_done = done;
     context->stage_total = total;
-    if (done == total)
+    if (done == total && total > 0)
         show_progress(context, true);
     return rlhf__check_cancel(context);
 }

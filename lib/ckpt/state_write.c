@@ -291,15 +291,18 @@ static rlhf_status write_arrays(rlhf__state_writer *writer, rlhf__folder *folder
                                         specs, writer->num_arrays, true, &file);
     rlhf__free(specs);
     RLHF__TRY(status);
-    for (int64_t i = 0; i < writer->num_arrays; i++) {
+    for (int64_t i = 0; i < writer->num_arrays && status == RLHF_OK; i++) {
         status = rlhf__progress(writer->context, "save", i, writer->num_arrays);
         if (status == RLHF_OK)
             status = rlhf__tensor_writer_write(file, writer->arrays[i].data,
                                                writer->arrays[i].bytes);
-        if (status != RLHF_OK) {
-            rlhf__tensor_writer_abort(file);
-            return status;
-        }
+    }
+    if (status == RLHF_OK)
+        status = rlhf__progress(writer->context, "save", writer->num_arrays,
+                                writer->num_arrays);
+    if (status != RLHF_OK) {
+        rlhf__tensor_writer_abort(file);
+        return status;
     }
     return rlhf__tensor_writer_close(file, out_sha256, out_size);
 }

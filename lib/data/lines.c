@@ -43,8 +43,7 @@ static rlhf_status fill(rlhf__lines *lines)
     lines->start = 0;
     lines->end = got;
     lines->at_end = got == 0;
-    lines->done += got;
-    if (lines->done > RLHF__DATA_FILE_MAX)
+    if (lines->done + got > RLHF__DATA_FILE_MAX)
         return rlhf__fail_at(RLHF_ERR_LIMIT, lines->path, 0, 0, NULL,
                              "more than %" PRId64 " bytes", RLHF__DATA_FILE_MAX);
     return RLHF_OK;
@@ -70,6 +69,7 @@ rlhf_status rlhf__lines_next(rlhf__lines *lines, bool *out_more)
                                  "a line of more than %" PRId64 " bytes", RLHF__LINE_MAX);
         RLHF__TRY(rlhf__buffer_append(&lines->line, from, size));
         lines->start += size + (newline ? 1 : 0);
+        lines->done += size + (newline ? 1 : 0);
         if (newline) {
             lines->number++;
             *out_more = true;

@@ -24,7 +24,9 @@ static rlhf_status load_jsonl(rlhf__loader *loader)
     rlhf_status status = rlhf__lines_open(loader->context, loader->path, &lines);
 
     while (status == RLHF_OK) {
-        status = rlhf__lines_next(&lines, &more);
+        status = rlhf__progress(loader->context, "dataset", lines.done, lines.total);
+        if (status == RLHF_OK)
+            status = rlhf__lines_next(&lines, &more);
         if (status != RLHF_OK || !more)
             break;
         const char *text = lines.line.size ? lines.line.data : "";
@@ -35,8 +37,6 @@ static rlhf_status load_jsonl(rlhf__loader *loader)
         }
         loader->line = lines.number;
         status = rlhf__loader_add_line(loader, text, size);
-        if (status == RLHF_OK)
-            status = rlhf__progress(loader->context, "dataset", lines.done, lines.total);
     }
     rlhf__lines_close(&lines);
     return status;

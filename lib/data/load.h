@@ -20,7 +20,7 @@ typedef struct rlhf__lines {
     char *chunk;        /* of the file, [CHUNK] */
     int64_t start, end; /* what of the chunk is still to be given out */
     bool at_end;
-    int64_t done, total; /* bytes read, bytes of the file as it was opened */
+    int64_t done, total; /* bytes given out, bytes of the file as it was opened */
     int64_t number;      /* of the line given out last, from 1 */
     rlhf__buffer line;
 } rlhf__lines;

@@ -138,18 +138,22 @@ static rlhf_status write_weights(saver *save, rlhf__folder *folder)
 {
     const rlhf__params *params = &save->net->params;
     rlhf__tensor_writer *file = NULL;
+    rlhf_status status;
 
     RLHF__TRY(list_tensors(save));
     RLHF__TRY(rlhf__tensor_writer_create(folder, save->context, RLHF__HUB_WEIGHTS,
                                          save->specs, save->num_specs, false, &file));
-    for (int64_t i = 0; i < save->num_specs; i++) {
-        rlhf_status status = rlhf__progress(save->context, "save", i, save->num_specs);
+    status = RLHF_OK;
+    for (int64_t i = 0; i < save->num_specs && status == RLHF_OK; i++) {
+        status = rlhf__progress(save->context, "save", i, save->num_specs);
         if (status == RLHF_OK)
             status = write_tensor(save, file, &params->named[save->named[i]]);
-        if (status != RLHF_OK) {
-            rlhf__tensor_writer_abort(file);
-            return status;
-        }
+    }
+    if (status == RLHF_OK)
+        status = rlhf__progress(save->context, "save", save->num_specs, save->num_specs);
+    if (status != RLHF_OK) {
+        rlhf__tensor_writer_abort(file);
+        return status;
     }
     return rlhf__tensor_writer_close(file, NULL, NULL);
 }

@@ -441,10 +441,12 @@ static rlhf_status learn(rlhf__tokenizer_trainer *t, rlhf__buffer *text)
         if (count < t->settings.min_frequency)
             break;
         RLHF__TRY(merge_top(t, text));
-        RLHF__TRY(rlhf__progress(t->context, "tokenizer", t->names.num_entries - first,
-                                 goal - first));
+        if (t->names.num_entries < goal)
+            RLHF__TRY(rlhf__progress(t->context, "tokenizer",
+                                     t->names.num_entries - first, goal - first));
     }
-    return RLHF_OK;
+    return rlhf__progress(t->context, "tokenizer", t->names.num_entries - first,
+                          t->names.num_entries - first);
 }
 
 /* --- from pieces to words of ids ---------------------------------------------------- */

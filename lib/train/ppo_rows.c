@@ -166,6 +166,8 @@ rlhf_status rlhf__ppo_logprobs(rlhf__ppo_trainer *t, rlhf__transformer *net,
                                     out_logprobs, out_entropies);
         first = end;
     }
+    if (status == RLHF_OK)
+        status = rlhf__progress(t->context, "score", count, count);
     rlhf__arena_release(t->lists, mark);
     return status;
 }

@@ -455,6 +455,15 @@ static void finish(rlhf__ppo_trainer *t, rlhf_ppo_stats *out_stats)
     rlhf__arena_reset(t->lists);
 }
 
+/* The iteration is over: whoever cancels now stops the next call. */
+static void tell_end(rlhf__ppo_trainer *t)
+{
+    const int64_t total = minibatches_total(t);
+
+    if (rlhf__progress(t->context, "train", total, total) != RLHF_OK)
+        atomic_store(&t->context->cancel_requested, 1);
+}
+
 rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done,
                             rlhf_ppo_stats *out_stats)
 {
@@ -477,6 +486,7 @@ rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done,
         if (ends_iteration(t)) {
             *out_done = true;
             finish(t, out_stats);
+            tell_end(t);
             return RLHF_OK;
         }
         t->epoch++;
@@ -501,9 +511,5 @@ rlhf_status rlhf__ppo_update(rlhf__ppo_trainer *t, rlhf__rollout *r,
             RLHF__TRY(rlhf__ppo_accumulate(t, r, &remaining));
         RLHF__TRY(rlhf__ppo_apply(t, &done, out_stats));
     }
-    /* The iteration is over: whoever cancels now stops the next call. */
-    if (rlhf__progress(t->context, "train", minibatches_total(t), minibatches_total(t)) !=
-        RLHF_OK)
-        atomic_store(&t->context->cancel_requested, 1);
     return RLHF_OK;
 }

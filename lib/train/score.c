@@ -96,7 +96,7 @@ rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
         }
         first = end;
     }
-    return RLHF_OK;
+    return rlhf__progress(model->net->context, "score", n, n);
 }
 
 rlhf_status rlhf__reward_normalize(rlhf__reward_model *model, rlhf__tape *tape,

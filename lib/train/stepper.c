@@ -186,6 +186,8 @@ rlhf_status rlhf__stepper_accumulate(rlhf__stepper *s, int64_t *out_remaining)
         begin_anew(s);
     }
     status = run_micro(s, "train");
+    if (status == RLHF_OK && s->next_micro + 1 == s->cut.num_micro)
+        status = rlhf__progress(s->context, "train", s->cut.num_micro, s->cut.num_micro);
     if (status != RLHF_OK) {
         begin_anew(s);
         return status;
@@ -290,6 +292,7 @@ rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset,
     const int64_t limit = max_rows > 0 ? max_rows : INT64_MAX;
     const int64_t total =
         dataset->is_source ? max_rows : rlhf__min_i64(limit, dataset->num_rows);
+    int64_t done = 0;
 
     if (dataset->kind != s->dataset->kind)
         return rlhf__fail(RLHF_ERR_INVALID_ARG,
@@ -306,16 +309,20 @@ rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset,
         if (status == RLHF_OK)
             status = rlhf__rows_add(&rows, &row);
         if (status == RLHF_OK && rows.num_rows == EVALUATE_ROWS) {
-            status = evaluate_rows(s, &rows, &part);
-            rlhf__rows_clear(&rows);
+            status = rlhf__progress(s->context, "evaluate", done, total);
             if (status == RLHF_OK)
-                status = rlhf__progress(s->context, "evaluate", i + 1, total);
+                status = evaluate_rows(s, &rows, &part);
+            rlhf__rows_clear(&rows);
+            done = i + 1;
         }
     }
     if (status == RLHF_ERR_NOT_FOUND)
         status = RLHF_OK;
     if (status == RLHF_OK && rows.num_rows > 0)
         status = evaluate_rows(s, &rows, &part);
+    done += rows.num_rows;
+    if (status == RLHF_OK)
+        status = rlhf__progress(s->context, "evaluate", done, done);
     rlhf__rows_free(&rows);
     rlhf__rows_free(&part);
     return status;

@@ -201,9 +201,10 @@ rlhf_log_fn = CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_char))
 
 rlhf_progress_fn = CFUNCTYPE(None, c_void_p, POINTER(c_char), c_int64, c_int64)
 """Progress of a long call: `done` of `total` units (`total` 0: not known). Calls come
-some 50 ms apart or more, and once where done == total. `stage` names the work:
-"dataset", "evaluate", "feedback", "generate", "load", "resume", "save", "score",
-"tokenizer", "train"; valid during the call.
+some 50 ms apart or more, and once at the end of each pass over the work, where done ==
+total. `stage` names the work: "dataset", "evaluate", "feedback", "generate", "load",
+"logits", "logprobs", "resume", "save", "score", "tokenizer", "train"; valid during the
+call.
 """
 
 
