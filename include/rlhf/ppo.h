@@ -495,7 +495,7 @@ RLHF_API rlhf_status rlhf_ppo_trainer_set_sampler(rlhf_ppo_trainer *trainer,
  * Replaces the schedules' peak rates from the next optimizer step on. Saved.
  *
  * @param trainer              The trainer.
- * @param learning_rate        Of the policy, > 0, finite; as a float too.
+ * @param learning_rate        Of the policy, >= 0, finite; as a float too.
  * @param value_learning_rate  Of the critic, the same.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG.
  * @since 0.1

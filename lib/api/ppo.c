@@ -483,13 +483,22 @@ rlhf_status rlhf_ppo_trainer_set_sampler(rlhf_ppo_trainer *trainer, rlhf_sampler
     RLHF__ENTER_AND_RETURN(trainer->handle.context, set_sampler(trainer, sampler));
 }
 
+/* As the options have it: 0 trains nothing. */
+static rlhf_status check_rate(const rlhf__learner *learner, const char *field,
+                              double rate)
+{
+    if (!(rate >= 0.0) || !rlhf__is_finite_float(rate))
+        return rlhf__fail_arg(field, "%s must be >= 0 and finite as a float, got %g",
+                              field, rate);
+    return rlhf__adamw_check_rate(&learner->adamw.settings, field, rate);
+}
+
 static rlhf_status set_rates(rlhf__ppo_trainer *core, double learning_rate,
                              double value_learning_rate)
 {
+    RLHF__TRY(check_rate(&core->policy_learner, "learning_rate", learning_rate));
     RLHF__TRY(
-        rlhf__learner_check_rate(&core->policy_learner, "learning_rate", learning_rate));
-    RLHF__TRY(rlhf__learner_check_rate(&core->critic_learner, "value_learning_rate",
-                                       value_learning_rate));
+        check_rate(&core->critic_learner, "value_learning_rate", value_learning_rate));
     core->learning_rate = learning_rate;
     core->value_learning_rate = value_learning_rate;
     return RLHF_OK;

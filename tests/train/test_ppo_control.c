@@ -54,6 +54,27 @@ static int changes(ppo_fixture *f, snapshot before)
     return policy | critic << 1;
 }
 
+/* 0 trains nothing, whether it is an option or set later. */
+static void test_rate_of_zero_can_be_set(void **state)
+{
+    const rlhf_ppo_options options = plain_options();
+    ppo_fixture f = ppo_make(&options, 1);
+    snapshot before = take_snapshot(&f);
+
+    (void)state;
+    assert_fails(rlhf_ppo_trainer_set_learning_rate(f.trainer, -1, 0),
+                 RLHF_ERR_INVALID_ARG,
+                 "learning_rate must be >= 0 and finite as a float, got -1");
+    assert_ok(rlhf_ppo_trainer_set_learning_rate(f.trainer, 0, 0));
+    iterate(&f, OLD_OF_POLICY);
+    assert_int_equal(changes(&f, before), 0);
+    before = take_snapshot(&f);
+    assert_ok(rlhf_ppo_trainer_set_learning_rate(f.trainer, 0, 1e-3));
+    iterate(&f, OLD_OF_POLICY);
+    assert_int_equal(changes(&f, before), 2);
+    ppo_free(&f);
+}
+
 /* --- epochs and minibatches --------------------------------------------------------- */
 
 enum { SEQUENCES = 7, MINIBATCHES = 3, EPOCHS = 4 };
@@ -536,6 +557,7 @@ static void test_policy_and_critic_have_rates_and_norms_of_their_own(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rate_of_zero_can_be_set),
         cmocka_unit_test(
             test_each_sequence_comes_once_an_epoch_in_epochs_times_minibatches_steps),
         cmocka_unit_test(test_more_minibatches_than_sequences_are_refused),

@@ -4028,7 +4028,7 @@ Replaces the sampler; answers under way are given up. It is not saved.
 Replaces the schedules' peak rates from the next optimizer step on. Saved.
 
 @param trainer              The trainer.
-@param learning_rate        Of the policy, > 0, finite; as a float too.
+@param learning_rate        Of the policy, >= 0, finite; as a float too.
 @param value_learning_rate  Of the critic, the same.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG.
 @since 0.1
