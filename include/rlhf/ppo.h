@@ -323,8 +323,10 @@ RLHF_API void rlhf_ppo_trainer_free(rlhf_ppo_trainer *trainer);
 /**
  * A whole iteration on these prompts: rollout, score by the reward model, advantages,
  * update. After RLHF_ERR_CANCELLED the same call with the same prompts goes on where it
- * stopped. Several answers to one prompt: give it several times; they share its passes
- * (docs/autograd.md).
+ * stopped. A rollout of rlhf_ppo_trainer_rollout or _resume that is still in hand and of
+ * these prompts is taken instead of a new one, unless its update has not begun and the
+ * policy's weights have changed since. Several answers to one prompt: give it several
+ * times; they share its passes (docs/autograd.md).
  *
  * @param trainer     With a reward model.
  * @param tokens      int32[cu_seqlens[num_seqs]], each in [0, vocab_size).
@@ -396,7 +398,9 @@ RLHF_API RLHF_MUST_CHECK rlhf_status
 rlhf_ppo_trainer_advantages(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout);
 
 /**
- * All optimizer steps on a rollout, or what is left of them, then the KL controller.
+ * All optimizer steps on a rollout, or what is left of them, then the KL controller. On
+ * a rollout whose update is over it begins another iteration, with the same samples and
+ * the advantages that they had.
  *
  * @param trainer    The trainer.
  * @param rollout    With advantages. While its update is under way it cannot be

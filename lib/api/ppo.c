@@ -237,13 +237,21 @@ static bool has_scores(const rlhf__rollout *rollout)
     return true;
 }
 
-/* Goes on with the rollout in hand if it is of these prompts; else samples a new one. */
+/* In the middle of its update, or sampled by the weights that the policy has. */
+static bool is_current(const rlhf__ppo_trainer *core, const rlhf__rollout *rollout)
+{
+    return core->rollout == rollout ||
+           rollout->policy_version == core->policy->params.version;
+}
+
+/* Goes on with the rollout in hand if it is current and of these prompts; else samples a
+ * new one. */
 static rlhf_status prepare_rollout(rlhf_ppo_trainer *trainer, const int32_t *tokens,
                                    const int64_t *cu_seqlens, int64_t num_seqs)
 {
     rlhf_rollout *rollout = NULL;
 
-    if (trainer->active &&
+    if (trainer->active && is_current(trainer->core, trainer->active->core) &&
         rlhf__ppo_same_prompts(trainer->active->core, tokens, cu_seqlens, num_seqs))
         return RLHF_OK;
     if (trainer->core->rollout)

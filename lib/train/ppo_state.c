@@ -439,6 +439,7 @@ static rlhf_status take_over(rlhf__ppo_trainer *t, const rlhf__state_reader *rea
     t->epoch = c->epoch;
     t->minibatch = c->minibatch;
     t->tally = c->tally;
+        t->policy->params.version; /* the next step goes on with it */
     if (!c->in_update)
         return RLHF_OK;
     t->iteration_started_ns = rlhf__now_ns();

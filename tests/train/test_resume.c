@@ -456,6 +456,40 @@ static void begin_update(ppo_run *r, rlhf_rollout *rollout)
     assert_false(done);
 }
 
+/* A rollout in hand is gone on with by the weights that drew it alone: once the host has
+ * written others, a step draws afresh. */
+static void test_ppo_step_takes_no_rollout_of_other_weights(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run a = make_run(context, 1);
+    rlhf_ppo_stats stats = {.struct_size = sizeof stats};
+    rlhf_parameter_info info = {.struct_size = sizeof info};
+    rlhf_rollout *rollout;
+
+    (void)state;
+    for (int writes = 0; writes < 2; writes++) {
+        rlhf_rollout_sequence s = {.struct_size = sizeof s};
+        assert_ok(
+            rlhf_ppo_trainer_rollout(a.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+        if (writes) {
+            float values[16 * 16];
+            assert_ok(rlhf_model_parameter_info(a.policy, 1, &info));
+            assert_ok(rlhf_model_parameter_read(a.policy, info.name, values,
+                                                info.rows * info.cols));
+            values[0] += .5f;
+            assert_ok(rlhf_model_parameter_write(a.policy, info.name, values,
+                                                 info.rows * info.cols));
+        }
+        assert_ok(step(&a, &stats));
+        assert_ok(rlhf_rollout_get(rollout, 0, &s));
+        assert_int_equal(s.advantages != NULL, !writes);
+        assert_true(stats.first_ratio_deviation == 0);
+        rlhf_rollout_free(rollout);
+    }
+    free_run(&a);
+    rlhf_context_free(context);
+}
+
 /* In the middle of an update of the critic alone, with slots after the last actions and
  * what the host has set by hand: figures and weights go on as if nothing had been. */
 static void test_ppo_resumes_what_an_update_under_way_hangs_on(void **state)
@@ -620,6 +654,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_ppo_resumes_what_an_update_under_way_hangs_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ppo_step_takes_no_rollout_of_other_weights,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_resumes_whose_logprobs_a_rollout_has,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_resumes_where_a_rollouts_scores_end,

@@ -3876,8 +3876,10 @@ update was under way is the host's again.
 
 A whole iteration on these prompts: rollout, score by the reward model, advantages,
 update. After RLHF_ERR_CANCELLED the same call with the same prompts goes on where it
-stopped. Several answers to one prompt: give it several times; they share its passes
-(docs/autograd.md).
+stopped. A rollout of rlhf_ppo_trainer_rollout or _resume that is still in hand and of
+these prompts is taken instead of a new one, unless its update has not begun and the
+policy's weights have changed since. Several answers to one prompt: give it several
+times; they share its passes (docs/autograd.md).
 
 @param trainer     With a reward model.
 @param tokens      int32[cu_seqlens[num_seqs]], each in [0, vocab_size).
@@ -3939,7 +3941,9 @@ policy where none were recorded. Nothing changes in the trainer.
     "rlhf_ppo_trainer_update":
     """rlhf_ppo_trainer_update(trainer, rollout, out_stats)
 
-All optimizer steps on a rollout, or what is left of them, then the KL controller.
+All optimizer steps on a rollout, or what is left of them, then the KL controller. On
+a rollout whose update is over it begins another iteration, with the same samples and
+the advantages that they had.
 
 @param trainer    The trainer.
 @param rollout    With advantages. While its update is under way it cannot be
