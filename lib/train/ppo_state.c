@@ -246,7 +246,6 @@ static rlhf_status get_counters(const rlhf__ppo_trainer *t,
     static const char *const names[] = {"iteration", "num_episodes", "next_sequence_id"};
     int64_t *const counts[] = {&out->iteration, &out->num_episodes,
                                &out->next_sequence_id};
-    const rlhf_ppo_options *o = &t->options;
 
     for (int i = 0; i < 3; i++)
         RLHF__TRY(rlhf__state_get_range(reader, names[i], 0, RLHF__COUNT_MAX, counts[i]));
@@ -254,12 +253,9 @@ static rlhf_status get_counters(const rlhf__ppo_trainer *t,
     RLHF__TRY(rlhf__state_get_range(reader, "in_update", 0, 1, &out->in_update));
     RLHF__TRY(
         rlhf__state_get_range(reader, "policy_skipped", 0, 1, &out->policy_skipped));
-    RLHF__TRY(rlhf__state_get_range(reader, "epoch", 0,
-                                    (out->in_update ? o->num_epochs : INT32_MAX) - 1,
-                                    &out->epoch));
-    RLHF__TRY(rlhf__state_get_range(reader, "minibatch", 0,
-                                    (out->in_update ? o->num_minibatches : INT32_MAX) - 1,
-                                    &out->minibatch));
+    RLHF__TRY(rlhf__state_get_range(reader, "epoch", 0, INT32_MAX - 1, &out->epoch));
+    RLHF__TRY(
+        rlhf__state_get_range(reader, "minibatch", 0, INT32_MAX - 1, &out->minibatch));
     return get_tally(reader, &out->tally);
 }
 
@@ -380,6 +376,30 @@ static rlhf_status get_rollout(const rlhf__ppo_trainer *t,
     return s.estimates ? restore_estimates(reader, &s, r) : RLHF_OK;
 }
 
+/* The place of a saved update in the iteration that the options make of it. */
+static rlhf_status check_place(const rlhf_ppo_options *o, const rlhf__rollout *rollout,
+                               const counters *c)
+{
+    if (c->epoch >= o->num_epochs)
+        return rlhf__fail_arg("num_epochs",
+                              "num_epochs is %" PRId32
+                              ", the saved update is in epoch %" PRId64
+                              ", counted from 0",
+                              o->num_epochs, c->epoch);
+    if (c->minibatch >= o->num_minibatches)
+        return rlhf__fail_arg("num_minibatches",
+                              "num_minibatches is %" PRId32
+                              ", the saved update is in minibatch %" PRId64
+                              ", counted from 0",
+                              o->num_minibatches, c->minibatch);
+    if (rollout->num_episodes < o->num_minibatches)
+        return rlhf__fail_arg("num_minibatches",
+                              "num_minibatches is %" PRId32
+                              ", the saved update is of %" PRId64 " sequences",
+                              o->num_minibatches, rollout->num_episodes);
+    return RLHF_OK;
+}
+
 static rlhf_status check(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
                          rlhf__rollout *rollout, counters *out, bool *out_found)
 {
@@ -393,9 +413,10 @@ static rlhf_status check(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
     *out_found = rlhf__state_has(reader, "rollout.ints");
     if (*out_found)
         RLHF__TRY(get_rollout(t, reader, rollout));
-    if (out->in_update && (!*out_found || !rollout->has_advantages ||
-                           rollout->num_episodes < t->options.num_minibatches))
+    if (out->in_update && (!*out_found || !rollout->has_advantages))
         return rlhf__fail(RLHF_ERR_FORMAT, "the saved update has no rollout of its own");
+    if (out->in_update)
+        RLHF__TRY(check_place(&t->options, rollout, out));
     return rlhf__grow(t->context, &t->order, &t->order_capacity, rollout->num_episodes,
                       sizeof *t->order);
 }
@@ -439,6 +460,7 @@ static rlhf_status take_over(rlhf__ppo_trainer *t, const rlhf__state_reader *rea
     t->epoch = c->epoch;
     t->minibatch = c->minibatch;
     t->tally = c->tally;
+    rollout->policy_version =
         t->policy->params.version; /* the next step goes on with it */
     if (!c->in_update)
         return RLHF_OK;

@@ -490,6 +490,47 @@ static void test_ppo_step_takes_no_rollout_of_other_weights(void **state)
     rlhf_context_free(context);
 }
 
+/* The options of an update under way are the host's to give again: those that its place
+ * does not fit in are named. */
+static void test_ppo_resume_names_the_option_that_does_not_fit(void **state)
+{
+    static const struct {
+        int32_t num_epochs, num_minibatches;
+        const char *field, *words;
+    } rows[] = {
+        {1, 2, "num_epochs", "num_epochs is 1, the saved update is in epoch 1"},
+        {2, 1, "num_minibatches",
+         "num_minibatches is 1, the saved update is in minibatch 1"},
+        {2, PROMPTS + 1, "num_minibatches",
+         "num_minibatches is 7, the saved update is of 6 sequences"},
+    };
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run a = make_run(context, 1);
+    rlhf_rollout *rollout;
+
+    (void)state;
+    assert_ok(
+        rlhf_ppo_trainer_rollout(a.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    assert_ok(rlhf_ppo_trainer_score(a.trainer, rollout));
+    assert_ok(rlhf_ppo_trainer_advantages(a.trainer, rollout));
+    for (int i = 0; i < 3; i++)
+        begin_update(&a, rollout);
+    assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        rlhf_ppo_options o = ppo_options();
+        o.num_epochs = rows[i].num_epochs;
+        o.num_minibatches = rows[i].num_minibatches;
+        ppo_run b = make_run_by(context, 50, &o);
+        assert_fails(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), NULL),
+                     RLHF_ERR_INVALID_ARG, rows[i].words);
+        assert_field(rows[i].field);
+        free_run(&b);
+    }
+    rlhf_rollout_free(rollout);
+    free_run(&a);
+    rlhf_context_free(context);
+}
+
 /* In the middle of an update of the critic alone, with slots after the last actions and
  * what the host has set by hand: figures and weights go on as if nothing had been. */
 static void test_ppo_resumes_what_an_update_under_way_hangs_on(void **state)
@@ -656,6 +697,8 @@ int main(void)
             test_ppo_resumes_what_an_update_under_way_hangs_on, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_step_takes_no_rollout_of_other_weights,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_ppo_resume_names_the_option_that_does_not_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_resumes_whose_logprobs_a_rollout_has,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_resumes_where_a_rollouts_scores_end,

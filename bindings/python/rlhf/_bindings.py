@@ -4098,14 +4098,17 @@ reference and the reward model are the host's to keep.
     """rlhf_ppo_trainer_resume(trainer, path, out_rollout)
 
 As rlhf_lm_trainer_resume. rlhf_ppo_trainer_step with the same prompts goes on by
-itself.
+itself. Of an update that was under way num_epochs and num_minibatches have to leave
+room for its place.
 
 @param trainer      Any; an update under way is given up.
 @param path         The folder.
 @param out_rollout  Optional: the rollout in hand, whose update was under way or had
                     not begun, with its scores and advantages as they were; the
                     caller's. NULL if there was none.
-@return As rlhf_lm_trainer_resume.
+@return As rlhf_lm_trainer_resume; RLHF_ERR_INVALID_ARG (num_epochs or num_minibatches
+        too small for the saved update, or more minibatches than its sequences,
+        named).
 @since 0.1
 """,
     "rlhf_rollout_create":
