@@ -222,11 +222,11 @@ rlhf_status rlhf_tokenizer_encode(const rlhf_tokenizer *tokenizer, const char *t
                                     parse_special ? RLHF__ENCODE_PARSE_SPECIAL : 0, &ids);
     if (status == RLHF_OK) {
         *out_count = ids.size;
-        if (capacity > 0 && ids.size > capacity)
+        if (out_ids && ids.size > capacity)
             status = rlhf__fail(RLHF_ERR_LIMIT,
                                 "the text has %" PRId64 " ids, capacity is %" PRId64,
                                 ids.size, capacity);
-        else if (capacity > 0 && ids.size > 0)
+        else if (out_ids && ids.size > 0)
             memcpy(out_ids, ids.data, (size_t)ids.size * sizeof *out_ids);
     }
     rlhf__ids_free(&ids);
@@ -253,10 +253,10 @@ rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer, const int32_t
     if (status == RLHF_OK) {
         const size_t size = (size_t)text.size;
         *out_size = size;
-        if (capacity > 0 && size > capacity)
+        if (out_text && size > capacity)
             status = rlhf__fail(RLHF_ERR_LIMIT, "the text has %zu bytes, capacity is %zu",
                                 size, capacity);
-        else if (capacity > 0 && size > 0)
+        else if (out_text && size > 0)
             memcpy(out_text, text.data, size);
         if (status == RLHF_OK && size < capacity)
             out_text[size] = '\0';

@@ -188,6 +188,8 @@ static void test_encode_asks_fills_and_refuses(void **state)
     assert_fails(rlhf_tokenizer_encode(tokenizer, text, size, 1, ids, 3, &count),
                  RLHF_ERR_LIMIT, "the text has 4 ids, capacity is 3");
     assert_int_equal(count, 4);
+    assert_fails(rlhf_tokenizer_encode(tokenizer, text, size, 1, ids, 0, &count),
+                 RLHF_ERR_LIMIT, "the text has 4 ids, capacity is 0"); /* no question */
     assert_int_equal(ids[0], 0x55555555); /* nothing written */
     assert_ok(rlhf_tokenizer_encode(tokenizer, text, size, 1, ids, 4, &count));
     assert_int_equal(ids[4], 0x55555555);
@@ -201,6 +203,7 @@ static void test_encode_asks_fills_and_refuses(void **state)
     assert_ok(rlhf_tokenizer_encode(tokenizer, "", 0, 0, ids, 4, &count));
     assert_int_equal(count, 0);
     assert_ok(rlhf_tokenizer_encode(tokenizer, NULL, 0, 0, ids, 4, &count));
+    assert_ok(rlhf_tokenizer_encode(tokenizer, "", 0, 0, ids, 0, &count));
     assert_fails(rlhf_tokenizer_encode(tokenizer, "x", 1, 0, ids, -1, &count),
                  RLHF_ERR_INVALID_ARG, "capacity is -1");
     rlhf_tokenizer_free(tokenizer);
@@ -224,6 +227,8 @@ static void test_decode_asks_fills_and_refuses(void **state)
     memset(out, 'U', sizeof out);
     assert_fails(rlhf_tokenizer_decode(tokenizer, ids, count, 0, out, size - 1, &size),
                  RLHF_ERR_LIMIT, "capacity");
+    assert_fails(rlhf_tokenizer_decode(tokenizer, ids, count, 0, out, 0, &size),
+                 RLHF_ERR_LIMIT, "capacity is 0"); /* no question */
     assert_int_equal(size, strlen(text));
     assert_int_equal(out[0], 'U');
     assert_ok(rlhf_tokenizer_decode(tokenizer, ids, count, 0, out, size, &size));
@@ -235,6 +240,7 @@ static void test_decode_asks_fills_and_refuses(void **state)
     assert_string_equal(out, "xyz");
     assert_ok(rlhf_tokenizer_decode(tokenizer, NULL, 0, 0, out, sizeof out, &size));
     assert_string_equal(out, "");
+    assert_ok(rlhf_tokenizer_decode(tokenizer, NULL, 0, 0, out, 0, &size));
     assert_fails(rlhf_tokenizer_decode(tokenizer, &bad, 1, 0, out, sizeof out, &size),
                  RLHF_ERR_INVALID_ARG, "259");
     bad = -1;

@@ -2631,13 +2631,13 @@ a model that was trained on them.
 @param text           `size` bytes, any bytes; NULL with size 0.
 @param size           Bytes.
 @param parse_special  Not 0: special tokens written out in the text become their ids.
-@param out_ids        [capacity], or NULL with capacity 0 to ask for the count.
+@param out_ids        [capacity], or NULL with capacity 0 to ask for the count alone.
 @param capacity       >= 0. A byte-level tokenizer never needs more than size + 1.
 @param out_count      Ids of the whole text, written also with RLHF_ERR_LIMIT.
-@return RLHF_OK; RLHF_ERR_LIMIT (more ids than a capacity that is not 0, and no id is
-        written; or a pattern of the file that needs too many steps on this text, or
-        a normalizer that makes it many times as long, and nothing is written);
-        RLHF_ERR_INVALID_ARG.
+@return RLHF_OK; RLHF_ERR_LIMIT (out_ids is not NULL and capacity too small, 0 too,
+        and no id is written; or a pattern of the file that needs too many steps on
+        this text, or a normalizer that makes it many times as long, and nothing is
+        written); RLHF_ERR_INVALID_ARG.
 @since 0.1
 """,
     "rlhf_tokenizer_decode":
@@ -2650,12 +2650,12 @@ Ids to text, which need not be UTF-8: ids can end within a character.
 @param num_ids       >= 0
 @param skip_special  Not 0: special tokens give no text.
 @param out_text      [capacity] bytes, zero-terminated where there is room for the
-                     zero; NULL with capacity 0 to ask for the size.
+                     zero; NULL with capacity 0 to ask for the size alone.
 @param capacity      Bytes.
 @param out_size      Bytes of the whole text without the zero, also with
                      RLHF_ERR_LIMIT.
-@return RLHF_OK; RLHF_ERR_INVALID_ARG (an id that no token has); RLHF_ERR_LIMIT (more
-        bytes than a capacity that is not 0; no text is written).
+@return RLHF_OK; RLHF_ERR_INVALID_ARG (an id that no token has); RLHF_ERR_LIMIT
+        (out_text is not NULL and capacity too small, 0 too; no text is written).
 @since 0.1
 """,
     "rlhf_text_stream_create":
