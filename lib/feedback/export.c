@@ -78,13 +78,14 @@ static rlhf_status set_text(rlhf__json *line, const char *key, const char *text,
         rlhf__json_new_string(scratch->size ? scratch->data : "", scratch->size));
 }
 
-/* A text that came without ids goes out without them, so that a reader encodes it. */
+/* A text that came without ids goes out without them, so that a reader encodes it: an
+ * empty one too, unless an answer has ids (`with_ids`). */
 static rlhf_status set_ids(rlhf__json *line, const char *key, const int32_t *ids,
-                           int64_t count, const char *text)
+                           int64_t count, const char *text, bool with_ids)
 {
     rlhf__json *array;
 
-    if (count == 0 && *text)
+    if (count == 0 && (*text || !with_ids))
         return RLHF_OK;
     array = rlhf__json_new_array();
     RLHF__TRY(rlhf__json_set(line, key, array));
@@ -97,15 +98,17 @@ static rlhf_status fill_line(rlhf__json *line, const rlhf_comparison *c,
                              rlhf__buffer *scratch)
 {
     const int chosen = c->preferred, rejected = 1 - c->preferred;
+    const bool with_ids = c->num_answer[0] > 0 || c->num_answer[1] > 0;
 
     RLHF__TRY(set_text(line, "prompt", c->prompt_text, scratch));
     RLHF__TRY(set_text(line, "chosen", c->answer_text[chosen], scratch));
     RLHF__TRY(set_text(line, "rejected", c->answer_text[rejected], scratch));
-    RLHF__TRY(set_ids(line, "prompt_ids", c->prompt_ids, c->num_prompt, c->prompt_text));
+    RLHF__TRY(set_ids(line, "prompt_ids", c->prompt_ids, c->num_prompt, c->prompt_text,
+                      with_ids));
     RLHF__TRY(set_ids(line, "chosen_ids", c->answer_ids[chosen], c->num_answer[chosen],
-                      c->answer_text[chosen]));
+                      c->answer_text[chosen], with_ids));
     return set_ids(line, "rejected_ids", c->answer_ids[rejected], c->num_answer[rejected],
-                   c->answer_text[rejected]);
+                   c->answer_text[rejected], with_ids);
 }
 
 typedef struct jsonl {

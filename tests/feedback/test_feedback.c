@@ -324,6 +324,39 @@ static void test_choices_are_exported_with_their_ids(void **state)
     rlhf_feedback_free(store);
 }
 
+/* An empty text has no ids either way: whether it stands for text or for ids the answers
+ * tell. */
+static void test_empty_prompt_of_texts_is_exported_as_a_text(void **state)
+{
+    static const int32_t better[] = {BETTER_ID}, worse[] = {WORSE_ID};
+    feedback_fixture *f = *state;
+    rlhf_feedback *store = feedback_open(f, 1);
+    const char *path = test_join(f->folder, "choices.jsonl");
+    const rlhf_comparison pairs[2] = {{.struct_size = sizeof *pairs,
+                                       .prompt_text = "",
+                                       .answer_text = {"better", "worse"}},
+                                      {.struct_size = sizeof *pairs,
+                                       .prompt_text = "",
+                                       .answer_ids = {better, worse},
+                                       .num_answer = {1, 1},
+                                       .answer_text = {"better", "worse"}}};
+    int64_t skipped;
+    size_t size;
+
+    assert_ok(rlhf_feedback_add_many(store, pairs, 2, &skipped));
+    for (int64_t id = 1; id <= 2; id++)
+        assert_ok(rlhf_feedback_choose(store, id, RLHF_CHOICE_FIRST));
+    assert_ok(rlhf_feedback_export(store, path));
+    char *text = test_read(path, &size);
+    char *second = strchr(text, '\n');
+    assert_non_null(second);
+    assert_non_null(strstr(second, "\"prompt_ids\": []"));
+    *second = '\0';
+    assert_null(strstr(text, "_ids"));
+    free(text);
+    rlhf_feedback_free(store);
+}
+
 /* Answers that came as texts alone are exported as such, so that training encodes them;
  * bytes that are no UTF-8 are repaired, for JSON has none. */
 static void test_texts_without_ids_are_exported_as_texts(void **state)
@@ -376,6 +409,7 @@ int main(void)
         FEEDBACK_TEST(test_comparisons_malformed_are_refused),
         FEEDBACK_TEST(test_many_are_added_all_or_none),
         FEEDBACK_TEST(test_choices_are_exported_with_their_ids),
+        FEEDBACK_TEST(test_empty_prompt_of_texts_is_exported_as_a_text),
         FEEDBACK_TEST(test_texts_without_ids_are_exported_as_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
