@@ -32,7 +32,12 @@ void test_tokenizer_there_and_back()
     CHECK(ids.back() == end && again.encode("").empty());
     CHECK(again.decode(ids) == "the \xc3\xa9t\xc3\xa9<|endoftext|>");
     CHECK(again.decode(ids, true) == "the \xc3\xa9t\xc3\xa9" && again.decode({}).empty());
-    rlhf::text_stream stream(again);
+    rlhf::text_stream whole(again);
+    std::string all;
+    for (const std::int32_t id : ids)
+        all += whole.push(id);
+    CHECK(all + std::string(whole.finish()) == again.decode(ids));
+    rlhf::text_stream stream(again, true);
     std::string text;
     for (const std::int32_t id : ids)
         text += stream.push(id);

@@ -121,7 +121,7 @@ class text_stream : public detail::handle<::rlhf_text_stream, ::rlhf_text_stream
 {
   public:
     using handle::handle;
-    explicit text_stream(const tokenizer &tokenizer, bool skip_special = true)
+    explicit text_stream(const tokenizer &tokenizer, bool skip_special = false)
         : handle(tokenizer.keep())
     {
         detail::must([&] {
