@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _bindings as c
 from . import _options
-from ._arrays import (Batch, Floats, Ids, IdsLike, copied, float32s, floats, ids, int32s, ragged,
-                      uint8s)
+from ._arrays import (Batch, Floats, Ids, IdsLike, Ragged, copied, float32s, floats, ids, int32s,
+                      ragged, uint8s)
 from ._context import Context, current, seed_of
 from ._core import Handle, ask, expect, invoke, make, value
+from ._errors import InvalidArgumentError, StateError
 from ._generate import SamplerLike, as_sampler
 from ._model import Model
 from ._tokenizer import Path, Tokenizer, answer_text, path_bytes
@@ -180,6 +181,25 @@ class Rollout(Handle):
         """The tokens of each: what `RewardModel.score` takes."""
         return [copied(raw.tokens, raw.num_tokens) for raw in map(self._raw, range(len(self)))]
 
+    def _answers(self, prompts: Ragged) -> bool:
+        """Whether it is of these prompts."""
+        own = ragged([copied(raw.tokens, raw.num_prompt)
+                      for raw in map(self._raw, range(len(self)))])
+        return np.array_equal(own.tokens, prompts.tokens) and np.array_equal(own.ends, prompts.ends)
+
+    @property
+    def _in_update(self) -> bool:
+        """Whether a trainer is in the middle of its update. It refuses scores then, before it looks
+        whose they are: these are of no sequence."""
+        try:
+            ask(self._context, "rlhf_rollout_set_token_scores", self, -1,
+                float32s(np.zeros(1, np.float32)), 1)
+        except StateError:
+            return True
+        except InvalidArgumentError:
+            pass
+        return False
+
     def texts(self, tokenizer: Tokenizer) -> List[str]:
         """The answers as text, without special tokens."""
         return [answer_text(tokenizer, copied(raw.tokens, raw.num_tokens)[raw.num_prompt:])
@@ -243,7 +263,7 @@ class PPOTrainer(Handle):
             raise TypeError(f"reward must be a RewardModel or a function, got {reward!r}")
         self._function = cast(Optional[RewardFunction], reward if model is None else None)
         self._reward_model, self._policy = model, policy
-        self._begun: Optional[Tuple[bytes, Rollout]] = None
+        self._in_hand: Optional[Tuple[Rollout, int]] = None  # and num_iterations then
         self._make(context, "rlhf_ppo_trainer_create", policy, reference, model, critic,
                    ctypes.byref(filled))
 
@@ -254,24 +274,53 @@ class PPOTrainer(Handle):
         invoke(self._context, f"rlhf_ppo_trainer_{name}", self, *arguments, ctypes.byref(stats))
         return cast(c.PPOStats, _options.figures(stats))
 
+    def _held(self) -> Optional[Rollout]:
+        """The rollout in hand: drawn or resumed, or in its update, and not done with. The library
+        keeps the same one for `save` and for its own step."""
+        if self._in_hand is None or self._in_hand[0].closed:
+            return None
+        rollout, iteration = self._in_hand
+        return rollout if iteration == self.num_iterations else None
+
+    def _hold(self, rollout: Rollout) -> None:
+        held = self._held()
+        if held is None or not held._in_update:
+            self._in_hand = rollout, self.num_iterations
+
+    def _take(self, name: str, *arguments: Any) -> Optional[Rollout]:
+        """Calls what gives a rollout out. It is in hand even where a handler of a signal raises as
+        the call ends, so that a step goes on with it."""
+        pointer, rollout = ctypes.POINTER(c.rlhf_rollout)(), None
+        try:
+            invoke(self._context, f"rlhf_ppo_trainer_{name}", self, *arguments,
+                   ctypes.byref(pointer))
+        finally:
+            if pointer:
+                rollout = Rollout._wrap(pointer, self._context)
+                self._hold(rollout)
+        return rollout
+
     def step(self, prompts: Batch) -> c.PPOStats:
         """A whole iteration: rollout, scores, advantages, update; its figures. After an
-        interruption the same call with the same prompts goes on where it stopped."""
-        if self._function is None:
-            return self._figures("step", *ragged(prompts).arguments())
+        interruption the same call with the same prompts goes on where it stopped, also in a trainer
+        that was resumed."""
         batch = ragged(prompts)
-        key = batch.tokens.tobytes() + batch.ends.tobytes()
-        if self._begun is None or self._begun[0] != key:
-            self._begun = (key, self.rollout(prompts))
-        stats = self.update(self._begun[1])
-        self._begun = None
-        return stats
+        if self._function is None:
+            return self._figures("step", *batch.arguments())
+        rollout = self._held()
+        if rollout is None or not rollout._answers(batch):
+            if rollout is not None and rollout._in_update:  # before ids are spent on a rollout
+                raise StateError("the update of another rollout is under way, on other prompts",
+                                 status=c.Status.ERR_STATE)
+            rollout = self._draw(batch)
+        return self.update(rollout)
+
+    def _draw(self, prompts: Ragged) -> Rollout:
+        return cast(Rollout, self._take("rollout", *prompts.arguments()))
 
     def rollout(self, prompts: Batch) -> Rollout:
         """Answers to the prompts, without scores. After an interruption the same call goes on."""
-        pointer = make(c.rlhf_rollout, "rlhf_rollout_free", self._context,
-                       "rlhf_ppo_trainer_rollout", self, *ragged(prompts).arguments())
-        return Rollout._wrap(pointer, self._context)
+        return self._draw(ragged(prompts))
 
     def score(self, rollout: Rollout) -> None:
         """Sets a rollout's scores to the reward's."""
@@ -299,7 +348,10 @@ class PPOTrainer(Handle):
         Scores come from the reward where none was set, advantages are computed where they are
         not there."""
         self._prepare(rollout)
-        return self._figures("update", rollout)
+        self._hold(rollout)
+        stats = self._figures("update", rollout)
+        self._in_hand = None
+        return stats
 
     def _prepare(self, rollout: Rollout) -> None:
         expect("rollout", rollout, Rollout)._commit()
@@ -316,6 +368,7 @@ class PPOTrainer(Handle):
         """One micro-batch's gradients; how many are to come before `apply`. The first call
         begins the update."""
         self._prepare(rollout)
+        self._hold(rollout)
         remaining = ctypes.c_int64()
         invoke(self._context, "rlhf_ppo_trainer_accumulate", self, rollout,
                ctypes.byref(remaining))
@@ -325,6 +378,8 @@ class PPOTrainer(Handle):
         """One optimizer step of each network: (whether the iteration is done, figures)."""
         done = ctypes.c_int32()
         stats = self._figures("apply", ctypes.byref(done))
+        if done.value:
+            self._in_hand = None
         return bool(done.value), stats
 
     def gradient(self, name: str, *, critic: bool = False) -> Floats:
@@ -369,6 +424,7 @@ class PPOTrainer(Handle):
         """Gives up the iteration under way; steps that were taken stay, and the next rollout may
         be of any prompts."""
         ask(self._context, "rlhf_ppo_trainer_abandon", self)
+        self._in_hand = None
 
     @property
     def num_iterations(self) -> int:
@@ -386,8 +442,9 @@ class PPOTrainer(Handle):
         invoke(self._context, "rlhf_ppo_trainer_save", self, path_bytes(path))
 
     def resume(self, path: Path) -> Optional[Rollout]:
-        """Goes on where `save` was; the rollout that was in hand, if there was one."""
-        self._begun = None
-        pointer = make(c.rlhf_rollout, "rlhf_rollout_free", self._context,
-                       "rlhf_ppo_trainer_resume", self, path_bytes(path))
-        return Rollout._wrap(pointer, self._context) if pointer else None
+        """Goes on where `save` was; the rollout that was in hand, if there was one. A step with its
+        prompts goes on with it."""
+        rollout = self._take("resume", path_bytes(path))
+        if rollout is None:
+            self._in_hand = None
+        return rollout

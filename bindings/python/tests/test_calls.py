@@ -21,17 +21,18 @@ BATCH = [[2, 3, 4]] * 600
 
 
 class At:
-    """A progress callback that does something the `count`-th time it is called in a stage."""
+    """A progress callback that does something the `count`-th time it is called where `when` says
+    yes to its arguments."""
 
     def __init__(self):
         self.action, self.count, self.stages = None, 0, []
 
-    def arm(self, action, count=1):
-        self.action, self.count = action, count
+    def arm(self, action, count=1, when=lambda *_: True):
+        self.action, self.count, self.when = action, count, when
 
     def __call__(self, stage, done, total):
         self.stages.append(stage)
-        if self.action is not None:
+        if self.action is not None and self.when(stage, done, total):
             self.count -= 1
             if self.count == 0:
                 action, self.action = self.action, None
@@ -120,6 +121,82 @@ def test_update_goes_on_after_an_interrupt(watched, at, prompts):
                 ppo.update(rollout)
         results.append(ppo.update(rollout)["policy_loss"])
     assert results[0] == results[1]
+
+
+def lengths(rollout):
+    return [float(sequence.tokens.sum() % 7) for sequence in rollout]
+
+
+def assert_alike(model, other):
+    for name in model.parameters():
+        assert np.array_equal(model.read_parameter(name), other.read_parameter(name)), name
+
+
+@pytest.mark.parametrize("where", ["reward", "score", "train"])
+def test_resumed_step_with_a_reward_function_goes_on_to_the_bit(watched, at, prompts, tmp_path,
+                                                                where):
+    """Stopped in the function, in advantages ("score") or in the update ("train")."""
+    options = dict(max_new_tokens=50, num_epochs=2, num_minibatches=4, stop_token_id=-2, lr=1e-3)
+    many = prompts * 40
+    straight, resumed = watched.clone(), watched.clone()
+    uninterrupted = rlhf.PPOTrainer(straight, lengths, **options)
+    expected = [uninterrupted.step(many) for _ in range(2)]
+
+    def reward(rollout):
+        if where == "reward":
+            interrupt()
+        return lengths(rollout)
+    ppo = rlhf.PPOTrainer(watched, reward, **options)
+    if where != "reward":
+        at.arm(interrupt, when=lambda stage, done, total: stage == where and done < total)
+    with pytest.raises(KeyboardInterrupt):
+        ppo.step(many)
+    ppo.save(tmp_path / "state")
+    again = rlhf.PPOTrainer(resumed, lengths, **options)
+    again.resume(tmp_path / "state")
+    for whole in expected:
+        stats = again.step(many)
+        for name in ("iteration", "num_episodes", "score", "kl", "policy_loss", "value_loss"):
+            assert stats[name] == whole[name], name
+    assert_alike(straight, resumed)
+
+
+def test_interrupt_as_a_rollout_ends_does_not_lose_it(model, prompts, monkeypatch):
+    """The ids of its sequences are spent."""
+    options = dict(max_new_tokens=6, stop_token_id=-2)
+    expected = rlhf.PPOTrainer(model.clone(), lengths, **options).step(prompts)
+    ppo = rlhf.PPOTrainer(model, lengths, **options)
+    invoke = _core.invoke
+
+    def interrupted(*arguments):
+        monkeypatch.undo()
+        invoke(*arguments)
+        raise KeyboardInterrupt
+    for name in ("_core", "_ppo"):
+        monkeypatch.setattr(f"rlhf.{name}.invoke", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ppo.step(prompts)
+    assert ppo.step(prompts)["policy_loss"] == expected["policy_loss"]
+
+
+def test_step_of_other_prompts_leaves_an_interrupted_update(watched, at, prompts):
+    options = dict(max_new_tokens=50, num_epochs=2, num_minibatches=4, stop_token_id=-2)
+    many = prompts * 40
+    other = watched.clone()
+    expected = rlhf.PPOTrainer(other, lengths, **options)
+    for batch in (many, prompts):
+        expected.step(batch)
+    ppo = rlhf.PPOTrainer(watched, lengths, **options)
+    at.arm(interrupt, when=lambda stage, done, total: stage == "train" and done < total)
+    with pytest.raises(KeyboardInterrupt):
+        ppo.step(many)
+    with pytest.raises(rlhf.StateError, match="under way"):
+        ppo.step(prompts)
+    with pytest.raises(rlhf.NotFoundError):
+        ppo.resume("nowhere")
+    for batch in (many, prompts):
+        ppo.step(batch)
+    assert_alike(other, watched)
 
 
 def test_other_signals_run_their_handlers_within_a_call(watched, at):

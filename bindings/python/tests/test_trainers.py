@@ -175,10 +175,44 @@ def test_step_goes_on_after_a_reward_that_failed(model, prompts):
     ppo = rlhf.PPOTrainer(model, reward, **PPO)
     with pytest.raises(KeyError, match="mine"):
         ppo.step(prompts)
-    drawn = ppo._begun[1]
     broken.clear()
     assert ppo.step(prompts)["score"] == 0 and ppo.num_iterations == 1
-    assert ppo._begun is None and drawn.scores.tolist() == [0] * len(prompts)
+    assert ppo.rollout(prompts)[0].sequence_id == len(prompts)  # none was drawn twice
+
+
+def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
+    seen = []
+
+    def reward(rollout):
+        seen.append(rollout[0].sequence_id)
+        if len(seen) == 1:
+            raise KeyError("mine")
+        return np.zeros(len(rollout))
+    ppo = rlhf.PPOTrainer(model, reward, **PPO)
+    with pytest.raises(KeyError):
+        ppo.step(prompts)
+    ppo.abandon()
+    ppo.step(prompts)
+    assert seen == [0, len(prompts)]
+
+
+def test_reward_function_is_as_a_reward_model(model, prompts):
+    """Prompts may come once, from a generator; a step takes the rollout that was drawn for it."""
+    rm = rlhf.RewardModel.from_model(model)
+    policies, figures = [], []
+    for reward in (rm, lambda rollout: rm.score(rollout.sequences)):
+        policies.append(model.clone())
+        ppo = rlhf.PPOTrainer(policies[-1], reward, critic=rm.clone(), **PPO)
+        figures.append(ppo.step(ids for ids in prompts))
+        drawn = ppo.rollout(prompts)
+        figures.append(ppo.step(prompts))
+        assert not np.isnan(drawn[0].kl)
+        drawn.close()
+    for one, other in zip(figures[:2], figures[2:]):
+        for name in ("score", "score_std", "kl", "policy_loss", "value_loss", "iteration"):
+            assert one[name] == other[name], name
+    for name in model.parameters():
+        assert np.array_equal(*(p.read_parameter(name) for p in policies)), name
 
 
 def test_samples_of_ones_own_train(context, model, prompts, tokenizer, tmp_path):
