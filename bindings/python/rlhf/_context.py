@@ -48,7 +48,9 @@ def _on_progress(key: Optional[int], stage: Any, done: int, total: int) -> None:
             hooks.progress(ctypes.string_at(stage).decode(), done, total)
     except BaseException as error:
         call.note(error)
-    if call.raised is not None:
+    # The last of PPO's update comes when it is done: a cancellation would end the next call.
+    over = done == total and ctypes.string_at(stage) == b"train"
+    if call.raised is not None and not over:
         call.cancel()
 
 

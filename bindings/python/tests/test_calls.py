@@ -161,6 +161,25 @@ def test_resumed_step_with_a_reward_function_goes_on_to_the_bit(watched, at, pro
     assert_alike(straight, resumed)
 
 
+@pytest.mark.parametrize("kind", ["model", "function"])
+def test_interrupt_as_an_update_ends_is_raised_once_and_ends_it(watched, at, prompts, kind):
+    """The next step is of another iteration, on samples of its own."""
+    options = dict(max_new_tokens=6, num_epochs=2, stop_token_id=-2, lr=1e-3)
+    rm = rlhf.RewardModel.from_model(watched)
+    reward = rm if kind == "model" else lengths
+    other = watched.clone()
+    expected = rlhf.PPOTrainer(other, reward, **options)
+    expected.step(prompts)
+    expected.step(prompts)
+    ppo = rlhf.PPOTrainer(watched, reward, **options)
+    at.arm(interrupt, when=lambda stage, done, total: stage == "train" and done == total)
+    with pytest.raises(KeyboardInterrupt):
+        ppo.step(prompts)
+    assert ppo.num_iterations == 1
+    assert ppo.step(prompts)["iteration"] == 2
+    assert_alike(other, watched)
+
+
 def test_interrupt_as_a_rollout_ends_does_not_lose_it(model, prompts, monkeypatch):
     """The ids of its sequences are spent."""
     options = dict(max_new_tokens=6, stop_token_id=-2)
