@@ -27,14 +27,22 @@ class Config(Handle):
         self._make(context, "rlhf_config_load", context, path_bytes(path))
 
     def options(self, section: str, struct: str) -> Dict[str, Any]:
-        """All options of a struct, by its name in C, with what a section says over the
-        defaults; to be given on as keyword arguments."""
+        """What a section says of a struct, by its name in C: the options that it names, and PPO's
+        preset; to be given on as keyword arguments. Others are left to whoever takes them: defaults,
+        the context's seed, or arguments beside."""
         if struct not in c.OPTIONS:
             raise _options.unknown(struct, c.OPTIONS)
         filled = _options.init(struct)
         invoke(self._context, "rlhf_config_read", self, section.encode(), struct.encode(),
                ctypes.byref(filled))
-        return _options.to_dict(struct, filled)
+        values = _options.to_dict(struct, filled)
+        said = {name: value for name, value in values.items()  # lists cannot be said in YAML
+                if not isinstance(value, list) and self.string(f"{section}.{name}") is not None}
+        if struct == "rlhf_ppo_options":
+            preset = self.string(f"{section}.preset")
+            if preset is not None:
+                said["preset"] = preset
+        return said
 
     def string(self, path: str, fallback: Optional[str] = None) -> Optional[str]:
         """A text at a path such as "paths.model"."""

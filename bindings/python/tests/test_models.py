@@ -271,13 +271,30 @@ def test_config_gives_keyword_arguments(context, model, tmp_path):
     path.write_text("ppo:\n  kl_coef: 0.2\n  kl_estimator: k3\npaths:\n  model: m\nsteps: 5\n")
     config = rlhf.Config(path, context=context)
     options = config.options("ppo", "rlhf_ppo_options")
-    assert options["kl_coef"] == 0.2 and options["kl_estimator"] == "k3"
-    assert options["clip_range"] == 0.2
-    rlhf.PPOTrainer(model, None, **options).close()
+    assert options == {"kl_coef": 0.2, "kl_estimator": "k3"}
+    assert config.options("none", "rlhf_ppo_options") == {}
+    rlhf.PPOTrainer(model, None, **options, lr=1e-3).close()
     assert config.string("paths.model") == "m" and config.string("none", "x") == "x"
     with pytest.raises(rlhf.FormatError, match="steps"):
         config.finish()
     assert config.integer("steps", 1, 1, 10) == 5 and config.number("rate", 0.5) == 0.5
+    config.finish()
+
+
+def test_config_leaves_what_it_does_not_name_to_the_program(context, model, prompts, tmp_path):
+    """The context's seed too. A seed that is named is the section's, be it the default."""
+    path = tmp_path / "run.yaml"
+    path.write_text("a:\n  max_new_tokens: 6\nb:\n  preset: trl\n  seed: 0\n  max_new_tokens: 6\n")
+    config = rlhf.Config(path, context=context)
+
+    def draw(**options):
+        with rlhf.PPOTrainer(model.clone(), None, **options) as ppo:
+            return [ids.tolist() for ids in ppo.rollout(prompts).sequences]
+    plain = config.options("a", "rlhf_ppo_options")
+    assert draw(**plain) == draw(max_new_tokens=6, seed=context.seed)
+    named = config.options("b", "rlhf_ppo_options")
+    assert named == {"preset": "trl", "seed": 0, "max_new_tokens": 6}
+    assert draw(**named) == draw(preset="trl", max_new_tokens=6, seed=0) != draw(**plain)
     config.finish()
 
 
