@@ -438,7 +438,11 @@ class PPOTrainer(Handle):
         return critic
 
     def save(self, path: Path) -> None:
-        """Writes what the rest of the run depends on into a folder, whole or not at all."""
+        """Writes what the rest of the run depends on into a folder, whole or not at all. With the
+        rollout in hand go the scores that were written into it, if none is missing."""
+        held = self._held()
+        if held is not None and not held._in_update and not np.isnan(held.scores).any():
+            held._commit()
         invoke(self._context, "rlhf_ppo_trainer_save", self, path_bytes(path))
 
     def resume(self, path: Path) -> Optional[Rollout]:

@@ -215,6 +215,17 @@ def test_reward_function_is_as_a_reward_model(model, prompts):
         assert np.array_equal(*(p.read_parameter(name) for p in policies)), name
 
 
+def test_scores_written_into_a_rollout_are_saved(model, prompts, tmp_path):
+    ppo = rlhf.PPOTrainer(model, None, **PPO)
+    ppo.rollout(prompts).scores[:] = range(8)
+    ppo.save(tmp_path / "state")
+    again = rlhf.PPOTrainer(model.clone(), None, **PPO)
+    assert again.resume(tmp_path / "state").scores.tolist() == list(range(8))
+    ppo.rollout(prompts).scores[:3] = 1  # some are not there yet: none can be handed over
+    ppo.save(tmp_path / "state")
+    assert np.isnan(again.resume(tmp_path / "state").scores).all()
+
+
 def test_samples_of_ones_own_train(context, model, prompts, tokenizer, tmp_path):
     ppo = rlhf.PPOTrainer(model, None, **PPO)
     rollout = rlhf.Rollout(context=context)
