@@ -326,17 +326,21 @@ class PPOTrainer(Handle):
         """Sets a rollout's scores to the reward's."""
         expect("rollout", rollout, Rollout)
         if self._function is not None:
-            given = self._function(rollout)
-            if np.shape(given) != (len(rollout),):
-                raise ValueError(f"a reward must return {len(rollout)} scores, one for each "
-                                 f"sequence, got {given!r}")
-            rollout.scores[:] = given
+            self._call_function(rollout)
             rollout._commit()
             return
         invoke(self._context, "rlhf_ppo_trainer_score", self, rollout)
         stored = rollout._stored()
         if rollout._scores is not None:
             rollout._scores[:] = stored
+
+    def _call_function(self, rollout: Rollout) -> None:
+        assert self._function is not None
+        given = self._function(rollout)
+        if np.shape(given) != (len(rollout),):
+            raise ValueError(f"a reward must return {len(rollout)} scores, one for each sequence, "
+                             f"got {given!r}")
+        rollout.scores[:] = given
 
     def advantages(self, rollout: Rollout) -> None:
         """Reference log-probabilities, values, rewards, GAE, whitening."""
@@ -396,13 +400,20 @@ class PPOTrainer(Handle):
 
     def evaluate(self, prompts: Batch) -> Tuple[c.PPOStats, Rollout]:
         """(figures, answers) on held-out prompts, no update; the same at every call on the same
-        weights. The score is the reward model's, or NaN."""
+        weights. The score is the reward's, or NaN without one; a function's lies in the answers'
+        `scores`, and `write_jsonl`, which hands it to the library, then writes no KL."""
         stats = _options.output(c.rlhf_ppo_stats)
         pointer = make(c.rlhf_rollout, "rlhf_rollout_free", self._context,
                        "rlhf_ppo_trainer_evaluate", self, *ragged(prompts).arguments(),
                        ctypes.byref(stats))
-        return (cast(c.PPOStats, _options.figures(stats)),
-                Rollout._wrap(pointer, self._context))
+        figures = cast(c.PPOStats, _options.figures(stats))
+        rollout = Rollout._wrap(pointer, self._context)
+        if self._function is not None:
+            self._call_function(rollout)  # not committed: the library would forget the KL
+            scores = [s.score + (0.0 if s.token_scores is None else s.token_scores.sum(dtype=float))
+                      for s in rollout]
+            figures["score"], figures["score_std"] = float(np.mean(scores)), float(np.std(scores))
+        return figures, rollout
 
     # ---- control --------------------------------------------------------------------------
 

@@ -226,6 +226,25 @@ def test_scores_written_into_a_rollout_are_saved(model, prompts, tmp_path):
     assert np.isnan(again.resume(tmp_path / "state").scores).all()
 
 
+def test_function_and_model_evaluate_alike(model, prompts):
+    rm = rlhf.RewardModel.from_model(model)
+    trainers = [rlhf.PPOTrainer(model.clone(), reward, critic=rm.clone(), **PPO)
+                for reward in (rm, lambda rollout: rm.score(rollout.sequences))]
+    (expected, _), (figures, rollout) = (ppo.evaluate(prompts) for ppo in trainers)
+    assert figures == pytest.approx(expected)
+    assert not math.isnan(figures["score"]) and figures["score_std"] > 0
+    assert rollout.scores.tolist() == rm.score(rollout.sequences).tolist()
+    assert rollout[0].score == rollout.scores[0] and not math.isnan(rollout[0].kl)
+    trainers[1].step(prompts)
+    assert trainers[1].num_iterations == 1
+
+    def bonus(rollout):
+        rollout.set_token_scores(0, np.full(len(rollout[0].tokens), 0.5))
+        return np.zeros(len(rollout))
+    ppo = rlhf.PPOTrainer(model, bonus, **PPO)
+    assert ppo.evaluate(prompts)[0]["score"] == ppo.step(prompts)["score"] == 6 * 0.5 / 8
+
+
 def test_samples_of_ones_own_train(context, model, prompts, tokenizer, tmp_path):
     ppo = rlhf.PPOTrainer(model, None, **PPO)
     rollout = rlhf.Rollout(context=context)
