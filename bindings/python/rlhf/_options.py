@@ -58,14 +58,14 @@ def integer(field: str, value: Any, kind: Any) -> int:
     return number
 
 
-def _enum(field: c.Field, value: Any) -> int:
-    kind = c.ENUMS[field.what]
+def enum(field: str, what: str, value: Any) -> int:
+    kind = c.ENUMS[what]
     if hasattr(value, "__index__"):
-        return integer(field.name, value, ctypes.c_int32)
+        return integer(field, value, ctypes.c_int32)
     member = kind.__members__.get(value.upper()) if isinstance(value, str) else None
     if member is None:
         known = choices(name.lower() for name in kind.__members__)
-        raise OptionError(f"{field.name} must be one of {known}, got {value!r}", field.name)
+        raise OptionError(f"{field} must be one of {known}, got {value!r}", field)
     return int(member)
 
 
@@ -98,7 +98,7 @@ def _set(options: Any, field: c.Field, value: Any) -> None:
     elif field.kind in ("int", "bool"):
         setattr(options, name, integer(name, value, dict(options._fields_)[name]))
     elif field.kind == "enum":
-        setattr(options, name, _enum(field, value))
+        setattr(options, name, enum(name, field.what, value))
     elif field.kind == "text":
         setattr(options, name, _text(name, value))
     elif field.kind == "handle":

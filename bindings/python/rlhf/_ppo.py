@@ -103,14 +103,16 @@ class Rollout(Handle):
         score: NaN: not yet.
         logprobs: of the policy that sampled; None: the trainer computes its own.
         token_scores: rewards of single tokens, added to the score's.
+        finish: how the answer ended, "stop", "length" and so on: all but "stop" fall under
+            missing_eos. What a program adds is mostly whole, so "stop" unless it says otherwise
+            (in C the zeroed struct says "none").
         """
-        if isinstance(finish, str):
-            finish = c.Finish[finish.upper()]
+        how = _options.enum("finish", "rlhf_finish", finish)
         array = ids(tokens, "tokens")
         mask = np.ascontiguousarray(action_mask, np.uint8)
         given: Dict[str, NDArray[Any]] = {"action_mask": mask}
         raw = _options.output(c.rlhf_rollout_input)
-        raw.tokens, raw.num_tokens, raw.score, raw.finish = int32s(array), len(array), score, finish
+        raw.tokens, raw.num_tokens, raw.score, raw.finish = int32s(array), len(array), score, how
         raw.action_mask = uint8s(mask)
         for name, values in (("logprobs", logprobs), ("token_scores", token_scores)):
             if values is not None:

@@ -267,6 +267,19 @@ def test_samples_of_ones_own_train(context, model, prompts, tokenizer, tmp_path)
     assert ppo.update(rollout)["num_steps"] == 2
 
 
+def test_sample_of_ones_own_has_ended_unless_it_says_otherwise(context, model):
+    """The answer that a host writes is whole; missing_eos is of those that are cut off."""
+    ppo = rlhf.PPOTrainer(model, None, missing_eos="replace", missing_eos_value=-1.0, kl_coef=0.0)
+    rollout = rlhf.Rollout(context=context)
+    for finish in ({}, {"finish": "stop"}, {"finish": rlhf.Finish.LENGTH}, {"finish": "none"}):
+        rollout.append([2, 3, 4, 5], [0, 0, 1, 1], score=1.0, **finish)
+    ppo.advantages(rollout)
+    assert [sequence.rewards[-1] for sequence in rollout] == [1.0, 1.0, -1.0, -1.0]
+    assert ppo.update(rollout)["eos_rate"] == 0.5
+    with pytest.raises(rlhf.OptionError, match="finish must be one of .*length.* got 'cut'"):
+        rollout.append([2, 3], [0, 1], finish="cut")
+
+
 def test_evaluation_repeats_and_control_is_taken(model, prompts, tmp_path):
     rm = rlhf.RewardModel.from_model(model)
     ppo = rlhf.PPOTrainer(model, rm, **PPO)
