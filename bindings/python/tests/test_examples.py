@@ -1,4 +1,5 @@
 """The examples one after the other, and the code of the pages, run as they stand."""
+import ast
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import rlhf
 from rlhf import _options
 
 EXAMPLES = ROOT / "bindings/python/examples"
+PAGES = ["bindings/python/README.md", "docs/from-trl.md"]
 
 
 def run(name, folder):
@@ -95,7 +97,37 @@ def blocks(page):
     return [code for code in found if not code.startswith("# TRL")]
 
 
-@pytest.mark.parametrize("page", ["bindings/python/README.md", "docs/from-trl.md"])
+def test_runs_of_a_trainer_reach_their_rate():
+    """None ends within its warm-up."""
+    codes = [path.read_text() for path in EXAMPLES.glob("0*.py")]
+    codes += [code for page in PAGES for code in blocks(ROOT / page)]
+    found = 0
+    for call in (node for code in codes for node in ast.walk(ast.parse(code))):
+        name = isinstance(call, ast.Call) and getattr(call.func, "attr", "")
+        if name in ("LMTrainer", "RewardTrainer"):
+            struct = {"LMTrainer": "rlhf_lm_options", "RewardTrainer": "rlhf_reward_options"}[name]
+            options = _options.to_dict(struct, _options.init(struct))
+            options.update((k.arg, k.value.value) for k in call.keywords
+                           if isinstance(k.value, ast.Constant))
+            assert options["warmup_steps"] < options["total_steps"] / 4, ast.unparse(call)
+            found += 1
+    assert found >= 5
+
+
+def test_page_has_the_defaults_of_trainers():
+    page = (ROOT / "docs/from-trl.md").read_text().partition("`LMTrainer` | `RewardTrainer` |")[2]
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)`[^|]*\| [^|]+ \| ([^|]+) \| ([^|]+) \|$", page,
+                      flags=re.M)
+    lm, reward, rest = (_options.to_dict(struct, _options.init(struct)) for struct in
+                        ("rlhf_lm_options", "rlhf_reward_options", "rlhf_dataset_options"))
+    for name, *given in rows:
+        wanted = [{**rest, **options}[name] for options in (lm, reward)]
+        assert given == [v if isinstance(v, str) else f"{v:g}" for v in wanted], name
+    differ = {name for name in lm if lm[name] != reward.get(name)}
+    assert differ and differ <= {name for name, *_ in rows}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_code_of_pages_runs(work, tmp_path, page):
     folder, _ = work
     for name, source in (("sft", "sft"), ("reward", "reward"), ("base", "base")):

@@ -22,7 +22,9 @@ from trl.experimental.ppo import PPOConfig
 import dataclasses, json
 print(json.dumps([
     {m.__name__: m.__version__.split("+")[0] for m in (trl, transformers, datasets, torch)},
-    sorted({f.name for c in (SFTConfig, RewardConfig, PPOConfig) for f in dataclasses.fields(c)})]))
+    sorted({f.name for c in (SFTConfig, RewardConfig, PPOConfig) for f in dataclasses.fields(c)}),
+    [{name: value for name, value in vars(c("out", use_cpu=True)).items()
+      if isinstance(value, (int, float, str))} for c in (SFTConfig, RewardConfig)]]))
 """
 pytestmark = pytest.mark.skipif(
     not PYTHON, reason="RLHF_PEERS_PYTHON names no interpreter with TRL")
@@ -73,8 +75,8 @@ def test_blocks_of_trl_run(context, tokenizer, tmp_path):
     assert written.encode(TEXTS[0]).tolist() == ids.tolist()
 
 
-def test_page_names_the_versions_and_options_of_trl(tmp_path):
-    versions, options = json.loads(run(VERSIONS, tmp_path).splitlines()[-1])
+def test_page_names_the_versions_options_and_defaults_of_trl(tmp_path):
+    versions, options, defaults = json.loads(run(VERSIONS, tmp_path).splitlines()[-1])
     for name, version in versions.items():
         assert f"{'TRL' if name == 'trl' else name} {version}" in " ".join(PAGE.split())
     table = PAGE.partition("## Names of options")[2]
@@ -82,3 +84,8 @@ def test_page_names_the_versions_and_options_of_trl(tmp_path):
     assert len(rows) > 15
     missing = {name for row in rows for name in re.findall(r"`(\w+)`", row)} - set(options)
     assert not missing
+    shown = re.findall(r"^\| `(\w+)` \| `\w+`[^|]* \| ([^|]+) \|", table, flags=re.M)
+    assert len(shown) >= 6
+    for name, value in shown:
+        texts = [f"{d[name]:g}" if isinstance(d[name], (int, float)) else d[name] for d in defaults]
+        assert value in (", ".join(texts), texts[0] if texts[0] == texts[1] else None), name
