@@ -40,26 +40,64 @@ static inline __m512 emulated_sqrt(__m512 a)
 
 typedef uint32_t emulated_words __attribute__((vector_size(64)));
 
-/* A bf16 that stands in the high half of a word. */
-static inline float emulated_float(uint32_t word)
+/* The instructions below round to nearest and flush denormals whatever MXCSR says. */
+static inline unsigned int emulated_begin(void)
 {
-    float x;
+    unsigned int before = _mm_getcsr(), wanted = (before & ~0x6000u) | 0x8040u;
 
-    memcpy(&x, &word, sizeof x);
-    return x;
+    if (wanted != before)
+        _mm_setcsr(wanted);
+    return before;
+}
+
+static inline void emulated_end(unsigned int before)
+{
+    if ((_mm_getcsr() ^ before) & ~0x3fu) /* more than what has happened meanwhile */
+        _mm_setcsr(before);
+}
+
+/* a b + sum with one rounding; stays between the two above. */
+static inline __m256 emulated_chain(__m256i a, __m256i b, __m256 sum)
+{
+    __asm__ volatile("vfmadd231ps %2, %1, %0"
+                     : "+x"(sum)
+                     : "x"(_mm256_castsi256_ps(a)), "x"(_mm256_castsi256_ps(b)));
+    return sum;
+}
+
+/* A word holds two numbers in bf16. */
+static inline __m256i emulated_even(__m256i words)
+{
+    return _mm256_slli_epi32(words, 16);
+}
+
+static inline __m256i emulated_odd(__m256i words)
+{
+    return _mm256_and_si256(words, _mm256_set1_epi32((int)0xffff0000u));
+}
+
+typedef union emulated_word_halves {
+    emulated_words whole;
+    __m256i half[2];
+} emulated_word_halves;
+
+static inline __m256 emulated_dot_half(__m256 sum, __m256i a, __m256i b)
+{
+    sum = emulated_chain(emulated_odd(a), emulated_odd(b), sum);
+    return emulated_chain(emulated_even(a), emulated_even(b), sum);
 }
 
 /* As Intel's manual has VDPBF16PS: the odd product, then the even one. */
-__attribute__((noinline, unused)) static __m512 emulated_dot(__m512 sum, emulated_words a,
-                                                             emulated_words b)
+static inline __m512 emulated_dot(__m512 sum, emulated_words a, emulated_words b)
 {
-    for (int i = 0; i < 16; i++) {
-        sum[i] = reference_fma(emulated_float(a[i] & 0xffff0000u),
-                               emulated_float(b[i] & 0xffff0000u), sum[i]);
-        sum[i] =
-            reference_fma(emulated_float(a[i] << 16), emulated_float(b[i] << 16), sum[i]);
-    }
-    return sum;
+    emulated_halves s = {sum};
+    emulated_word_halves x = {a}, y = {b};
+    unsigned int before = emulated_begin();
+
+    s.half[0] = emulated_dot_half(s.half[0], x.half[0], y.half[0]);
+    s.half[1] = emulated_dot_half(s.half[1], x.half[1], y.half[1]);
+    emulated_end(before);
+    return s.whole;
 }
 
 /* As Intel's manual has VCVTNE2PS2BF16: low's floats, then high's, rounded. */
@@ -99,22 +137,34 @@ __attribute__((unused)) static void emulated_store(int tile, void *to, int64_t s
         memcpy((char *)to + row * stride, emulated_tiles[tile][row], 64);
 }
 
+/* Eight of a row's sums: the even products' chain, the odd ones', then both added. */
+static inline void emulated_multiply_half(uint32_t *sums, const uint32_t *a,
+                                          const uint32_t *b)
+{
+    const __m256i one = _mm256_castps_si256(_mm256_set1_ps(1.0f));
+    __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
+    __m256 start = _mm256_loadu_ps((const float *)sums);
+
+    for (int p = 0; p < 16; p++) {
+        __m256i x = _mm256_set1_epi32((int)a[p]);
+        __m256i y = _mm256_loadu_si256((const void *)(b + 16 * p));
+        even = emulated_chain(emulated_even(x), emulated_even(y), even);
+        odd = emulated_chain(emulated_odd(x), emulated_odd(y), odd);
+    }
+    odd = emulated_chain(_mm256_castps_si256(even), one, odd);
+    start = emulated_chain(_mm256_castps_si256(odd), one, start);
+    _mm256_storeu_ps((float *)sums, start);
+}
+
 __attribute__((unused)) static void emulated_multiply(int sum, int a, int b)
 {
+    unsigned int before = emulated_begin();
+
     for (int row = 0; row < 16; row++)
-        for (int col = 0; col < 16; col++) {
-            uint32_t *at = &emulated_tiles[sum][row][col];
-            float chain[2] = {0.0f, 0.0f}, start = emulated_float(*at);
-            for (int p = 0; p < 16; p++)
-                for (int odd = 0; odd < 2; odd++) {
-                    uint32_t x = emulated_tiles[a][row][p], y = emulated_tiles[b][p][col];
-                    chain[odd] = reference_fma(
-                        emulated_float(odd ? x & 0xffff0000u : x << 16),
-                        emulated_float(odd ? y & 0xffff0000u : y << 16), chain[odd]);
-                }
-            *at = reference_bits(
-                reference_fma(reference_fma(chain[0], 1.0f, chain[1]), 1.0f, start));
-        }
+        for (int col = 0; col < 16; col += 8)
+            emulated_multiply_half(&emulated_tiles[sum][row][col], emulated_tiles[a][row],
+                                   &emulated_tiles[b][0][col]);
+    emulated_end(before);
 }
 
 #undef _tile_zero
