@@ -1,5 +1,5 @@
 /* Optimizer steps of the pairwise reward loss on random pairs of SEQ tokens, of which
- * both begin with the same PROMPT ones.
+ * both begin with the same PROMPT ones, 0 or so many that they are shared.
  *
  *     reward_step MODEL_DIR PAIRS SEQ PROMPT STEPS [bf16]
  */

@@ -12,7 +12,8 @@
  *   _parameter_info; of trainers _num_steps and _num_iterations; of generators and
  *   rollouts _num_sequences and _get;
  * - what is on no context: _options_init and the like, samplers, error texts, names;
- * - the _free of any object, the call's own among them: it goes when the call ends;
+ * - the _free of any object, the call's own among them: it goes when the call ends (a
+ *   text stream, and a sampler that nothing else holds, at once);
  * - anything on another context.
  *
  * @threads Any, unless an entry says more.

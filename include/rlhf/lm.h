@@ -179,8 +179,9 @@ RLHF_API rlhf_status rlhf_lm_trainer_gradient(rlhf_lm_trainer *trainer, const ch
  * @param max_rows  At most this many; 0: all, which must end.
  * @param out_loss  Nats.
  * @return RLHF_OK; RLHF_ERR_INVALID_ARG (kind, context, max_rows below 0, no target, a
- *         row as in _step); RLHF_ERR_NUMERIC (a log-probability that is not finite;
- *         named); RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK.
+ *         row that _step would refuse: none is left out); RLHF_ERR_NUMERIC (a
+ *         log-probability that is not finite; named); RLHF_ERR_CANCELLED;
+ *         RLHF_ERR_CALLBACK.
  * @since 0.1
  */
 RLHF_API RLHF_MUST_CHECK rlhf_status rlhf_lm_trainer_evaluate(rlhf_lm_trainer *trainer,

@@ -183,12 +183,11 @@ rlhf_status rlhf_generator_step(rlhf_generator *generator, int64_t *out_active)
 
 static rlhf_status run(rlhf_generator *generator)
 {
-    const int64_t total = generator->core->num_answers;
-    int64_t left = total;
+    int64_t left = 1;
 
     while (left > 0)
         RLHF__TRY(rlhf__generator_step(generator->core, &left));
-    return rlhf__progress(generator->handle.context, "generate", total, total);
+    return RLHF_OK;
 }
 
 rlhf_status rlhf_generator_run(rlhf_generator *generator)

@@ -171,7 +171,7 @@ static rlhf_status run_batch(rlhf__transformer *net, const char *stage,
     }
     rlhf__tape_free(tape);
     if (status == RLHF_OK)
-        status = rlhf__progress(net->context, stage, batch->num_seqs, batch->num_seqs);
+        rlhf__progress_end(net->context, stage, batch->num_seqs);
     return status;
 }
 

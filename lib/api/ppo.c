@@ -478,11 +478,16 @@ rlhf_status rlhf_ppo_trainer_evaluate(rlhf_ppo_trainer *trainer, const int32_t *
 static rlhf_status set_sampler(rlhf_ppo_trainer *trainer, rlhf_sampler *sampler)
 {
     rlhf_sampler *old = trainer->sampler;
+    rlhf_status status;
 
-    RLHF__TRY(rlhf__ppo_set_sampler(trainer->core, sampler ? sampler->core : NULL));
-    trainer->sampler = rlhf__handle_ref(sampler);
+    rlhf__handle_ref(sampler); /* the old one's `end` may free the host's */
+    status = rlhf__ppo_set_sampler(trainer->core, sampler ? sampler->core : NULL);
+    if (status == RLHF_OK)
+        trainer->sampler = sampler;
+    else
+        old = sampler;
     rlhf__handle_unref(old);
-    return RLHF_OK;
+    return status;
 }
 
 rlhf_status rlhf_ppo_trainer_set_sampler(rlhf_ppo_trainer *trainer, rlhf_sampler *sampler)
@@ -491,13 +496,19 @@ rlhf_status rlhf_ppo_trainer_set_sampler(rlhf_ppo_trainer *trainer, rlhf_sampler
     RLHF__ENTER_AND_RETURN(trainer->handle.context, set_sampler(trainer, sampler));
 }
 
+static rlhf_status check_not_negative(const char *field, double value)
+{
+    if (value >= 0.0 && rlhf__is_finite_float(value))
+        return RLHF_OK;
+    return rlhf__fail_arg(field, "%s must be >= 0 and finite as a float, got %g", field,
+                          value);
+}
+
 /* As the options have it: 0 trains nothing. */
 static rlhf_status check_rate(const rlhf__learner *learner, const char *field,
                               double rate)
 {
-    if (!(rate >= 0.0) || !rlhf__is_finite_float(rate))
-        return rlhf__fail_arg(field, "%s must be >= 0 and finite as a float, got %g",
-                              field, rate);
+    RLHF__TRY(check_not_negative(field, rate));
     return rlhf__adamw_check_rate(&learner->adamw.settings, field, rate);
 }
 
@@ -523,9 +534,7 @@ rlhf_status rlhf_ppo_trainer_set_learning_rate(rlhf_ppo_trainer *trainer,
 
 static rlhf_status set_kl_coef(rlhf__ppo_trainer *core, double kl_coef)
 {
-    if (!(kl_coef >= 0.0) || !rlhf__is_finite_float(kl_coef))
-        return rlhf__fail_arg(
-            "kl_coef", "kl_coef must be >= 0 and finite as a float, got %g", kl_coef);
+    RLHF__TRY(check_not_negative("kl_coef", kl_coef));
     core->kl_coef = kl_coef;
     return RLHF_OK;
 }

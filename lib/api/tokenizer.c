@@ -307,7 +307,8 @@ rlhf_status rlhf_text_stream_push(rlhf_text_stream *stream, int32_t id,
     return rlhf__text_stream_push(stream->core, id, out_text, out_size);
 }
 
+/* No call that has callbacks is of a stream: it goes at once. */
 void rlhf_text_stream_free(rlhf_text_stream *stream)
 {
-    rlhf__handle_free(stream);
+    rlhf__handle_unref(stream);
 }

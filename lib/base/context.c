@@ -293,3 +293,10 @@ rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t don
         show_progress(context, true);
     return rlhf__check_cancel(context);
 }
+
+void rlhf__progress_end(rlhf_context *context, const char *stage, int64_t total)
+{
+    context->stage = stage;
+    context->stage_done = context->stage_total = total;
+    show_progress(context, true);
+}

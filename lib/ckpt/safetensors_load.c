@@ -131,7 +131,8 @@ static rlhf_status run_batches(load_job *job)
         RLHF__TRY(check_batch(job, count));
         job->begin += count;
     }
-    return rlhf__progress(job->context, "load", job->num_pieces, job->num_pieces);
+    rlhf__progress_end(job->context, "load", job->num_pieces);
+    return RLHF_OK;
 }
 
 /* Pieces of a tensor, in `out` where it is not NULL. */

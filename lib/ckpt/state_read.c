@@ -188,7 +188,8 @@ static rlhf_status load_tensors(rlhf__state_reader *reader)
                                   RLHF_MEMORY_GENERAL, &reader->data[i]));
         RLHF__TRY(rlhf__tensor_file_read_bytes(reader->file, entry, reader->data[i]));
     }
-    return rlhf__progress(reader->context, "resume", count, count);
+    rlhf__progress_end(reader->context, "resume", count);
+    return RLHF_OK;
 }
 
 static rlhf_status load_all(rlhf__state_reader *reader, const char *path,

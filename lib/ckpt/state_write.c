@@ -297,13 +297,11 @@ static rlhf_status write_arrays(rlhf__state_writer *writer, rlhf__folder *folder
             status = rlhf__tensor_writer_write(file, writer->arrays[i].data,
                                                writer->arrays[i].bytes);
     }
-    if (status == RLHF_OK)
-        status = rlhf__progress(writer->context, "save", writer->num_arrays,
-                                writer->num_arrays);
     if (status != RLHF_OK) {
         rlhf__tensor_writer_abort(file);
         return status;
     }
+    rlhf__progress_end(writer->context, "save", writer->num_arrays);
     return rlhf__tensor_writer_close(file, out_sha256, out_size);
 }
 

@@ -434,7 +434,10 @@ rlhf_status rlhf__generator_step(rlhf__generator *g, int64_t *out_left)
             g->active[kept++] = index;
     }
     g->num_active = kept;
-    if (status == RLHF_OK)
-        *out_left = kept + g->num_answers - g->next_waiting;
-    return status;
+    if (status != RLHF_OK)
+        return status;
+    *out_left = kept + g->num_answers - g->next_waiting;
+    if (left > 0 && *out_left == 0)
+        rlhf__progress_end(g->context, "generate", g->num_answers);
+    return RLHF_OK;
 }

@@ -149,12 +149,11 @@ static rlhf_status write_weights(saver *save, rlhf__folder *folder)
         if (status == RLHF_OK)
             status = write_tensor(save, file, &params->named[save->named[i]]);
     }
-    if (status == RLHF_OK)
-        status = rlhf__progress(save->context, "save", save->num_specs, save->num_specs);
     if (status != RLHF_OK) {
         rlhf__tensor_writer_abort(file);
         return status;
     }
+    rlhf__progress_end(save->context, "save", save->num_specs);
     return rlhf__tensor_writer_close(file, NULL, NULL);
 }
 

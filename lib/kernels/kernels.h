@@ -183,7 +183,7 @@ typedef struct rlhf__attention {
     /* [num_seqs] The first of each one's new tokens whose output is wanted (its number of
      * them: none); rows before it are not written. NULL: 0. */
     const int64_t *from;
-    /* [num_seqs] Tokens before the new ones; NULL: none, as with a cache. */
+    /* [num_seqs] What stands before the new tokens without a cache; with one: NULL. */
     const rlhf__shared *shared;
 } rlhf__attention;
 

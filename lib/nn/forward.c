@@ -85,8 +85,8 @@ static rlhf_status begin(rlhf__transformer *model, rlhf__tape *tape,
     int64_t *past = NULL;
 
     *out = (pass){.model = model, .tape = tape, .batch = *batch};
-    /* What a prompt packs the answer's tokens read; whatever is shared, no copies are
-     * kept for a pass over many. */
+    /* What a prompt packs the answer's tokens read. Counted before sharing: a pass keeps
+     * no packed copies because little is left of it. */
     tape->pass_rows = batch->caches ? 0 : batch->cu_seqlens[batch->num_seqs];
     RLHF__TRY(rlhf__batch_share(arena, &out->batch, &out->wanted, &out->shared));
     batch = &out->batch;

@@ -445,8 +445,8 @@ static rlhf_status learn(rlhf__tokenizer_trainer *t, rlhf__buffer *text)
             RLHF__TRY(rlhf__progress(t->context, "tokenizer",
                                      t->names.num_entries - first, goal - first));
     }
-    return rlhf__progress(t->context, "tokenizer", t->names.num_entries - first,
-                          t->names.num_entries - first);
+    rlhf__progress_end(t->context, "tokenizer", goal - first);
+    return RLHF_OK;
 }
 
 /* --- from pieces to words of ids ---------------------------------------------------- */

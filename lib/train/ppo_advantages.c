@@ -144,7 +144,7 @@ static rlhf_status fill_values(rlhf__ppo_trainer *t, rlhf__rollout *r)
     if (status == RLHF_OK && num_ahead > 0)
         status = values_micro(t, r, t->order, num_ahead, true);
     if (status == RLHF_OK)
-        status = rlhf__progress(t->context, "score", r->num_episodes, r->num_episodes);
+        rlhf__progress_end(t->context, "score", r->num_episodes);
     rlhf__arena_release(t->lists, mark);
     return status;
 }

@@ -167,7 +167,7 @@ rlhf_status rlhf__ppo_logprobs(rlhf__ppo_trainer *t, rlhf__transformer *net,
         first = end;
     }
     if (status == RLHF_OK)
-        status = rlhf__progress(t->context, "score", count, count);
+        rlhf__progress_end(t->context, "score", count);
     rlhf__arena_release(t->lists, mark);
     return status;
 }

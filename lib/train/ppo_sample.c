@@ -167,7 +167,6 @@ rlhf_status rlhf__ppo_generate(rlhf__ppo_trainer *t, const int32_t *tokens,
                           t->policy->params.count);
     while (left > 0)
         RLHF__TRY(rlhf__generator_step(t->generator, &left));
-    RLHF__TRY(rlhf__progress(t->context, "generate", num_seqs, num_seqs));
     RLHF__TRY(take_answers(t, rollout));
     rlhf__generator_clear(t->generator);
     t->generating = false;

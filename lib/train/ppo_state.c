@@ -168,7 +168,11 @@ static rlhf_status put_all(const rlhf__ppo_trainer *t, const rlhf__rollout *roll
     RLHF__TRY(rlhf__learner_put(&t->critic_learner, "critic", w));
     if (t->owns_reference)
         RLHF__TRY(put_reference(t, p, w));
-    return rollout ? put_rollout(rollout, p, w) : RLHF_OK;
+    if (!rollout)
+        return RLHF_OK;
+    RLHF__TRY(rlhf__state_put_i64(w, "rollout.current",
+                                  rollout->policy_version == t->policy->params.version));
+    return put_rollout(rollout, p, w);
 }
 
 rlhf_status rlhf__ppo_save(rlhf__ppo_trainer *t, const rlhf__rollout *pending,
@@ -193,7 +197,7 @@ rlhf_status rlhf__ppo_save(rlhf__ppo_trainer *t, const rlhf__rollout *pending,
 /* Everything but the weights, read and checked before anything changes. */
 typedef struct counters {
     int64_t iteration, num_episodes, next_sequence_id, in_update, policy_skipped, epoch,
-        minibatch;
+        minibatch, is_current; /* the rollout is of the policy's weights */
     double kl_coef, learning_rate, value_learning_rate;
     rlhf__running running;
     rlhf__ppo_tally tally;
@@ -411,8 +415,11 @@ static rlhf_status check(rlhf__ppo_trainer *t, const rlhf__state_reader *reader,
                                          NULL));
     RLHF__TRY(get_counters(t, reader, out));
     *out_found = rlhf__state_has(reader, "rollout.ints");
-    if (*out_found)
+    if (*out_found) {
+        RLHF__TRY(
+            rlhf__state_get_range(reader, "rollout.current", 0, 1, &out->is_current));
         RLHF__TRY(get_rollout(t, reader, rollout));
+    }
     if (out->in_update && (!*out_found || !rollout->has_advantages))
         return rlhf__fail(RLHF_ERR_FORMAT, "the saved update has no rollout of its own");
     if (out->in_update)
@@ -460,8 +467,8 @@ static rlhf_status take_over(rlhf__ppo_trainer *t, const rlhf__state_reader *rea
     t->epoch = c->epoch;
     t->minibatch = c->minibatch;
     t->tally = c->tally;
-    rollout->policy_version =
-        t->policy->params.version; /* the next step goes on with it */
+    if (c->is_current) /* the next step goes on with it */
+        rollout->policy_version = t->policy->params.version;
     if (!c->in_update)
         return RLHF_OK;
     t->iteration_started_ns = rlhf__now_ns();

@@ -455,15 +455,6 @@ static void finish(rlhf__ppo_trainer *t, rlhf_ppo_stats *out_stats)
     rlhf__arena_reset(t->lists);
 }
 
-/* The iteration is over: whoever cancels now stops the next call. */
-static void tell_end(rlhf__ppo_trainer *t)
-{
-    const int64_t total = minibatches_total(t);
-
-    if (rlhf__progress(t->context, "train", total, total) != RLHF_OK)
-        atomic_store(&t->context->cancel_requested, 1);
-}
-
 rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done,
                             rlhf_ppo_stats *out_stats)
 {
@@ -486,7 +477,7 @@ rlhf_status rlhf__ppo_apply(rlhf__ppo_trainer *t, bool *out_done,
         if (ends_iteration(t)) {
             *out_done = true;
             finish(t, out_stats);
-            tell_end(t);
+            rlhf__progress_end(t->context, "train", minibatches_total(t));
             return RLHF_OK;
         }
         t->epoch++;

@@ -96,7 +96,8 @@ rlhf_status rlhf__reward_scores(rlhf__reward_model *model, rlhf__tape *tape,
         }
         first = end;
     }
-    return rlhf__progress(model->net->context, "score", n, n);
+    rlhf__progress_end(model->net->context, "score", n);
+    return RLHF_OK;
 }
 
 rlhf_status rlhf__reward_normalize(rlhf__reward_model *model, rlhf__tape *tape,

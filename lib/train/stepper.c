@@ -64,6 +64,8 @@ static rlhf_status check_dataset(const rlhf__stepper *s, const rlhf__dataset *da
     if (dataset->is_source)
         return RLHF_OK;
     RLHF__TRY(check_lengths(s, dataset));
+    if (dataset->vocab_size <= s->learner.net->config.vocab_size)
+        return RLHF_OK;
     for (int64_t i = 0; i < dataset->num_rows; i++) {
         const rlhf__dataset_row *r = &dataset->rows[i];
         const int32_t *tokens = dataset->tokens + r->first;
@@ -186,14 +188,14 @@ rlhf_status rlhf__stepper_accumulate(rlhf__stepper *s, int64_t *out_remaining)
         begin_anew(s);
     }
     status = run_micro(s, "train");
-    if (status == RLHF_OK && s->next_micro + 1 == s->cut.num_micro)
-        status = rlhf__progress(s->context, "train", s->cut.num_micro, s->cut.num_micro);
     if (status != RLHF_OK) {
         begin_anew(s);
         return status;
     }
     s->num_tokens += rlhf__rows_num_tokens(&s->micro_rows);
     s->next_micro++;
+    if (s->next_micro == s->cut.num_micro)
+        rlhf__progress_end(s->context, "train", s->cut.num_micro);
     *out_remaining = s->cut.num_micro - s->next_micro;
     return RLHF_OK;
 }
@@ -252,13 +254,16 @@ rlhf_status rlhf__stepper_set_learning_rate(rlhf__stepper *s, double learning_ra
 
 /* --- evaluation --------------------------------------------------------------------- */
 
+/* Rows after `done` of `total`. */
 static rlhf_status evaluate_rows(rlhf__stepper *s, const rlhf__rows *rows,
-                                 rlhf__rows *part)
+                                 rlhf__rows *part, int64_t done, int64_t total)
 {
     rlhf__cut cut = {0};
     int64_t refused = 0;
-    rlhf_status status = check_rows(s, rows, &refused);
+    rlhf_status status = rlhf__progress(s->context, "evaluate", done, total);
 
+    if (status == RLHF_OK)
+        status = check_rows(s, rows, &refused);
     if (status == RLHF_OK)
         status = rlhf__rows_cut(rows, s->settings.micro_batch_tokens, false, &cut);
 
@@ -309,9 +314,7 @@ rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset,
         if (status == RLHF_OK)
             status = rlhf__rows_add(&rows, &row);
         if (status == RLHF_OK && rows.num_rows == EVALUATE_ROWS) {
-            status = rlhf__progress(s->context, "evaluate", done, total);
-            if (status == RLHF_OK)
-                status = evaluate_rows(s, &rows, &part);
+            status = evaluate_rows(s, &rows, &part, done, total);
             rlhf__rows_clear(&rows);
             done = i + 1;
         }
@@ -319,10 +322,9 @@ rlhf_status rlhf__stepper_evaluate(rlhf__stepper *s, rlhf__dataset *dataset,
     if (status == RLHF_ERR_NOT_FOUND)
         status = RLHF_OK;
     if (status == RLHF_OK && rows.num_rows > 0)
-        status = evaluate_rows(s, &rows, &part);
-    done += rows.num_rows;
+        status = evaluate_rows(s, &rows, &part, done, total);
     if (status == RLHF_OK)
-        status = rlhf__progress(s->context, "evaluate", done, done);
+        rlhf__progress_end(s->context, "evaluate", done + rows.num_rows);
     rlhf__rows_free(&rows);
     rlhf__rows_free(&part);
     return status;

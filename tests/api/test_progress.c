@@ -1,5 +1,7 @@
 /* Progress as a host meets it: every stage comes to its end, where done == total, once a
  * pass. */
+#include <stdbool.h>
+
 #include "api_support.h"
 
 #include "test_files.h"
@@ -15,6 +17,7 @@ typedef struct watch {
     rlhf_context *context;
     seen stages[MAX_STAGES];
     int num_stages;
+    bool cancels; /* where a stage ends */
     char folder[TEST_PATH];
 } watch;
 
@@ -30,6 +33,8 @@ static void on_progress(void *user_data, const char *stage, int64_t done, int64_
         snprintf(w->stages[w->num_stages++].stage, sizeof w->stages[i].stage, "%s",
                  stage);
     w->stages[i].ends += done == total;
+    if (w->cancels && done == total)
+        rlhf_context_cancel(w->context);
 }
 
 static int watch_setup(void **state)
@@ -138,6 +143,10 @@ static void test_inference_stages_end(void **state)
     assert_ok(rlhf_generator_create(model, NULL, &options, &generator));
     assert_ok(rlhf_generator_start(generator, tokens, cu_seqlens, 2, NULL));
     assert_ok(rlhf_generator_run(generator));
+    expect_ends(w, "generate", 1);
+    assert_ok(rlhf_generator_start(generator, tokens, cu_seqlens, 2, NULL));
+    for (int64_t active = 1; active > 0;)
+        assert_ok(rlhf_generator_step(generator, &active));
     expect_ends(w, "generate", 1);
     rlhf_generator_free(generator);
     rlhf_reward_model_free(reward);
@@ -277,14 +286,55 @@ static void test_feedback_stage_ends(void **state)
     rlhf_feedback_free(store);
 }
 
+/* What is done when the callback cancels is kept; the next call is the one that stops. */
+static void test_cancel_at_the_end_stops_the_next_call(void **state)
+{
+    static const int32_t tokens[3] = {0, 3, 4};
+    static const int64_t cu_seqlens[2] = {0, 3};
+    watch *w = *state;
+    rlhf_model *model = tiny_model(w->context, VOCAB, LENGTH, 1);
+    rlhf_dataset *dataset = repeated_rows(w->context, ROWS, 8);
+    char *path = strdup(test_join(w->folder, "state"));
+    rlhf_lm_trainer *trainer;
+    rlhf_generator *generator;
+    double loss;
+
+    assert_ok(rlhf_lm_trainer_create(model, dataset, NULL, &trainer));
+    assert_ok(rlhf_generator_create(model, NULL, NULL, &generator));
+    for (int call = 0; call < 4; call++) {
+        w->cancels = true;
+        if (call == 0)
+            assert_ok(rlhf_lm_trainer_step(trainer, NULL));
+        else if (call == 1)
+            assert_ok(rlhf_lm_trainer_evaluate(trainer, dataset, 0, &loss));
+        else if (call == 2)
+            assert_ok(rlhf_lm_trainer_save(trainer, path));
+        assert_ok(rlhf_generator_start(generator, tokens, cu_seqlens, 1, NULL));
+        if (call == 3)
+            assert_ok(rlhf_generator_run(generator));
+        w->cancels = false;
+        assert_int_equal(rlhf_lm_trainer_step(trainer, NULL), RLHF_ERR_CANCELLED);
+    }
+    assert_int_equal(rlhf_lm_trainer_num_steps(trainer), 1);
+    free(path);
+    rlhf_generator_free(generator);
+    rlhf_lm_trainer_free(trainer);
+    rlhf_dataset_free(dataset);
+    rlhf_model_free(model);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_language_model_stages_end), TEST(test_inference_stages_end),
-        TEST(test_reward_stages_end),         TEST(test_ppo_stages_end),
-        TEST(test_text_stages_end),           TEST(test_feedback_stage_ends),
+        TEST(test_language_model_stages_end),
+        TEST(test_inference_stages_end),
+        TEST(test_reward_stages_end),
+        TEST(test_ppo_stages_end),
+        TEST(test_text_stages_end),
+        TEST(test_feedback_stage_ends),
+        TEST(test_cancel_at_the_end_stops_the_next_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

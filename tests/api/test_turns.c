@@ -271,6 +271,9 @@ typedef struct leaver {
     rlhf_model *model;
     rlhf_generator *generator;
     rlhf_lm_trainer *trainer;
+    rlhf_ppo_trainer *ppo;
+    rlhf_reward_model *reward_model;
+    rlhf_rollout *rollout;
     rlhf_dataset *dataset;
     int64_t blocks; /* of its allocator */
     int freed;
@@ -300,6 +303,9 @@ static void free_all(leaver *l)
     rlhf_dataset_free(l->dataset);
     rlhf_generator_free(l->generator);
     rlhf_lm_trainer_free(l->trainer);
+    rlhf_ppo_trainer_free(l->ppo);
+    rlhf_reward_model_free(l->reward_model);
+    rlhf_rollout_free(l->rollout);
 }
 
 static int32_t leave_on_text(void *user_data, int64_t id, const char *text, size_t size)
@@ -315,7 +321,7 @@ static void leave_on_progress(void *user_data, const char *stage, int64_t done,
     leaver *l = user_data;
 
     (void)stage, (void)done, (void)total;
-    if (l->trainer)
+    if (l->trainer || l->rollout)
         free_all(l);
 }
 
@@ -382,6 +388,27 @@ static void test_progress_callback_frees_everything(void **state)
     assert_int_equal(l.blocks, 0);
 }
 
+static void test_progress_callback_frees_the_rollout_of_its_step(void **state)
+{
+    static const int32_t prompts[] = {0, 3, 4, 0, 5, 6};
+    static const int64_t ends[] = {0, 3, 6};
+    rlhf_ppo_options options;
+    leaver l;
+
+    (void)state;
+    make_leaver(&l, leave_on_progress);
+    l.model = tiny_model(l.context, VOCAB, LENGTH, 1);
+    assert_ok(rlhf_reward_model_create(l.model, NULL, &l.reward_model));
+    assert_ok(rlhf_ppo_options_init(&options, sizeof options));
+    options.max_new_tokens = 4;
+    assert_ok(
+        rlhf_ppo_trainer_create(l.model, NULL, l.reward_model, NULL, &options, &l.ppo));
+    assert_ok(rlhf_ppo_trainer_rollout(l.ppo, prompts, ends, 2, &l.rollout));
+    assert_ok(rlhf_ppo_trainer_step(l.ppo, prompts, ends, 2, NULL));
+    assert_int_equal(l.freed > 0, 1);
+    assert_int_equal(l.blocks, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_answers_and_rollouts_are_read_from_a_callback),
         cmocka_unit_test(test_text_callback_frees_everything),
         cmocka_unit_test(test_progress_callback_frees_everything),
+        cmocka_unit_test(test_progress_callback_frees_the_rollout_of_its_step),
         cmocka_unit_test(test_status_name_knows_every_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -480,11 +480,17 @@ static void test_ppo_step_takes_no_rollout_of_other_weights(void **state)
             assert_ok(rlhf_model_parameter_write(a.policy, info.name, values,
                                                  info.rows * info.cols));
         }
+        assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
         assert_ok(step(&a, &stats));
         assert_ok(rlhf_rollout_get(rollout, 0, &s));
         assert_int_equal(s.advantages != NULL, !writes);
         assert_true(stats.first_ratio_deviation == 0);
         rlhf_rollout_free(rollout);
+        ppo_run b = make_run(context, 5);
+        assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), NULL));
+        must_step(&b);
+        assert_same_run(&a, &b);
+        free_run(&b);
     }
     free_run(&a);
     rlhf_context_free(context);

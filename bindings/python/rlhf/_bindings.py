@@ -3430,8 +3430,9 @@ step.
 @param max_rows  At most this many; 0: all, which must end.
 @param out_loss  Nats.
 @return RLHF_OK; RLHF_ERR_INVALID_ARG (kind, context, max_rows below 0, no target, a
-        row as in _step); RLHF_ERR_NUMERIC (a log-probability that is not finite;
-        named); RLHF_ERR_CANCELLED; RLHF_ERR_CALLBACK.
+        row that _step would refuse: none is left out); RLHF_ERR_NUMERIC (a
+        log-probability that is not finite; named); RLHF_ERR_CANCELLED;
+        RLHF_ERR_CALLBACK.
 @since 0.1
 """,
     "rlhf_lm_trainer_set_learning_rate":
