@@ -161,12 +161,13 @@ struct host_exception : std::runtime_error {
 void test_progress_that_throws_stops_the_call()
 {
     int calls = 0, limit = 1;
+    bool at_end = false;
     rlhf::context_options options;
     options.num_threads = 1;
     options.on_progress = [&](std::string_view stage, std::int64_t done,
                               std::int64_t total) {
         CHECK(stage == "train" && done <= total);
-        if (++calls == limit)
+        if (++calls == limit || (at_end && done == total))
             throw host_exception(41);
     };
     const rlhf::context context(options);
@@ -181,6 +182,12 @@ void test_progress_that_throws_stops_the_call()
     for (int i = 0; i < 100000 && calls == 1; i++)
         trainer.step(); /* progress comes every 50 ms */
     CHECK(calls > 1);
+    const std::int64_t steps = trainer.num_steps();
+    at_end = true; /* what is done is kept */
+    CHECK(THROWN(host_exception, trainer.step()).number == 41);
+    at_end = false;
+    CHECK(trainer.num_steps() == steps + 1);
+    CHECK(trainer.step()->step == steps + 2);
 }
 
 void test_log_that_throws_is_heard()

@@ -286,7 +286,8 @@ struct callbacks {
         guarded([&] { static_cast<callbacks *>(self)->log(level, message); });
     }
 
-    /* The library looks for a cancellation right after each of these. */
+    /* The library looks for a cancellation after each of these but a stage's last: what
+     * is done then is kept, and the exception goes on from the call's end. */
     static void on_progress(void *self, const char *stage, std::int64_t done,
                             std::int64_t total) noexcept
     {
@@ -295,7 +296,7 @@ struct callbacks {
             if (callbacks_->progress)
                 callbacks_->progress(stage, done, total);
         });
-        if (!went)
+        if (!went && done != total)
             ::rlhf_context_cancel(callbacks_->context);
     }
 };
