@@ -48,9 +48,10 @@ def _on_progress(key: Optional[int], stage: Any, done: int, total: int) -> None:
             hooks.progress(ctypes.string_at(stage).decode(), done, total)
     except BaseException as error:
         call.note(error)
-    # The last of PPO's update comes when it is done: a cancellation would end the next call.
-    over = done == total and ctypes.string_at(stage) == b"train"
-    if call.raised is not None and not over:
+    # At the end of a stage there is nothing left to end: the library keeps what was done, and a
+    # cancellation would end the next call. What was raised there is raised as this one returns, or
+    # ends its next stage.
+    if call.raised is not None and done != total:
         call.cancel()
 
 

@@ -89,8 +89,8 @@ def test_interrupted_step_goes_on_to_the_same_weights(watched, at, prompts):
     expected = rlhf.PPOTrainer(other, rm, **options).step(many)
     ppo = rlhf.PPOTrainer(watched, rm, **options)
     interrupts = 0
-    for count in (1, 4, 2):
-        at.arm(interrupt, count)
+    for count in (1, 4, 2):  # as a stage ends it may come after the last step
+        at.arm(interrupt, count, when=lambda stage, done, total: done < total)
         try:
             stats = ppo.step(many)
             break
@@ -178,6 +178,53 @@ def test_interrupt_as_an_update_ends_is_raised_once_and_ends_it(watched, at, pro
     assert ppo.num_iterations == 1
     assert ppo.step(prompts)["iteration"] == 2
     assert_alike(other, watched)
+
+
+def at_the_end(name):
+    return lambda stage, done, total: stage == name and done == total
+
+
+def test_interrupt_as_a_stage_ends_leaves_what_was_done(watched, at, prompts, tmp_path):
+    """It is raised once, by the call in which it came."""
+    other = watched.clone()
+    dataset = rlhf.Dataset(kind="text", context=watched.context)
+    for prompt in prompts:
+        dataset.append(list(prompt))
+    expected = rlhf.LMTrainer(other, dataset, batch_size=4)
+    losses = [expected.step()["loss"] for _ in range(2)]
+    dataset.rewind()
+    trainer = rlhf.LMTrainer(watched, dataset, batch_size=4)
+    generator = rlhf.Generator(watched, max_new_tokens=4)
+    generator.start(prompts)
+    ppo = rlhf.PPOTrainer(watched.clone(), None, max_new_tokens=4)
+    path = tmp_path / "model"
+    for stage, call in (("generate", generator.run), ("train", trainer.step),
+                        ("evaluate", lambda: trainer.evaluate(dataset)),
+                        ("logits", lambda: watched.logits(prompts)),
+                        ("save", lambda: watched.save(path)),
+                        ("load", lambda: rlhf.Model.load(path, context=watched.context)),
+                        ("generate", lambda: ppo.rollout(prompts))):
+        at.arm(interrupt, when=at_the_end(stage))
+        with pytest.raises(KeyboardInterrupt) as caught:
+            call()
+        assert caught.value.__context__ is None, stage
+        assert len(watched.logits(BATCH)) == len(BATCH)  # no cancellation is left over
+    assert len(generator.results()) == len(prompts)
+    assert trainer.num_steps == 1 and trainer.step()["loss"] == losses[1]
+    assert_alike(other, watched)
+    assert rlhf.Model.load(path, context=watched.context).config == watched.config
+    assert ppo.rollout(prompts)[0].sequence_id == len(prompts)  # the first was drawn
+
+
+def test_interrupt_between_two_stages_ends_the_call_in_the_second(watched, at, prompts):
+    many = prompts * 40
+    ppo = rlhf.PPOTrainer(watched, rlhf.RewardModel.from_model(watched), max_new_tokens=50,
+                          num_epochs=4, num_minibatches=4, stop_token_id=-2)
+    at.arm(interrupt, when=at_the_end("generate"))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        ppo.step(many)
+    assert isinstance(caught.value.__context__, rlhf.CancelledError)
+    assert ppo.num_iterations == 0 and ppo.step(many)["iteration"] == 1
 
 
 def test_interrupt_as_a_rollout_ends_does_not_lose_it(model, prompts, monkeypatch):
