@@ -171,6 +171,15 @@ class Rollout(Handle):
         ask(self._context, "rlhf_rollout_set_scores", self, float32s(self._scores),
             len(self._scores))
 
+    @property
+    def _lacks_scores(self) -> bool:
+        """Whether one is missing, of those that were written or else of the library's."""
+        return bool(np.isnan(self._stored() if self._scores is None else self._scores).any())
+
+    @property
+    def _has_advantages(self) -> bool:
+        return len(self) > 0 and bool(self._raw(0).advantages)
+
     def set_token_scores(self, index: int, token_scores: ArrayLike) -> None:
         """Rewards of single tokens of one sequence, one for each of its tokens; those at its
         actions count. A sequence with token scores needs no score."""
@@ -351,8 +360,8 @@ class PPOTrainer(Handle):
 
     def update(self, rollout: Rollout) -> c.PPOStats:
         """All optimizer steps on a rollout, or what is left of them; the iteration's figures.
-        Scores come from the reward where none was set, advantages are computed where they are
-        not there."""
+        Scores come from the reward where none was set, or from a function where one is missing;
+        advantages are computed where they are not there."""
         self._prepare(rollout)
         self._hold(rollout)
         stats = self._figures("update", rollout)
@@ -360,13 +369,15 @@ class PPOTrainer(Handle):
         return stats
 
     def _prepare(self, rollout: Rollout) -> None:
-        expect("rollout", rollout, Rollout)._commit()
-        first = rollout._raw(0) if len(rollout) else None
-        if first is not None and first.advantages:
+        expect("rollout", rollout, Rollout)
+        if self._function is not None and not rollout._has_advantages and rollout._lacks_scores:
+            self.score(rollout)  # it may have failed half-way before, with some of them written
+        rollout._commit()
+        if rollout._has_advantages:
             return
         raws = [rollout._raw(i) for i in range(len(rollout))]
         unscored = all(math.isnan(raw.score) and not raw.token_scores for raw in raws)
-        if raws and unscored and (self._function or self._reward_model):
+        if raws and unscored and self._reward_model is not None:
             self.score(rollout)
         self.advantages(rollout)
 

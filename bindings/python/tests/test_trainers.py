@@ -180,6 +180,26 @@ def test_step_goes_on_after_a_reward_that_failed(model, prompts):
     assert ppo.rollout(prompts)[0].sequence_id == len(prompts)  # none was drawn twice
 
 
+def test_reward_that_failed_half_way_is_called_again(model, prompts):
+    """Whatever of the scores it had written."""
+    failures = ["token scores", "scores"]
+
+    def reward(rollout):
+        for index, sequence in enumerate(rollout):
+            if index == 3 and failures:
+                raise KeyError(failures.pop())
+            rollout.set_token_scores(index, np.full(len(sequence.tokens), 0.5))
+            if failures == ["token scores", "scores"]:
+                rollout.scores[index] = 7
+        return np.arange(len(rollout))
+    ppo = rlhf.PPOTrainer(model, reward, **PPO)
+    for name in list(reversed(failures)):
+        with pytest.raises(KeyError, match=name):
+            ppo.step(prompts)
+    assert ppo.step(prompts)["score"] == pytest.approx(3.5 + 6 * 0.5)
+    assert ppo.rollout(prompts)[0].sequence_id == len(prompts)
+
+
 def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
     seen = []
 
