@@ -171,6 +171,17 @@ class Rollout(Handle):
         ask(self._context, "rlhf_rollout_set_scores", self, float32s(self._scores),
             len(self._scores))
 
+    def _commit_if_whole(self) -> None:
+        """Only a rollout whose scores are all there can hand them over, outside of an update."""
+        if self._scores is not None and not self._lacks_scores and not self._in_update:
+            self._commit()
+
+    def _refresh(self) -> None:
+        """Scores that the library has set replace those that were written."""
+        stored = self._stored()
+        if self._scores is not None and not np.isnan(stored).any():
+            self._scores[:] = stored
+
     @property
     def _lacks_scores(self) -> bool:
         """Whether one is missing, of those that were written or else of the library's."""
@@ -316,15 +327,25 @@ class PPOTrainer(Handle):
         interruption the same call with the same prompts goes on where it stopped, also in a trainer
         that was resumed."""
         batch = ragged(prompts)
-        if self._function is None:
-            return self._figures("step", *batch.arguments())
         rollout = self._held()
+        if self._function is None:
+            return self._whole_step(batch, rollout)
         if rollout is None or not rollout._answers(batch):
             if rollout is not None and rollout._in_update:  # before ids are spent on a rollout
                 raise StateError("the update of another rollout is under way, on other prompts",
                                  status=c.Status.ERR_STATE)
             rollout = self._draw(batch)
         return self.update(rollout)
+
+    def _whole_step(self, prompts: Ragged, held: Optional[Rollout]) -> c.PPOStats:
+        """The library's own, on the scores that were written into the rollout in hand."""
+        if held is not None:
+            held._commit_if_whole()
+        try:
+            return self._figures("step", *prompts.arguments())
+        finally:
+            if held is not None:
+                held._refresh()
 
     def _draw(self, prompts: Ragged) -> Rollout:
         return cast(Rollout, self._take("rollout", *prompts.arguments()))
@@ -341,9 +362,7 @@ class PPOTrainer(Handle):
             rollout._commit()
             return
         invoke(self._context, "rlhf_ppo_trainer_score", self, rollout)
-        stored = rollout._stored()
-        if rollout._scores is not None:
-            rollout._scores[:] = stored
+        rollout._refresh()
 
     def _call_function(self, rollout: Rollout) -> None:
         assert self._function is not None
@@ -465,8 +484,8 @@ class PPOTrainer(Handle):
         """Writes what the rest of the run depends on into a folder, whole or not at all. With the
         rollout in hand go the scores that were written into it, if none is missing."""
         held = self._held()
-        if held is not None and not held._in_update and not np.isnan(held.scores).any():
-            held._commit()
+        if held is not None:
+            held._commit_if_whole()
         invoke(self._context, "rlhf_ppo_trainer_save", self, path_bytes(path))
 
     def resume(self, path: Path) -> Optional[Rollout]:

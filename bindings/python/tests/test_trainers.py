@@ -246,6 +246,41 @@ def test_scores_written_into_a_rollout_are_saved(model, prompts, tmp_path):
     assert np.isnan(again.resume(tmp_path / "state").scores).all()
 
 
+def test_step_takes_written_scores_and_saving_leaves_none_behind(model, prompts, tmp_path):
+    rm = rlhf.RewardModel.from_model(model)
+    ppo = rlhf.PPOTrainer(model, rm, **PPO)
+    rollout = ppo.rollout(prompts)
+    rollout.scores[:] = range(8)
+    assert ppo.step(prompts)["score"] == pytest.approx(3.5)
+    assert rollout.scores.tolist() == list(range(8))
+    rollout = ppo.rollout(prompts)
+    ppo.save(tmp_path / "state")
+    ppo.step(prompts)  # by the reward model
+    assert np.array_equal(rollout.scores, rm.score(rollout.sequences))
+    rollout = ppo.rollout(prompts)
+    rollout.scores[:3] = 5  # not whole: the reward model's replace them
+    stats = ppo.step(prompts)
+    assert np.array_equal(rollout.scores, rm.score(rollout.sequences))
+    assert stats["score"] == pytest.approx(rollout.scores.mean())
+    assert ppo.save(tmp_path / "state") is None and rollout[0].score == rollout.scores[0]
+
+
+def test_step_goes_on_with_written_scores_that_were_taken(model, prompts, tmp_path):
+    """Saved in the middle of the update, to the same bits as without."""
+    rm, policies = rlhf.RewardModel.from_model(model), [model.clone(), model.clone()]
+    for index, policy in enumerate(policies):
+        ppo = rlhf.PPOTrainer(policy, rm, critic=rm.clone(), num_minibatches=2, **PPO)
+        rollout = ppo.rollout(prompts)
+        rollout.scores[:] = range(8)
+        while index and ppo.accumulate(rollout):
+            pass
+        if index:
+            ppo.save(tmp_path / "state")
+        assert ppo.step(prompts)["score"] == pytest.approx(3.5)
+    for name in model.parameters():
+        assert np.array_equal(*(p.read_parameter(name) for p in policies)), name
+
+
 def test_function_and_model_evaluate_alike(model, prompts):
     rm = rlhf.RewardModel.from_model(model)
     trainers = [rlhf.PPOTrainer(model.clone(), reward, critic=rm.clone(), **PPO)
