@@ -239,6 +239,16 @@ class Rollout(Handle):
 RewardFunction = Callable[[Rollout], ArrayLike]
 
 
+class _InHand(NamedTuple):
+    """A rollout that a trainer goes on with."""
+
+    rollout: Rollout
+    iteration: int
+    """num_iterations as it was taken in hand."""
+    writes: int
+    """The policy's then."""
+
+
 class PPOTrainer(Handle):
     """PPO of a language model against a score.
 
@@ -285,7 +295,7 @@ class PPOTrainer(Handle):
             raise TypeError(f"reward must be a RewardModel or a function, got {reward!r}")
         self._function = cast(Optional[RewardFunction], reward if model is None else None)
         self._reward_model, self._policy = model, policy
-        self._in_hand: Optional[Tuple[Rollout, int]] = None  # and num_iterations then
+        self._in_hand: Optional[_InHand] = None
         self._make(context, "rlhf_ppo_trainer_create", policy, reference, model, critic,
                    ctypes.byref(filled))
 
@@ -299,15 +309,22 @@ class PPOTrainer(Handle):
     def _held(self) -> Optional[Rollout]:
         """The rollout in hand: drawn or resumed, or in its update, and not done with. The library
         keeps the same one for `save` and for its own step."""
-        if self._in_hand is None or self._in_hand[0].closed:
+        held = self._in_hand
+        if held is None or held.rollout.closed or held.iteration != self.num_iterations:
             return None
-        rollout, iteration = self._in_hand
-        return rollout if iteration == self.num_iterations else None
+        return held.rollout
+
+    def _goes_on(self, held: Rollout, prompts: Ragged) -> bool:
+        """Whether a step on these prompts goes on with the rollout in hand: in the middle of its
+        update, or sampled by the weights that the policy has."""
+        assert self._in_hand is not None
+        return held._answers(prompts) and (
+            held._in_update or self._in_hand.writes == self._policy._writes)
 
     def _hold(self, rollout: Rollout) -> None:
         held = self._held()
         if held is None or not held._in_update:
-            self._in_hand = rollout, self.num_iterations
+            self._in_hand = _InHand(rollout, self.num_iterations, self._policy._writes)
 
     def _take(self, name: str, *arguments: Any) -> Optional[Rollout]:
         """Calls what gives a rollout out. It is in hand even where a handler of a signal raises as
@@ -325,12 +342,13 @@ class PPOTrainer(Handle):
     def step(self, prompts: Batch) -> c.PPOStats:
         """A whole iteration: rollout, scores, advantages, update; its figures. After an
         interruption the same call with the same prompts goes on where it stopped, also in a trainer
-        that was resumed."""
+        that was resumed. Where the policy's parameters were replaced before its update began, it
+        draws other answers."""
         batch = ragged(prompts)
         rollout = self._held()
         if self._function is None:
             return self._whole_step(batch, rollout)
-        if rollout is None or not rollout._answers(batch):
+        if rollout is None or not self._goes_on(rollout, batch):
             if rollout is not None and rollout._in_update:  # before ids are spent on a rollout
                 raise StateError("the update of another rollout is under way, on other prompts",
                                  status=c.Status.ERR_STATE)

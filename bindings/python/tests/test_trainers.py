@@ -216,6 +216,36 @@ def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
     assert seen == [0, len(prompts)]
 
 
+def test_rollout_of_weights_that_are_gone_is_not_gone_on_with(model, prompts):
+    """By a function no more than by a reward model. In its update it is."""
+    rm = rlhf.RewardModel.from_model(model)
+    policies = [model.clone(), model.clone()]
+    name = next(name for name, shape in model.parameters().items() if shape[0] > 1)
+    moved = model.read_parameter(name) + 0.25
+    for reward, policy in zip((rm, lambda rollout: rm.score(rollout.sequences)), policies):
+        ppo = rlhf.PPOTrainer(policy, reward, critic=rm.clone(), num_minibatches=2, **PPO)
+        drawn = ppo.rollout(prompts)
+        with pytest.raises(rlhf.NotFoundError):
+            policy.write_parameter("none", moved)
+        ppo.step(prompts)
+        assert not math.isnan(drawn[0].kl)
+        drawn = ppo.rollout(prompts)
+        policy.write_parameter(name, moved)
+        ppo.step(prompts)
+        assert math.isnan(drawn[0].kl)
+        drawn = ppo.rollout(prompts)
+        assert drawn[0].sequence_id == 3 * len(prompts)
+        ppo.score(drawn)
+        while ppo.accumulate(drawn):
+            pass
+        ppo.apply()
+        policy.write_parameter(name, moved)
+        assert ppo.step(prompts)["num_steps"] == 4
+        assert ppo.rollout(prompts)[0].sequence_id == 4 * len(prompts)
+    for name in model.parameters():
+        assert np.array_equal(*(p.read_parameter(name) for p in policies)), name
+
+
 def test_reward_function_is_as_a_reward_model(model, prompts):
     """Prompts may come once, from a generator; a step takes the rollout that was drawn for it."""
     rm = rlhf.RewardModel.from_model(model)
