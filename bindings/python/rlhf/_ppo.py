@@ -1,6 +1,7 @@
 """Proximal policy optimisation, and rollouts."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 from typing import (TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional,
@@ -222,6 +223,14 @@ class Rollout(Handle):
             pass
         return False
 
+    def _reopened(self) -> "Rollout":
+        """Another handle of one that was closed while a trainer kept it: the library's object
+        and the trainer's hold on it pass to the new one."""
+        other = Rollout._wrap(self._pointer, self._context)
+        other._scores, self._pointer = self._scores, None
+        other._enter()
+        return other
+
     def texts(self, tokenizer: Tokenizer) -> List[str]:
         """The answers as text, without special tokens."""
         return [answer_text(tokenizer, copied(raw.tokens, raw.num_tokens)[raw.num_prompt:])
@@ -240,7 +249,7 @@ RewardFunction = Callable[[Rollout], ArrayLike]
 
 
 class _InHand(NamedTuple):
-    """A rollout that a trainer goes on with."""
+    """A rollout that a trainer goes on with, and keeps: who drew it may close it."""
 
     rollout: Rollout
     iteration: int
@@ -310,8 +319,10 @@ class PPOTrainer(Handle):
         """The rollout in hand: drawn or resumed, or in its update, and not done with. The library
         keeps the same one for `save` and for its own step."""
         held = self._in_hand
-        if held is None or held.rollout.closed or held.iteration != self.num_iterations:
+        if held is None or held.iteration != self.num_iterations or held.rollout._pointer is None:
             return None
+        if held.rollout.closed:
+            held = self._in_hand = held._replace(rollout=held.rollout._reopened())
         return held.rollout
 
     def _goes_on(self, held: Rollout, prompts: Ragged) -> bool:
@@ -324,7 +335,31 @@ class PPOTrainer(Handle):
     def _hold(self, rollout: Rollout) -> None:
         held = self._held()
         if held is None or not held._in_update:
+            rollout._enter()
+            self._drop()
             self._in_hand = _InHand(rollout, self.num_iterations, self._policy._writes)
+
+    def _drop(self) -> None:
+        held, self._in_hand = self._in_hand, None
+        if held is not None:
+            held.rollout._leave()
+
+    def _give_back(self) -> None:
+        super()._give_back()
+        self._drop()
+
+    @contextlib.contextmanager
+    def _updating(self, rollout: Rollout) -> Iterator[None]:
+        """What begins an update takes its rollout in hand, unless it is refused."""
+        refused = False
+        try:
+            yield
+        except StateError:
+            refused = True
+            raise
+        finally:
+            if not refused and not rollout.closed and rollout._in_update:
+                self._hold(rollout)
 
     def _take(self, name: str, *arguments: Any) -> Optional[Rollout]:
         """Calls what gives a rollout out. It is in hand even where a handler of a signal raises as
@@ -360,16 +395,20 @@ class PPOTrainer(Handle):
         if held is not None:
             held._commit_if_whole()
         try:
-            return self._figures("step", *prompts.arguments())
+            stats = self._figures("step", *prompts.arguments())
         finally:
             if held is not None:
                 held._refresh()
+        self._drop()
+        return stats
 
     def _draw(self, prompts: Ragged) -> Rollout:
         return cast(Rollout, self._take("rollout", *prompts.arguments()))
 
     def rollout(self, prompts: Batch) -> Rollout:
-        """Answers to the prompts, without scores. After an interruption the same call goes on."""
+        """Answers to the prompts, without scores. After an interruption the same call goes on. The
+        trainer keeps them until their update is over or others are drawn: a step on the same
+        prompts goes on with them, closed or not."""
         return self._draw(ragged(prompts))
 
     def score(self, rollout: Rollout) -> None:
@@ -400,9 +439,9 @@ class PPOTrainer(Handle):
         Scores come from the reward where none was set, or from a function where one is missing;
         advantages are computed where they are not there."""
         self._prepare(rollout)
-        self._hold(rollout)
-        stats = self._figures("update", rollout)
-        self._in_hand = None
+        with self._updating(rollout):
+            stats = self._figures("update", rollout)
+        self._drop()
         return stats
 
     def _prepare(self, rollout: Rollout) -> None:
@@ -422,10 +461,10 @@ class PPOTrainer(Handle):
         """One micro-batch's gradients; how many are to come before `apply`. The first call
         begins the update."""
         self._prepare(rollout)
-        self._hold(rollout)
         remaining = ctypes.c_int64()
-        invoke(self._context, "rlhf_ppo_trainer_accumulate", self, rollout,
-               ctypes.byref(remaining))
+        with self._updating(rollout):
+            invoke(self._context, "rlhf_ppo_trainer_accumulate", self, rollout,
+                   ctypes.byref(remaining))
         return remaining.value
 
     def apply(self) -> Tuple[bool, c.PPOStats]:
@@ -433,7 +472,7 @@ class PPOTrainer(Handle):
         done = ctypes.c_int32()
         stats = self._figures("apply", ctypes.byref(done))
         if done.value:
-            self._in_hand = None
+            self._drop()
         return bool(done.value), stats
 
     def gradient(self, name: str, *, critic: bool = False) -> Floats:
@@ -485,7 +524,7 @@ class PPOTrainer(Handle):
         """Gives up the iteration under way; steps that were taken stay, and the next rollout may
         be of any prompts."""
         ask(self._context, "rlhf_ppo_trainer_abandon", self)
-        self._in_hand = None
+        self._drop()
 
     @property
     def num_iterations(self) -> int:
@@ -511,5 +550,5 @@ class PPOTrainer(Handle):
         prompts goes on with it."""
         rollout = self._take("resume", path_bytes(path))
         if rollout is None:
-            self._in_hand = None
+            self._drop()
         return rollout

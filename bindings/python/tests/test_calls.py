@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -127,6 +128,12 @@ def lengths(rollout):
     return [float(sequence.tokens.sum() % 7) for sequence in rollout]
 
 
+def lengths_later(rollout):
+    """So that progress is due at once in what comes then."""
+    time.sleep(0.06)
+    return lengths(rollout)
+
+
 def assert_alike(model, other):
     for name in model.parameters():
         assert np.array_equal(model.read_parameter(name), other.read_parameter(name)), name
@@ -145,7 +152,7 @@ def test_resumed_step_with_a_reward_function_goes_on_to_the_bit(watched, at, pro
     def reward(rollout):
         if where == "reward":
             interrupt()
-        return lengths(rollout)
+        return lengths_later(rollout)
     ppo = rlhf.PPOTrainer(watched, reward, **options)
     if where != "reward":
         at.arm(interrupt, when=lambda stage, done, total: stage == where and done < total)
@@ -263,6 +270,28 @@ def test_step_of_other_prompts_leaves_an_interrupted_update(watched, at, prompts
     for batch in (many, prompts):
         ppo.step(batch)
     assert_alike(other, watched)
+
+
+def test_step_goes_on_with_an_interrupted_rollout_that_was_closed(watched, at, prompts):
+    """A `with` closes it, drawn or in the middle of its update."""
+    options = dict(max_new_tokens=50, num_epochs=2, num_minibatches=4, stop_token_id=-2)
+    many = prompts * 40
+    other = watched.clone()
+    expected = rlhf.PPOTrainer(other, lengths, **options)
+    ppo = rlhf.PPOTrainer(watched, lengths_later, **options)
+    for stage in "score", "train":
+        expected.step(many)
+        at.arm(interrupt, when=lambda name, done, total: name == stage and done < total)
+        with pytest.raises(KeyboardInterrupt), ppo.rollout(many) as rollout:
+            ppo.update(rollout)
+        assert rollout.closed and repr(rollout) == "Rollout(closed)"
+        ppo.step(many)
+    assert_alike(other, watched)
+    before = watched.context.memory()["total_now"]
+    ppo.rollout(many).close()
+    kept = watched.context.memory()["total_now"]
+    ppo.close()
+    assert kept > before > watched.context.memory()["total_now"]
 
 
 def test_other_signals_run_their_handlers_within_a_call(watched, at):

@@ -216,6 +216,35 @@ def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
     assert seen == [0, len(prompts)]
 
 
+def test_refused_rollout_is_not_in_hand(context, model, prompts):
+    """Neither is one that another trainer updates."""
+    calls = []
+
+    def reward(rollout):
+        calls.append(rollout[0].sequence_id)
+        return np.zeros(len(rollout))
+    options = dict(num_minibatches=2, **PPO)
+    ppo = rlhf.PPOTrainer(model, reward, **options)
+    own, few = rlhf.Rollout(context=context), rlhf.Rollout(context=context)
+    few.append([2, 3, 4], [0, 1, 1], score=1.0)
+    for prompt in prompts:
+        own.append(list(prompt) + [7, 8], [0] * len(prompt) + [1, 1], score=1.0)
+    drawn = ppo.rollout(prompts)
+    with pytest.raises(rlhf.InvalidArgumentError, match="num_minibatches"):
+        ppo.update(few)
+    other = rlhf.PPOTrainer(model.clone(), None, **options)
+    other.accumulate(own)
+    for call in ppo.update, ppo.accumulate:
+        with pytest.raises(rlhf.StateError, match="another trainer"):
+            call(own)
+    ppo.step(prompts)
+    assert calls == [drawn[0].sequence_id] and not math.isnan(drawn[0].kl)
+    other.abandon()
+    while ppo.accumulate(own):
+        pass
+    assert ppo.step(prompts)["num_steps"] == 4 and calls == [0]  # one of its own is in hand, too
+
+
 def test_rollout_of_weights_that_are_gone_is_not_gone_on_with(model, prompts):
     """By a function no more than by a reward model. In its update it is."""
     rm = rlhf.RewardModel.from_model(model)
