@@ -304,6 +304,7 @@ class PPOTrainer(Handle):
             raise TypeError(f"reward must be a RewardModel or a function, got {reward!r}")
         self._function = cast(Optional[RewardFunction], reward if model is None else None)
         self._reward_model, self._policy = model, policy
+        self._options = filled
         self._in_hand: Optional[_InHand] = None
         self._make(context, "rlhf_ppo_trainer_create", policy, reference, model, critic,
                    ctypes.byref(filled))
@@ -387,8 +388,24 @@ class PPOTrainer(Handle):
             if rollout is not None and rollout._in_update:  # before ids are spent on a rollout
                 raise StateError("the update of another rollout is under way, on other prompts",
                                  status=c.Status.ERR_STATE)
+            self._check_count(len(batch))
             rollout = self._draw(batch)
         return self.update(rollout)
+
+    def _check_count(self, count: int) -> None:
+        """What the library's own step refuses before ids are spent on a rollout."""
+        options = self._options
+        if 0 < count < options.num_minibatches:
+            field, message = "num_minibatches", (
+                f"num_minibatches must be at most the {count} sequences, "
+                f"got {options.num_minibatches}")
+        elif options.kl_target > 0 and 0.2 * count >= options.kl_horizon:
+            field, message = "kl_horizon", (
+                f"kl_horizon must be over a fifth of the {count} sequences, or beta could fall "
+                f"to 0 and below; got {options.kl_horizon:g}")
+        else:
+            return
+        raise InvalidArgumentError(message, status=c.Status.ERR_INVALID_ARG, field=field)
 
     def _whole_step(self, prompts: Ragged, held: Optional[Rollout]) -> c.PPOStats:
         """The library's own, on the scores that were written into the rollout in hand."""

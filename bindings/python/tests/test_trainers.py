@@ -216,6 +216,20 @@ def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
     assert seen == [0, len(prompts)]
 
 
+@pytest.mark.parametrize("options, field", [(dict(num_minibatches=9), "num_minibatches"),
+                                            (dict(kl_target=1.0, kl_horizon=1.0), "kl_horizon")])
+def test_step_on_too_few_or_many_prompts_spends_no_ids(model, prompts, options, field):
+    """With the library's words, by a function as by a reward model."""
+    rm, seen = rlhf.RewardModel.from_model(model), []
+    for reward in (rm, lambda rollout: np.zeros(len(rollout))):
+        ppo = rlhf.PPOTrainer(model.clone(), reward, critic=rm.clone(), **options, **PPO)
+        with pytest.raises(rlhf.InvalidArgumentError) as caught:
+            ppo.step(prompts)
+        seen.append((str(caught.value), caught.value.field, caught.value.status))
+        assert ppo.rollout(prompts)[0].sequence_id == 0
+    assert seen[0] == seen[1] and seen[0][1] == field
+
+
 def test_refused_rollout_is_not_in_hand(context, model, prompts):
     """Neither is one that another trainer updates."""
     calls = []
