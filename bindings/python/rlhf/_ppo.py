@@ -444,7 +444,14 @@ class PPOTrainer(Handle):
         if np.shape(given) != (len(rollout),):
             raise ValueError(f"a reward must return {len(rollout)} scores, one for each sequence, "
                              f"got {given!r}")
-        rollout.scores[:] = given
+        with np.errstate(over="ignore"):  # to infinity, which is told below
+            scores = np.asarray(given, np.float32)
+        wrong = np.flatnonzero(~np.isfinite(scores))
+        if wrong.size:
+            raise InvalidArgumentError(
+                f"score of sequence {wrong[0]} is not finite but {scores[wrong[0]]:g}",
+                status=c.Status.ERR_INVALID_ARG, field="scores")
+        rollout.scores[:] = scores
 
     def advantages(self, rollout: Rollout) -> None:
         """Reference log-probabilities, values, rewards, GAE, whitening."""

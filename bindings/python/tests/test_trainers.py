@@ -200,6 +200,25 @@ def test_reward_that_failed_half_way_is_called_again(model, prompts):
     assert ppo.rollout(prompts)[0].sequence_id == len(prompts)
 
 
+@pytest.mark.parametrize("score", [math.nan, -math.inf, 1e39])
+def test_reward_that_is_not_finite_is_refused(model, prompts, score):
+    """In an evaluation as in a step."""
+    scores = np.zeros(8)
+    scores[2:4] = score, math.nan
+    ppo = rlhf.PPOTrainer(model, lambda rollout: scores, **PPO)
+    told = []
+    for call in ppo.step, ppo.evaluate:
+        with pytest.raises(rlhf.InvalidArgumentError, match="sequence 2 is not finite") as caught:
+            call(prompts)
+        told.append((str(caught.value), caught.value.field))
+    rollout = ppo.rollout(prompts)
+    with pytest.raises(rlhf.InvalidArgumentError):
+        ppo.score(rollout)
+    assert np.isnan(rollout.scores).all() and told[0] == told[1]
+    scores[:] = 1
+    assert ppo.evaluate(prompts)[0]["score"] == 1 == ppo.step(prompts)["score"]
+
+
 def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
     seen = []
 
