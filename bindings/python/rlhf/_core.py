@@ -172,14 +172,18 @@ def _run(call: Call, arguments: Tuple[Any, ...], guard: bool) -> int:
             handle._leave()
 
 
-def invoke(context: Optional["Context"], name: str, *arguments: Any) -> None:
-    """A call that may take long, or wait for another thread's: it can be interrupted."""
+def invoke(context: Optional["Context"], name: str, *arguments: Any,
+           done: Optional[Callable[[], None]] = None) -> None:
+    """A call that may take long, or wait for another thread's: it can be interrupted. `done` runs
+    where the library has done it, also if a handler raised meanwhile."""
     call = Call(context, name)
     if context is None:
         status = _run(call, arguments, True)
     else:
         with context._turn:  # here the main thread can be interrupted, in the C queue it cannot
             status = _run(call, arguments, True)
+    if done is not None and status == c.Status.OK:
+        done()
     _finish(call, status)
 
 

@@ -212,8 +212,9 @@ class Rollout(Handle):
 
     @property
     def _in_update(self) -> bool:
-        """Whether a trainer is in the middle of its update. It refuses scores then, before it looks
-        whose they are: these are of no sequence."""
+        """Whether a trainer is in the middle of its update. The library has no function that tells,
+        but refuses scores of such a rollout: as StateError, before it looks at the sequence. There
+        is no sequence -1, so that nothing is set in any other."""
         try:
             ask(self._context, "rlhf_rollout_set_token_scores", self, -1,
                 float32s(np.zeros(1, np.float32)), 1)
@@ -362,13 +363,14 @@ class PPOTrainer(Handle):
             if not refused and not rollout.closed and rollout._in_update:
                 self._hold(rollout)
 
-    def _take(self, name: str, *arguments: Any) -> Optional[Rollout]:
+    def _take(self, name: str, *arguments: Any,
+              done: Optional[Callable[[], None]] = None) -> Optional[Rollout]:
         """Calls what gives a rollout out. It is in hand even where a handler of a signal raises as
         the call ends, so that a step goes on with it."""
         pointer, rollout = ctypes.POINTER(c.rlhf_rollout)(), None
         try:
             invoke(self._context, f"rlhf_ppo_trainer_{name}", self, *arguments,
-                   ctypes.byref(pointer))
+                   ctypes.byref(pointer), done=done)
         finally:
             if pointer:
                 rollout = Rollout._wrap(pointer, self._context)
@@ -570,9 +572,6 @@ class PPOTrainer(Handle):
         invoke(self._context, "rlhf_ppo_trainer_save", self, path_bytes(path))
 
     def resume(self, path: Path) -> Optional[Rollout]:
-        """Goes on where `save` was; the rollout that was in hand, if there was one. A step with its
-        prompts goes on with it."""
-        rollout = self._take("resume", path_bytes(path))
-        if rollout is None:
-            self._drop()
-        return rollout
+        """Goes on where `save` was; the rollout that was in hand then, if there was one. A step with
+        its prompts goes on with it."""
+        return self._take("resume", path_bytes(path), done=self._drop)

@@ -241,15 +241,37 @@ def test_interrupt_as_a_rollout_ends_does_not_lose_it(model, prompts, monkeypatc
     ppo = rlhf.PPOTrainer(model, lengths, **options)
     invoke = _core.invoke
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         monkeypatch.undo()
-        invoke(*arguments)
+        invoke(*arguments, **options)
         raise KeyboardInterrupt
     for name in ("_core", "_ppo"):
         monkeypatch.setattr(f"rlhf.{name}.invoke", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ppo.step(prompts)
     assert ppo.step(prompts)["policy_loss"] == expected["policy_loss"]
+
+
+def test_interrupted_resume_without_a_rollout_leaves_none_in_hand(watched, at, prompts, tmp_path):
+    """One that fails leaves the one that is."""
+    drawn = []
+
+    def reward(rollout):
+        drawn.append(rollout[0].sequence_id)
+        return lengths(rollout)
+    ppo = rlhf.PPOTrainer(watched, reward, max_new_tokens=6)
+    ppo.save(tmp_path / "state")
+    ppo.rollout(prompts)
+    rollout = ppo.rollout(prompts)
+    assert rollout[0].sequence_id == len(prompts)
+    with pytest.raises(rlhf.NotFoundError):
+        ppo.resume("nowhere")
+    assert ppo._held() is rollout
+    at.arm(interrupt, when=at_the_end("resume"))
+    with pytest.raises(KeyboardInterrupt):
+        ppo.resume(tmp_path / "state")
+    ppo.step(prompts)
+    assert drawn == [0]  # as with the saved trainer
 
 
 def test_step_of_other_prompts_leaves_an_interrupted_update(watched, at, prompts):
