@@ -63,8 +63,9 @@ class Context(Handle):
 
     Calls on one context queue. They release the GIL. On the main thread, Ctrl-C ends a call
     within 0.1 seconds (KeyboardInterrupt); the same call then goes on. `log(level, message)` and
-    `progress(stage, done, total)` run on the thread that made the call, and must not use objects
-    of this context (BusyError); what they raise is raised by the call.
+    `progress(stage, done, total)` run on the thread that made the call; what they raise is raised
+    by it. Of the objects of this context they may use what <rlhf/context.h> lists, a tokenizer's
+    encoding and decoding among it; anything else raises BusyError.
     """
 
     _type = c.rlhf_context

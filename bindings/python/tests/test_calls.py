@@ -489,6 +489,26 @@ def test_callback_that_uses_its_own_context_is_busy(watched):
         assert len(answers[0].answer) > 0
 
 
+def test_callback_may_encode_and_decode(tokenizer):
+    """As the README and Context say; a reward function may use anything."""
+    model = rlhf.Model(context=tokenizer._context, **{**SHAPE, "vocab_size": len(tokenizer)})
+    seen = []
+
+    def sample(logits, info):
+        seen.append(tokenizer.decode(tokenizer.encode("the cat")))
+        return 2
+    prompts = [tokenizer.encode("the cat")] * 2
+    model.generate(prompts, sampler=sample, max_new_tokens=1)
+    assert seen == ["the cat"] * 2
+
+    def reward(rollout):
+        with rlhf.RewardModel.from_model(model) as fresh:
+            model.generate(prompts, max_new_tokens=2)
+            return fresh.score(rollout.sequences)
+    ppo = rlhf.PPOTrainer(model, reward, max_new_tokens=2)
+    assert ppo.step(prompts)["iteration"] == 1
+
+
 def test_cancel_from_another_thread(watched, at):
     at.arm(watched.context.cancel)
     with pytest.raises(rlhf.CancelledError):
