@@ -264,8 +264,9 @@ static void show_progress(rlhf_context *context, bool always)
         return;
     clock_gettime(CLOCK_MONOTONIC, &t);
     int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-    if (!always && (context->stage_done == context->stage_total ||
-                    now - context->last_progress_ns < PROGRESS_INTERVAL_NS))
+    const bool told = context->stage_total > 0 && /* 0: not known */
+                      context->stage_done == context->stage_total;
+    if (!always && (told || now - context->last_progress_ns < PROGRESS_INTERVAL_NS))
         return;
     context->last_progress_ns = now;
     fegetenv(&own);
@@ -298,5 +299,6 @@ void rlhf__progress_end(rlhf_context *context, const char *stage, int64_t total)
 {
     context->stage = stage;
     context->stage_done = context->stage_total = total;
-    show_progress(context, true);
+    if (total > 0)
+        show_progress(context, true);
 }

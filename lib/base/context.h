@@ -100,7 +100,8 @@ void rlhf__log(rlhf_context *context, int32_t level, const char *format, ...)
  * rlhf__check_cancel. `stage` is static storage. */
 rlhf_status rlhf__progress(rlhf_context *context, const char *stage, int64_t done,
                            int64_t total);
-/* Tells that all of a stage is done. Whoever cancels now stops the next call. */
+/* Tells that all of a stage is done, nothing of a total of 0. Whoever cancels now stops
+ * the next call. */
 void rlhf__progress_end(rlhf_context *context, const char *stage, int64_t total);
 
 #endif

@@ -24,7 +24,8 @@ static rlhf_status load_jsonl(rlhf__loader *loader)
     rlhf_status status = rlhf__lines_open(loader->context, loader->path, &lines);
 
     while (status == RLHF_OK) {
-        status = rlhf__progress(loader->context, "dataset", lines.done, lines.total);
+        if (lines.done < lines.total)
+            status = rlhf__progress(loader->context, "dataset", lines.done, lines.total);
         if (status == RLHF_OK)
             status = rlhf__lines_next(&lines, &more);
         if (status != RLHF_OK || !more)
@@ -38,6 +39,8 @@ static rlhf_status load_jsonl(rlhf__loader *loader)
         loader->line = lines.number;
         status = rlhf__loader_add_line(loader, text, size);
     }
+    if (status == RLHF_OK)
+        rlhf__progress_end(loader->context, "dataset", lines.total);
     rlhf__lines_close(&lines);
     return status;
 }
@@ -66,12 +69,12 @@ static rlhf_status encode_stream(rlhf__loader *loader, const char *text, int64_t
             RLHF__TRY(rlhf__ids_append(ids, separator));
         if (separator < 0 ? length > 0 : !stop)
             RLHF__TRY(rlhf__loader_add_eos(loader, ids));
-        RLHF__TRY(
-            rlhf__progress(loader->context, "dataset", (stop ? stop : end) - text, size));
         if (!stop)
             break;
+        RLHF__TRY(rlhf__progress(loader->context, "dataset", stop - text, size));
         at = stop + width;
     }
+    rlhf__progress_end(loader->context, "dataset", size);
     return RLHF_OK;
 }
 

@@ -59,9 +59,11 @@ static rlhf_status visit_chosen(rlhf__feedback *store, visit_fn visit, void *arg
             status = rlhf__store_damaged(store, ids[i], "it has two choices");
         if (status == RLHF_OK)
             status = visit(arg, &comparison);
-        if (status == RLHF_OK)
+        if (status == RLHF_OK && i + 1 < count)
             status = rlhf__progress(store->context, "feedback", i + 1, count);
     }
+    if (status == RLHF_OK)
+        rlhf__progress_end(store->context, "feedback", count);
     rlhf__free(ids);
     return rlhf__store_end(store, status);
 }

@@ -203,8 +203,10 @@ static rlhf_status insert_all(rlhf__feedback *store, insertion *to,
             ++*out_skipped;
         else
             RLHF__TRY(insert(store, to, &own));
-        RLHF__TRY(rlhf__progress(store->context, "feedback", i + 1, count));
+        if (i + 1 < count)
+            RLHF__TRY(rlhf__progress(store->context, "feedback", i + 1, count));
     }
+    rlhf__progress_end(store->context, "feedback", count);
     return RLHF_OK;
 }
 

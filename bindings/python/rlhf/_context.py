@@ -51,7 +51,7 @@ def _on_progress(key: Optional[int], stage: Any, done: int, total: int) -> None:
     # At the end of a stage there is nothing left to end: the library keeps what was done, and a
     # cancellation would end the next call. What was raised there is raised as this one returns, or
     # ends its next stage.
-    if call.raised is not None and done != total:
+    if call.raised is not None and (done != total or total == 0):
         call.cancel()
 
 

@@ -179,8 +179,10 @@ class Rollout(Handle):
 
     def _refresh(self) -> None:
         """Scores that the library has set replace those that were written."""
+        if self._scores is None or self.closed:
+            return
         stored = self._stored()
-        if self._scores is not None and not np.isnan(stored).any():
+        if not np.isnan(stored).any():
             self._scores[:] = stored
 
     @property
@@ -227,8 +229,9 @@ class Rollout(Handle):
     def _reopened(self) -> "Rollout":
         """Another handle of one that was closed while a trainer kept it: the library's object
         and the trainer's hold on it pass to the new one."""
-        other = Rollout._wrap(self._pointer, self._context)
-        other._scores, self._pointer = self._scores, None
+        pointer, self._pointer = self._pointer, None  # one owner at most, whatever interrupts
+        other = Rollout._wrap(pointer, self._context)
+        other._scores = self._scores
         other._enter()
         return other
 
@@ -353,14 +356,11 @@ class PPOTrainer(Handle):
     @contextlib.contextmanager
     def _updating(self, rollout: Rollout) -> Iterator[None]:
         """What begins an update takes its rollout in hand, unless it is refused."""
-        refused = False
+        another = rollout._in_update and self._held() is not rollout
         try:
             yield
-        except StateError:
-            refused = True
-            raise
         finally:
-            if not refused and not rollout.closed and rollout._in_update:
+            if not another and not rollout.closed and rollout._in_update:
                 self._hold(rollout)
 
     def _take(self, name: str, *arguments: Any,

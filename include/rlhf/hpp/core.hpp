@@ -296,7 +296,7 @@ struct callbacks {
             if (callbacks_->progress)
                 callbacks_->progress(stage, done, total);
         });
-        if (!went && done != total)
+        if (!went && (done != total || total == 0))
             ::rlhf_context_cancel(callbacks_->context);
     }
 };
