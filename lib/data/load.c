@@ -24,7 +24,7 @@ static rlhf_status load_jsonl(rlhf__loader *loader)
     rlhf_status status = rlhf__lines_open(loader->context, loader->path, &lines);
 
     while (status == RLHF_OK) {
-        if (lines.done < lines.total)
+        if (lines.done != lines.total) /* its size may be 0, or have grown */
             status = rlhf__progress(loader->context, "dataset", lines.done, lines.total);
         if (status == RLHF_OK)
             status = rlhf__lines_next(&lines, &more);

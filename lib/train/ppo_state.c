@@ -380,22 +380,24 @@ static rlhf_status get_rollout(const rlhf__ppo_trainer *t,
     return s.estimates ? restore_estimates(reader, &s, r) : RLHF_OK;
 }
 
+static rlhf_status check_below(const char *option, int32_t value, const char *what,
+                               int64_t place)
+{
+    if (place < value)
+        return RLHF_OK;
+    return rlhf__fail_arg(option,
+                          "%s is %" PRId32 ", the saved update is in %s %" PRId64
+                          ", counted from 0",
+                          option, value, what, place);
+}
+
 /* The place of a saved update in the iteration that the options make of it. */
 static rlhf_status check_place(const rlhf_ppo_options *o, const rlhf__rollout *rollout,
                                const counters *c)
 {
-    if (c->epoch >= o->num_epochs)
-        return rlhf__fail_arg("num_epochs",
-                              "num_epochs is %" PRId32
-                              ", the saved update is in epoch %" PRId64
-                              ", counted from 0",
-                              o->num_epochs, c->epoch);
-    if (c->minibatch >= o->num_minibatches)
-        return rlhf__fail_arg("num_minibatches",
-                              "num_minibatches is %" PRId32
-                              ", the saved update is in minibatch %" PRId64
-                              ", counted from 0",
-                              o->num_minibatches, c->minibatch);
+    RLHF__TRY(check_below("num_epochs", o->num_epochs, "epoch", c->epoch));
+    RLHF__TRY(
+        check_below("num_minibatches", o->num_minibatches, "minibatch", c->minibatch));
     if (rollout->num_episodes < o->num_minibatches)
         return rlhf__fail_arg("num_minibatches",
                               "num_minibatches is %" PRId32
