@@ -9,8 +9,8 @@
  *   _memory);
  * - what only reads a tokenizer: _encode, _decode, ids and sizes; and text streams;
  * - of models and reward models _get_config, _num_parameters, _num_parameter_names and
- *   _parameter_info; of trainers _num_steps and _num_iterations; of generators and
- *   rollouts _num_sequences and _get;
+ *   _parameter_info; of trainers _num_steps, _num_iterations and _is_current; of
+ *   generators and rollouts _num_sequences and _get;
  * - what is on no context: _options_init and the like, samplers, error texts, names;
  * - the _free of any object, the call's own among them: it goes when the call ends (a
  *   text stream, and a sampler that nothing else holds, at once);

@@ -544,6 +544,22 @@ RLHF_API rlhf_status rlhf_ppo_trainer_abandon(rlhf_ppo_trainer *trainer);
 RLHF_API int64_t rlhf_ppo_trainer_num_iterations(const rlhf_ppo_trainer *trainer);
 
 /**
+ * Whether a rollout is current: in the middle of its update by this trainer, or sampled
+ * by the weights that the policy has. rlhf_ppo_trainer_step goes on with no other; a host
+ * that sets the scores itself asks, as of one that rlhf_ppo_trainer_resume gave back.
+ *
+ * @param trainer  NULL gives 0.
+ * @param rollout  NULL gives 0, as does one of another context, or with a sequence that
+ *                 the host appended: which weights sampled that is not known.
+ * @return 1 or 0.
+ * @threads Not while another thread is in a call on the trainer, its policy or the
+ *         rollout; from a callback too.
+ * @since 0.1
+ */
+RLHF_API int32_t rlhf_ppo_trainer_is_current(const rlhf_ppo_trainer *trainer,
+                                             const rlhf_rollout *rollout);
+
+/**
  * A copy of the critic as it is now; scale 1, offset 0.
  *
  * @param trainer     The trainer.

@@ -563,6 +563,14 @@ int64_t rlhf_ppo_trainer_num_iterations(const rlhf_ppo_trainer *trainer)
     return trainer ? trainer->core->iteration : 0;
 }
 
+int32_t rlhf_ppo_trainer_is_current(const rlhf_ppo_trainer *trainer,
+                                    const rlhf_rollout *rollout)
+{
+    /* Versions are a context's own. */
+    return trainer && rollout && trainer->handle.context == rollout->handle.context &&
+           is_current(trainer->core, rollout->core);
+}
+
 static rlhf_status clone_critic(rlhf_ppo_trainer *trainer, rlhf_reward_model **out_critic)
 {
     rlhf__reward_model *core = NULL;

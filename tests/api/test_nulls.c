@@ -521,6 +521,8 @@ static void test_null_to_ppo(void **state)
     REFUSES(rlhf_ppo_trainer_set_kl_coef(NULL, 1.0));
     REFUSES(rlhf_ppo_trainer_abandon(NULL));
     GIVES(0, rlhf_ppo_trainer_num_iterations(NULL));
+    GIVES(0, rlhf_ppo_trainer_is_current(NULL, o->rollout));
+    GIVES(0, rlhf_ppo_trainer_is_current(ppo, NULL));
     NO_HANDLE(rlhf_ppo_trainer_clone_critic(NULL, OUT));
     REFUSES(rlhf_ppo_trainer_clone_critic(ppo, NULL));
     REFUSES(rlhf_ppo_trainer_save(NULL, "x"));

@@ -14,7 +14,7 @@ typedef struct probe {
     rlhf_ppo_trainer *ppo;
     const rlhf_generator *generator;
     const rlhf_rollout *rollout;
-    int calls, refusals, reads;
+    int calls, refusals, reads, current;
 } probe;
 
 static void count_refusal(probe *p, rlhf_status status)
@@ -46,6 +46,7 @@ static void on_progress(void *user_data, const char *stage, int64_t done, int64_
     count_refusal(p, rlhf_ppo_trainer_set_learning_rate(p->ppo, 1.0, 1.0));
     count_refusal(p, rlhf_ppo_trainer_set_kl_coef(p->ppo, 7.0));
     count_refusal(p, rlhf_ppo_trainer_abandon(p->ppo));
+    p->current += rlhf_ppo_trainer_is_current(p->ppo, p->rollout);
     count_refusal(p, rlhf_rollout_create(p->context, &rollout));
     assert_null(rollout);
 }
@@ -155,6 +156,7 @@ static void test_ppo_trainer_setters_wait_their_turn(void **state)
     rlhf_ppo_options options;
     rlhf_ppo_stats stats = {.struct_size = sizeof stats};
     rlhf_reward_model *reward;
+    rlhf_rollout *drawn;
     probe p;
 
     (void)state;
@@ -176,7 +178,12 @@ static void test_ppo_trainer_setters_wait_their_turn(void **state)
     assert_true(stats.kl_coef == 0.05);
     assert_ok(rlhf_ppo_trainer_set_kl_coef(p.ppo, 0.1));
     assert_ok(rlhf_ppo_trainer_set_learning_rate(p.ppo, 2e-4, 3e-4));
+    assert_ok(rlhf_ppo_trainer_rollout(p.ppo, prompts, cu_seqlens, 2, &drawn));
+    p.rollout = drawn;
     assert_ok(rlhf_ppo_trainer_step(p.ppo, prompts, cu_seqlens, 2, &stats));
+    assert_true(p.current > 0); /* that is read amid a call */
+    assert_int_equal(rlhf_ppo_trainer_is_current(p.ppo, drawn), 0);
+    rlhf_rollout_free(drawn);
     assert_true(stats.kl_coef == 0.1);
     assert_true(stats.learning_rate == 2e-4);
     assert_true(stats.value_learning_rate == 3e-4);

@@ -20,6 +20,7 @@ static const char *const cannot_allocate[] = {
     "rlhf_model_num_parameters",
     "rlhf_ppo_options_preset",
     "rlhf_ppo_trainer_abandon",
+    "rlhf_ppo_trainer_is_current",
     "rlhf_ppo_trainer_num_iterations",
     "rlhf_ppo_trainer_set_kl_coef",
     "rlhf_ppo_trainer_set_learning_rate",

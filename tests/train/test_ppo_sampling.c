@@ -1,5 +1,6 @@
 /* The rollout: which distribution answers come from and are recorded under, where they
- * end, what of them is scored, and which samplers and temperatures are refused. */
+ * end, what of them is scored, which samplers and temperatures are refused, and how
+ * long it is current. */
 #include "train_support.h"
 
 enum { PROMPTS = 16 };
@@ -538,6 +539,78 @@ static void test_options_out_of_range_are_refused_by_name(void **state)
     assert_refused(&o[7], "clip_range");
 }
 
+/* --- whose weights sampled it ------------------------------------------------------- */
+
+#define ASSERT_CURRENT(f, rollout, expected)                                             \
+    assert_int_equal(rlhf_ppo_trainer_is_current((f)->trainer, rollout), expected)
+
+static void test_rollout_is_current_while_the_policy_has_its_weights(void **state)
+{
+    static const sample one = {.tokens = {BOS, 5, 3, EOS},
+                               .num_tokens = 4,
+                               .first = 2,
+                               .last = 3,
+                               .score = 1,
+                               .finish = RLHF_FINISH_STOP};
+    const rlhf_ppo_options o = plain_options();
+    ppo_fixture f = ppo_make(&o, 3), foreign = ppo_make(&o, 3);
+    rlhf_rollout *drawn = roll(&f), *of_another_context = roll(&foreign);
+    rlhf_rollout *own = make_rollout(&f, &one, 1, OLD_OF_POLICY, 0), *evaluated;
+
+    (void)state;
+    assert_ok(rlhf_ppo_trainer_evaluate(f.trainer, prompts, prompt_ends, PROMPTS, NULL,
+                                        &evaluated));
+    ASSERT_CURRENT(&f, drawn, 1);
+    ASSERT_CURRENT(&f, evaluated, 1);
+    ASSERT_CURRENT(&f, own, 0);
+    ASSERT_CURRENT(&f, of_another_context, 0); /* though of weights alike */
+    ASSERT_CURRENT(&foreign, of_another_context, 1);
+    add_sample(&f, drawn, &one, OLD_OF_POLICY, 0);
+    ASSERT_CURRENT(&f, drawn, 0);
+    sharpen(f.policy);
+    ASSERT_CURRENT(&f, evaluated, 0);
+    rlhf_rollout_free(evaluated);
+    rlhf_rollout_free(own);
+    rlhf_rollout_free(of_another_context);
+    rlhf_rollout_free(drawn);
+    ppo_free(&foreign);
+    ppo_free(&f);
+}
+
+/* By the trainer whose update it is, and by no other. */
+static void test_rollout_is_current_in_its_update(void **state)
+{
+    static const float scores[PROMPTS] = {1, -1, 2};
+    rlhf_ppo_options o = plain_options();
+    rlhf_ppo_trainer *other;
+    int64_t remaining = 1;
+    int32_t done;
+
+    (void)state;
+    o.num_epochs = 2;
+    ppo_fixture f = ppo_make(&o, 3);
+    rlhf_model *policy = tiny_model(f.context, WORDS, CONTEXT, 1);
+    assert_ok(rlhf_ppo_trainer_create(policy, NULL, NULL, NULL, &o, &other));
+    rlhf_rollout *rollout = roll(&f), *second = roll(&f);
+    assert_ok(rlhf_rollout_set_scores(rollout, scores, PROMPTS));
+    assert_ok(rlhf_ppo_trainer_advantages(f.trainer, rollout));
+    while (remaining > 0)
+        assert_ok(rlhf_ppo_trainer_accumulate(f.trainer, rollout, &remaining));
+    ASSERT_CURRENT(&f, second, 1);
+    assert_ok(rlhf_ppo_trainer_apply(f.trainer, &done, NULL));
+    assert_int_equal(done, 0);
+    ASSERT_CURRENT(&f, second, 0);
+    ASSERT_CURRENT(&f, rollout, 1);
+    assert_int_equal(rlhf_ppo_trainer_is_current(other, rollout), 0);
+    assert_ok(rlhf_ppo_trainer_update(f.trainer, rollout, NULL));
+    ASSERT_CURRENT(&f, rollout, 0);
+    rlhf_rollout_free(second);
+    rlhf_rollout_free(rollout);
+    rlhf_ppo_trainer_free(other);
+    rlhf_model_free(policy);
+    ppo_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -554,6 +627,8 @@ int main(void)
         cmocka_unit_test(test_samplers_of_another_distribution_are_refused),
         cmocka_unit_test(test_host_sampler_must_declare_the_trainers_temperature),
         cmocka_unit_test(test_options_out_of_range_are_refused_by_name),
+        cmocka_unit_test(test_rollout_is_current_while_the_policy_has_its_weights),
+        cmocka_unit_test(test_rollout_is_current_in_its_update),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -480,6 +480,7 @@ static void test_ppo_step_takes_no_rollout_of_other_weights(void **state)
             assert_ok(rlhf_model_parameter_write(a.policy, info.name, values,
                                                  info.rows * info.cols));
         }
+        assert_int_equal(rlhf_ppo_trainer_is_current(a.trainer, rollout), !writes);
         assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, "state")));
         assert_ok(step(&a, &stats));
         assert_ok(rlhf_rollout_get(rollout, 0, &s));
@@ -487,7 +488,10 @@ static void test_ppo_step_takes_no_rollout_of_other_weights(void **state)
         assert_true(stats.first_ratio_deviation == 0);
         rlhf_rollout_free(rollout);
         ppo_run b = make_run(context, 5);
-        assert_ok(rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), NULL));
+        assert_ok(
+            rlhf_ppo_trainer_resume(b.trainer, test_join(folder, "state"), &rollout));
+        assert_int_equal(rlhf_ppo_trainer_is_current(b.trainer, rollout), !writes);
+        rlhf_rollout_free(rollout);
         must_step(&b);
         assert_same_run(&a, &b);
         free_run(&b);

@@ -2279,6 +2279,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "rlhf_ppo_trainer_set_kl_coef": (c_int32, [POINTER(rlhf_ppo_trainer), c_double]),
     "rlhf_ppo_trainer_abandon": (c_int32, [POINTER(rlhf_ppo_trainer)]),
     "rlhf_ppo_trainer_num_iterations": (c_int64, [POINTER(rlhf_ppo_trainer)]),
+    "rlhf_ppo_trainer_is_current": (c_int32, [POINTER(rlhf_ppo_trainer), POINTER(rlhf_rollout)]),
     "rlhf_ppo_trainer_clone_critic":
         (c_int32, [POINTER(rlhf_ppo_trainer), POINTER(POINTER(rlhf_reward_model))]),
     "rlhf_ppo_trainer_save": (c_int32, [POINTER(rlhf_ppo_trainer), c_char_p]),
@@ -4072,6 +4073,21 @@ Iterations done.
 @threads Not while another thread is in a call on the trainer; from a callback too.
 @since 0.1
 """,
+    "rlhf_ppo_trainer_is_current":
+    """rlhf_ppo_trainer_is_current(trainer, rollout)
+
+Whether a rollout is current: in the middle of its update by this trainer, or sampled
+by the weights that the policy has. rlhf_ppo_trainer_step goes on with no other; a host
+that sets the scores itself asks, as of one that rlhf_ppo_trainer_resume gave back.
+
+@param trainer  NULL gives 0.
+@param rollout  NULL gives 0, as does one of another context, or with a sequence that
+                the host appended: which weights sampled that is not known.
+@return 1 or 0.
+@threads Not while another thread is in a call on the trainer, its policy or the
+        rollout; from a callback too.
+@since 0.1
+""",
     "rlhf_ppo_trainer_clone_critic":
     """rlhf_ppo_trainer_clone_critic(trainer, out_critic)
 
@@ -4351,6 +4367,7 @@ class Library:
     rlhf_ppo_trainer_set_kl_coef: Callable[..., Any]
     rlhf_ppo_trainer_abandon: Callable[..., Any]
     rlhf_ppo_trainer_num_iterations: Callable[..., Any]
+    rlhf_ppo_trainer_is_current: Callable[..., Any]
     rlhf_ppo_trainer_clone_critic: Callable[..., Any]
     rlhf_ppo_trainer_save: Callable[..., Any]
     rlhf_ppo_trainer_resume: Callable[..., Any]

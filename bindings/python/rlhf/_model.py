@@ -12,7 +12,6 @@ from . import _options
 from ._arrays import Batch, Floats, float32s, floats, ragged
 from ._context import Context, current, seed_of
 from ._core import Handle, ask, invoke, value
-from ._errors import Error
 from ._tokenizer import Path, path_bytes
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ class Network(Handle):
     """What language models and reward models share: a folder, a config, parameters by name."""
 
     _prefix: ClassVar[str]
-
-    _writes = 0
-    """How often parameters were replaced: whoever keeps what these weights gave looks at it."""
 
     @classmethod
     def load(cls: "type[NetworkType]", path: Path, *, context: Optional[Context] = None
@@ -88,15 +84,8 @@ class Network(Handle):
     def write_parameter(self, name: str, values: ArrayLike) -> None:
         """Replaces a parameter, between the steps of a trainer too, which goes on from it."""
         array = floats(values)
-        try:
-            invoke(self._context, f"{self._prefix}_parameter_write", self, name.encode(),
-                   float32s(array), array.size)
-        except Error:
-            raise
-        except BaseException:  # a handler's, raised after the call
-            self._writes += 1
-            raise
-        self._writes += 1
+        invoke(self._context, f"{self._prefix}_parameter_write", self, name.encode(),
+               float32s(array), array.size)
 
     def freeze(self) -> None:
         """Makes it read-only for good, in less memory: half in a bf16 context, without the packed

@@ -258,8 +258,6 @@ class _InHand(NamedTuple):
     rollout: Rollout
     iteration: int
     """num_iterations as it was taken in hand."""
-    writes: int
-    """The policy's then."""
 
 
 class PPOTrainer(Handle):
@@ -330,19 +328,16 @@ class PPOTrainer(Handle):
             held = self._in_hand = held._replace(rollout=held.rollout._reopened())
         return held.rollout
 
-    def _goes_on(self, held: Rollout, prompts: Ragged) -> bool:
-        """Whether a step on these prompts goes on with the rollout in hand: in the middle of its
-        update, or sampled by the weights that the policy has."""
-        assert self._in_hand is not None
-        return held._answers(prompts) and (
-            held._in_update or self._in_hand.writes == self._policy._writes)
+    def _updates(self, rollout: Rollout) -> bool:
+        """Whether it is in the middle of the rollout's update, not another trainer."""
+        return rollout._in_update and self.is_current(rollout)
 
     def _hold(self, rollout: Rollout) -> None:
         held = self._held()
-        if held is None or not held._in_update:
+        if held is None or not self._updates(held):
             rollout._enter()
             self._drop()
-            self._in_hand = _InHand(rollout, self.num_iterations, self._policy._writes)
+            self._in_hand = _InHand(rollout, self.num_iterations)
 
     def _drop(self) -> None:
         held, self._in_hand = self._in_hand, None
@@ -386,8 +381,8 @@ class PPOTrainer(Handle):
         rollout = self._held()
         if self._function is None:
             return self._whole_step(batch, rollout)
-        if rollout is None or not self._goes_on(rollout, batch):
-            if rollout is not None and rollout._in_update:  # before ids are spent on a rollout
+        if rollout is None or not (self.is_current(rollout) and rollout._answers(batch)):
+            if rollout is not None and self._updates(rollout):  # before ids are spent on another
                 raise StateError("the update of another rollout is under way, on other prompts",
                                  status=c.Status.ERR_STATE)
             self._check_count(len(batch))
@@ -556,6 +551,12 @@ class PPOTrainer(Handle):
     def num_iterations(self) -> int:
         """Iterations done, over resumed runs too."""
         return int(value("rlhf_ppo_trainer_num_iterations", self))
+
+    def is_current(self, rollout: Rollout) -> bool:
+        """Whether a rollout is in the middle of its update by this trainer, or sampled by the
+        weights that the policy has. Another one is stale: a step does not go on with it."""
+        expect("rollout", rollout, Rollout)
+        return bool(value("rlhf_ppo_trainer_is_current", self, rollout))
 
     def clone_critic(self) -> RewardModel:
         """A copy of the critic as it is now."""

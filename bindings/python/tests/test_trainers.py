@@ -308,6 +308,49 @@ def test_rollout_of_weights_that_are_gone_is_not_gone_on_with(model, prompts):
         assert np.array_equal(*(p.read_parameter(name) for p in policies)), name
 
 
+@pytest.mark.parametrize("kind", ["model", "function"])
+def test_rollout_that_was_stale_when_saved_is_not_gone_on_with(model, prompts, tmp_path, kind):
+    """By a function no more than by a reward model."""
+    rm = rlhf.RewardModel.from_model(model)
+    reward = rm if kind == "model" else lambda rollout: rm.score(rollout.sequences)
+    ppo = rlhf.PPOTrainer(model, reward, critic=rm.clone(), **PPO)
+    name = next(name for name, shape in model.parameters().items() if shape[0] > 1)
+    for stale in False, True:
+        drawn = ppo.rollout(prompts)
+        if stale:
+            model.write_parameter(name, model.read_parameter(name) + 0.25)
+        assert ppo.is_current(drawn) is not stale
+        ppo.save(tmp_path / "state")
+        again = rlhf.PPOTrainer(model.clone(), reward, critic=rm.clone(), **PPO)
+        resumed = again.resume(tmp_path / "state")
+        assert again.is_current(resumed) is not stale and not ppo.is_current(resumed)
+        assert again.step(prompts)["first_ratio_deviation"] == 0
+        assert math.isnan(resumed[0].kl) is stale  # the step was of others
+
+
+def test_stale_rollout_that_another_trainer_updates_is_not_gone_on_with(model, prompts):
+    """The step draws others, as for a reward model, and an interrupted one goes on with those."""
+    calls = []
+
+    def reward(rollout):
+        calls.append(rollout[0].sequence_id)
+        if len(calls) == 1:
+            raise KeyError("mine")
+        return np.zeros(len(rollout))
+    ppo = rlhf.PPOTrainer(model, reward, **PPO)
+    other = rlhf.PPOTrainer(model.clone(), None, **PPO)
+    drawn = ppo.rollout(prompts)
+    name = next(iter(model.parameters()))
+    model.write_parameter(name, model.read_parameter(name) + 0.25)
+    drawn.scores[:] = 0
+    other.accumulate(drawn)
+    assert not ppo.is_current(drawn) and other.is_current(drawn)
+    with pytest.raises(KeyError):
+        ppo.step(prompts)
+    assert ppo.step(prompts)["num_steps"] > 0 and calls == [len(prompts)] * 2
+    other.update(drawn)
+
+
 def test_reward_function_is_as_a_reward_model(model, prompts):
     """Prompts may come once, from a generator; a step takes the rollout that was drawn for it."""
     rm = rlhf.RewardModel.from_model(model)

@@ -372,6 +372,10 @@ class ppo_trainer : public detail::handle<::rlhf_ppo_trainer, ::rlhf_ppo_trainer
     {
         return ::rlhf_ppo_trainer_num_iterations(get());
     }
+    bool is_current(const rlhf::rollout &rollout) const noexcept
+    {
+        return ::rlhf_ppo_trainer_is_current(get(), rollout.get()) != 0;
+    }
     reward_model clone_critic()
     {
         return detail::make<reward_model>(keep(), [&](::rlhf_reward_model **out) {
