@@ -34,6 +34,14 @@ static inline float *rlhf__slab_grad(const rlhf__tape *tape, int32_t slab)
     return tape->param_grads && slab >= 0 ? rlhf__grads_slab(tape->param_grads, slab)
                                           : NULL;
 }
+/* The same where rows[count] of it alone are added to. */
+static inline float *rlhf__rows_grad(const rlhf__tape *tape, int32_t slab,
+                                     const int32_t *rows, int64_t count)
+{
+    return tape->param_grads && slab >= 0
+               ? rlhf__grads_rows(tape->param_grads, slab, rows, count)
+               : NULL;
+}
 /* rlhf__params_matmul. In a pass over many rows a product of few keeps no copy either. */
 rlhf_status rlhf__tape_matmul(rlhf__tape *tape, rlhf__params *params, int32_t weight,
                               bool forward, rlhf__operand x, int64_t m, const float *bias,

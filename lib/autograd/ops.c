@@ -27,10 +27,11 @@ typedef struct embedding_node {
 static rlhf_status embedding_backward(rlhf__tape *tape, rlhf__node *node)
 {
     const embedding_node *n = (const embedding_node *)node;
+    const int64_t rows = node->out->rows;
 
-    rlhf__embed_grad(tape->context, n->tokens, n->positions, node->out->rows,
-                     node->out->cols, node->out->grad, rlhf__slab_grad(tape, n->table),
-                     rlhf__slab_grad(tape, n->position_table));
+    rlhf__embed_grad(tape->context, n->tokens, n->positions, rows, node->out->cols,
+                     node->out->grad, rlhf__rows_grad(tape, n->table, n->tokens, rows),
+                     rlhf__rows_grad(tape, n->position_table, n->positions, rows));
     return RLHF_OK;
 }
 

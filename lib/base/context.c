@@ -21,6 +21,7 @@
 #define HUGE_PAGE            ((size_t)1 << 21)
 #define LARGE                (4 * HUGE_PAGE)
 #define TOUCH_AT_ONCE        128 /* huge pages between two looks at cancellation */
+#define MAPPED               ((int64_t)32 << 20) /* malloc maps such blocks one by one */
 
 struct rlhf__context_lock {
     pthread_mutex_t mutex;
@@ -89,6 +90,21 @@ rlhf_status rlhf__context_touch(rlhf_context *context, void *memory, int64_t siz
         RLHF__TRY(rlhf__check_cancel(context));
     }
     return RLHF_OK;
+}
+
+void rlhf__context_use_small_pages(const rlhf_context *context, void *memory,
+                                   int64_t size)
+{
+#ifdef MADV_NOHUGEPAGE
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)memory;
+    const uintptr_t skip = (page - at % page) % page;
+
+    if (context->allocator.alloc == default_alloc && size >= MAPPED)
+        (void)madvise((char *)memory + skip, ((uintptr_t)size - skip) / page * page,
+                      MADV_NOHUGEPAGE);
+#else
+    (void)context, (void)memory, (void)size;
+#endif
 }
 
 int32_t rlhf__quota_cpus(const char *text)

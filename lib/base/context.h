@@ -74,6 +74,11 @@ bool rlhf__context_is_inside(const rlhf_context *context);
  * Else two threads that first write to one huge page at once would both clear one. */
 rlhf_status rlhf__context_touch(rlhf_context *context, void *memory, int64_t size);
 
+/* Takes back the default allocator's wish for huge pages in a part of a block that will
+ * be written here and there: pages that nobody writes take no memory. */
+void rlhf__context_use_small_pages(const rlhf_context *context, void *memory,
+                                   int64_t size);
+
 #define RLHF__MAX_THREADS 256
 
 /* CPUs' worth of time of a line of cgroup's cpu.max, "QUOTA PERIOD", up to

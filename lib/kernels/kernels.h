@@ -249,6 +249,9 @@ void rlhf__scale(rlhf_context *ctx, float factor, int64_t count, float *y);
 void rlhf__zero(rlhf_context *ctx, int64_t count, float *y);
 /* Sum of squares in double, fixed tree; for the gradient norm. Needs no scratch. */
 double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count);
+/* The same of those rows of x[rows][cols] whose `which` is set; others are not read. */
+double rlhf__sum_squares_rows(rlhf_context *ctx, const float *x, int64_t rows,
+                              int64_t cols, const bool *which);
 /* On the calling thread. */
 bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count);
 /* The transposed matrix: out[c * ldo + r] = src[r * ld + c] for r < rows, c < cols. On
@@ -265,6 +268,13 @@ typedef struct rlhf__adamw_args {
 } rlhf__adamw_args;
 void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
                         const float *grad, float *param, float *m, float *v);
+/* The same of a matrix [rows][cols] where gradient and moments are 0 in the rows whose
+ * `which` is not set: of these only `param` is read or written, and only where there is
+ * decay. Moments begin from 0, whatever m and v hold, in rows of which but not of
+ * `begun`, to which they are added. */
+void rlhf__adamw_update_rows(rlhf_context *ctx, const rlhf__adamw_args *args,
+                             int64_t rows, int64_t cols, const bool *which, bool *begun,
+                             const float *grad, float *param, float *m, float *v);
 
 /* exp and log1p as the kernels compute them, one value: for losses outside of rows. */
 float rlhf__expf(rlhf_context *ctx, float x);

@@ -327,6 +327,15 @@ static void adamw(const rlhf__adamw_args *args, int64_t count, const float *grad
     }
 }
 
+/* What adamw does where gradient and moments are 0. */
+static void decay(float lr_decay, int64_t count, float *param)
+{
+    FOR_VECTORS (count) {
+        vf p = load(param + i, n, 0.0f);
+        store(param + i, n, v_fma(p, v_set(-lr_decay), p));
+    }
+}
+
 static float exp_one(float x)
 {
     return v_exp(v_set(x))[0];
@@ -346,5 +355,5 @@ static float exp_one(float x)
         .softmax_rows_grad = softmax_rows_grad, .dot = dot, .row_max = row_max,          \
         .row_sums = row_sums, .row_grad = row_grad, .row_exp = row_exp, .add = add,      \
         .scale = scale, .sum = sum, .sum_squares = sum_squares,                          \
-        .all_finite = all_finite, .adamw = adamw, .exp_one = exp_one                     \
+        .all_finite = all_finite, .adamw = adamw, .decay = decay, .exp_one = exp_one     \
     }

@@ -128,6 +128,7 @@ typedef struct rlhf__kernels {
     bool (*all_finite)(const float *x, int64_t count);
     void (*adamw)(const rlhf__adamw_args *args, int64_t count, const float *grad,
                   float *param, float *m, float *v);
+    void (*decay)(float lr_decay, int64_t count, float *param);
     float (*exp_one)(float x);
 } rlhf__kernels;
 

@@ -13,6 +13,9 @@ typedef struct vector_job {
     int64_t count, chunk;
     const rlhf__adamw_args *adamw;
     double *sums;
+    const bool *which; /* rows of `cols`; count and chunk are of rows */
+    bool *begun;
+    int64_t cols;
 } vector_job;
 
 static void run(rlhf_context *ctx, vector_job *job, rlhf__tile_fn fn)
@@ -104,6 +107,34 @@ double rlhf__sum_squares(rlhf_context *ctx, const float *x, int64_t count)
     return total;
 }
 
+static void squares_rows(void *arg, int64_t tile, int32_t thread)
+{
+    const vector_job *job = arg;
+    int64_t first = tile * job->chunk, end = first + chunk_count(job, tile);
+
+    (void)thread;
+    for (int64_t i = first; i < end; i++)
+        if (job->which[i])
+            job->sums[tile] += job->table->sum_squares(job->a + i * job->cols, job->cols);
+}
+
+double rlhf__sum_squares_rows(rlhf_context *ctx, const float *x, int64_t rows,
+                              int64_t cols, const bool *which)
+{
+    double sums[MAX_PARTS] = {0}, total = 0.0;
+    vector_job job = {.a = x,
+                      .count = rows,
+                      .chunk = rlhf__ceil_div(rows, MAX_PARTS),
+                      .sums = sums,
+                      .which = which,
+                      .cols = cols};
+
+    run(ctx, &job, squares_rows);
+    for (int i = 0; i < MAX_PARTS; i++)
+        total += sums[i];
+    return total;
+}
+
 bool rlhf__all_finite(rlhf_context *ctx, const float *x, int64_t count)
 {
     return rlhf__table(ctx)->all_finite(x, count);
@@ -132,6 +163,56 @@ void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t
         .a = grad, .y = param, .m = m, .v = v, .count = count, .adamw = args};
 
     run(ctx, &job, adamw_chunk);
+}
+
+/* Rows [first, end), all set or none, of a tile of adamw_rows. */
+static void adamw_some(const vector_job *job, int64_t first, int64_t end)
+{
+    int64_t at = first * job->cols, count = (end - first) * job->cols;
+
+    for (int64_t i = first; job->which[first] && i < end; i++) {
+        if (job->begun[i])
+            continue;
+        memset(job->m + i * job->cols, 0, (size_t)job->cols * sizeof *job->m);
+        memset(job->v + i * job->cols, 0, (size_t)job->cols * sizeof *job->v);
+        job->begun[i] = true;
+    }
+    if (job->which[first])
+        job->table->adamw(job->adamw, count, job->a + at, job->y + at, job->m + at,
+                          job->v + at);
+    else if (job->adamw->lr_decay != 0.0f)
+        job->table->decay(job->adamw->lr_decay, count, job->y + at);
+}
+
+static void adamw_rows(void *arg, int64_t tile, int32_t thread)
+{
+    const vector_job *job = arg;
+    int64_t first = tile * job->chunk, end = first + chunk_count(job, tile);
+
+    (void)thread;
+    for (int64_t next = first; first < end; first = next) {
+        while (next < end && job->which[next] == job->which[first])
+            next++;
+        adamw_some(job, first, next);
+    }
+}
+
+void rlhf__adamw_update_rows(rlhf_context *ctx, const rlhf__adamw_args *args,
+                             int64_t rows, int64_t cols, const bool *which, bool *begun,
+                             const float *grad, float *param, float *m, float *v)
+{
+    vector_job job = {.a = grad,
+                      .y = param,
+                      .m = m,
+                      .v = v,
+                      .count = rows,
+                      .chunk = rlhf__max_i64(CHUNK / cols, 1),
+                      .adamw = args,
+                      .which = which,
+                      .begun = begun,
+                      .cols = cols};
+
+    run(ctx, &job, adamw_rows);
 }
 
 float rlhf__expf(rlhf_context *ctx, float x)

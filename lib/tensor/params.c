@@ -46,10 +46,12 @@ rlhf_status rlhf__params_add_slab(rlhf__params *params, int64_t rows, int64_t co
                         sizeof *params->slabs));
     *out_slab = params->num_slabs;
     params->slabs[params->num_slabs++] = (rlhf__slab){.offset = params->count,
+                                                      .first_row = params->num_rows,
                                                       .rows = rows,
                                                       .cols = cols,
                                                       .decay = decay,
                                                       .exact = !decay};
+    params->num_rows += rows;
     params->count += rlhf__ceil_div((int64_t)size, SLAB_ALIGNMENT) * SLAB_ALIGNMENT;
     return RLHF_OK;
 }

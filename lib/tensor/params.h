@@ -23,6 +23,7 @@
  * multiple of 16. Linear weights are [out][in]. */
 typedef struct rlhf__slab {
     int64_t offset, rows, cols;
+    int64_t first_row; /* rows of all slabs before it */
     float *values;  /* in the flat array, or in a mapped file: then not to be written */
     bool decay;     /* weight decay applies (matrices; not norms and biases) */
     bool exact;     /* read as it is, or small: fp32 in frozen parameters too */
@@ -52,6 +53,7 @@ typedef struct rlhf__params {
     float *beside; /* the other slabs, end to end, while files are mapped */
     rlhf__slab *slabs;
     int32_t num_slabs;
+    int64_t num_rows; /* of all slabs */
     rlhf__named *named;
     int32_t num_named;
     float *lent; /* memory for forward panels, somebody else's; NULL: none */

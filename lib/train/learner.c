@@ -8,9 +8,26 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/context.h"
 #include "base/number.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+
+/* Of a token table that is not the head, too, only the rows that batches read are ever
+ * written, here and there. A policy's gradient lends its memory to packed copies, which
+ * are streamed; a scalar model's does not. */
+static void expect_few_rows(rlhf__learner *l)
+{
+    const rlhf__slab *table = &l->net->params.slabs[l->net->token_table];
+    const int64_t size = table->rows * table->cols * (int64_t)sizeof(float);
+
+    if (l->net->head_weight == l->net->token_table)
+        return;
+    rlhf__context_use_small_pages(l->context, l->adamw.m + table->offset, size);
+    rlhf__context_use_small_pages(l->context, l->adamw.v + table->offset, size);
+    if (l->net->score_weight >= 0)
+        rlhf__context_use_small_pages(l->context, l->grads.values + table->offset, size);
+}
 
 rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
                                const rlhf__learner_settings *settings)
@@ -27,7 +44,9 @@ rlhf_status rlhf__learner_init(rlhf__learner *l, rlhf__transformer *net,
     l->max_grad_norm = settings->max_grad_norm;
     RLHF__TRY(rlhf__params_own(&net->params));
     RLHF__TRY(rlhf__grads_init(&l->grads, &net->params));
-    return rlhf__adamw_init(&l->adamw, &net->params, &adamw);
+    RLHF__TRY(rlhf__adamw_init(&l->adamw, &net->params, &adamw));
+    expect_few_rows(l);
+    return RLHF_OK;
 }
 
 void rlhf__learner_free(rlhf__learner *l)
@@ -44,16 +63,13 @@ void rlhf__learner_zero_grads(rlhf__learner *l)
 rlhf_status rlhf__learner_norm(rlhf__learner *l, double scale, const char *what,
                                double *out_norm)
 {
-    rlhf__grads_settle(&l->grads);
-    return rlhf__grad_norm(l->context, l->grads.values, l->net->params.count, scale, what,
-                           out_norm);
+    return rlhf__grad_norm(&l->grads, scale, what, out_norm);
 }
 
 void rlhf__learner_apply(rlhf__learner *l, double learning_rate, double scale,
                          double norm)
 {
-    rlhf__grads_settle(&l->grads);
-    rlhf__adamw_apply(&l->adamw, &l->net->params, l->grads.values, learning_rate,
+    rlhf__adamw_apply(&l->adamw, &l->net->params, &l->grads, learning_rate,
                       scale * rlhf__clip_factor(norm, l->max_grad_norm));
 }
 
@@ -70,10 +86,13 @@ rlhf_status rlhf__learner_gradient(const rlhf__learner *l, const char *name, dou
         return rlhf__fail_arg("count",
                               "count must be %" PRId64 " for \"%s\", got %" PRId64,
                               named->rows * slab->cols, named->name, count);
-    const float *from = l->grads.values + slab->offset + named->first_row * slab->cols;
-    const bool is_zero = !l->grads.is_written[named->slab];
-    for (int64_t i = 0; i < count; i++)
-        out_values[i] = is_zero ? 0.0f : (float)(scale * (double)from[i]);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t row = named->first_row + i / slab->cols;
+        const float *from = l->grads.values + slab->offset + row * slab->cols;
+        out_values[i] = rlhf__grads_has(&l->grads, named->slab, row)
+                            ? (float)(scale * (double)from[i % slab->cols])
+                            : 0.0f;
+    }
     return RLHF_OK;
 }
 
@@ -88,7 +107,7 @@ static const char *join(char out[NAME_SIZE], const char *prefix, const char *nam
     return out;
 }
 
-rlhf_status rlhf__learner_put(const rlhf__learner *l, const char *prefix,
+rlhf_status rlhf__learner_put(rlhf__learner *l, const char *prefix,
                               rlhf__state_writer *writer)
 {
     const rlhf__params *params = &l->net->params;
@@ -103,6 +122,7 @@ rlhf_status rlhf__learner_put(const rlhf__learner *l, const char *prefix,
         rlhf__state_put_i64(writer, join(name, prefix, "adam_step"), l->adamw.step));
     RLHF__TRY(rlhf__state_put_params(writer, join(name, prefix, "weights"), params,
                                      params->values));
+    rlhf__adamw_settle(&l->adamw, params);
     RLHF__TRY(
         rlhf__state_put_params(writer, join(name, prefix, "adam_m"), params, l->adamw.m));
     return rlhf__state_put_params(writer, join(name, prefix, "adam_v"), params,
@@ -166,8 +186,10 @@ rlhf_status rlhf__learner_get(rlhf__learner *l, const char *prefix,
     RLHF__TRY(status);
     RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_m"), params,
                                      RLHF__STATE_FINITE, l->adamw.m));
-    return rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params,
-                                  RLHF__STATE_NOT_NEGATIVE, l->adamw.v);
+    RLHF__TRY(rlhf__state_get_params(reader, join(name, prefix, "adam_v"), params,
+                                     RLHF__STATE_NOT_NEGATIVE, l->adamw.v));
+    rlhf__adamw_find_moments(&l->adamw, params);
+    return RLHF_OK;
 }
 
 rlhf_status rlhf__learner_check_rate(const rlhf__learner *l, const char *field,

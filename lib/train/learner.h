@@ -39,7 +39,7 @@ void rlhf__learner_apply(rlhf__learner *learner, double learning_rate, double sc
 rlhf_status rlhf__learner_gradient(const rlhf__learner *learner, const char *name,
                                    double scale, float *out_values, int64_t count);
 /* Weights, moments and step count, under "PREFIX...". */
-rlhf_status rlhf__learner_put(const rlhf__learner *learner, const char *prefix,
+rlhf_status rlhf__learner_put(rlhf__learner *learner, const char *prefix,
                               rlhf__state_writer *writer);
 /* Everything is there and fits; nothing changes. */
 rlhf_status rlhf__learner_check(const rlhf__learner *learner, const char *prefix,

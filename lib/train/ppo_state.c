@@ -160,8 +160,8 @@ static rlhf_status put_reference(const rlhf__ppo_trainer *t, packed *p,
                                   p->reference ? p->reference : params->values);
 }
 
-static rlhf_status put_all(const rlhf__ppo_trainer *t, const rlhf__rollout *rollout,
-                           packed *p, rlhf__state_writer *w)
+static rlhf_status put_all(rlhf__ppo_trainer *t, const rlhf__rollout *rollout, packed *p,
+                           rlhf__state_writer *w)
 {
     RLHF__TRY(put_counters(t, p, w));
     RLHF__TRY(rlhf__learner_put(&t->policy_learner, "policy", w));

@@ -1,6 +1,7 @@
 /* The linear head with log-probability, entropy and gradients in chunks: against double
  * precision and central differences; that it sees the chunks that it promises; that only
  * the rows asked for go through it. */
+#include "grads.h"
 #include "kernels/kernels_support.h"
 #include "reference.h"
 
@@ -172,8 +173,6 @@ static void run_head(rlhf_context *context, problem *p, head_run how, float *out
     const head_row *row = p->row;
     const int64_t nx = row->rows * row->width, nw = row->vocab * row->width;
     rlhf__params params;
-    bool is_written = how.add;
-    rlhf__grads sum = {&params, NULL, &is_written};
     rlhf__tape *tape = NULL;
     float *start = random_floats(nx, 5), *start_w = random_floats(nw, 6);
     float *dx = fenced(nx), *dw = fenced(nw);
@@ -189,9 +188,9 @@ static void run_head(rlhf_context *context, problem *p, head_run how, float *out
     memset(start_w, 0, how.add ? 0 : (size_t)nw * sizeof *start_w);
     for (int64_t i = 0; i < nw; i++) /* stale unless it is added to */
         dw[i] = how.add || !how.want_w ? start_w[i] : NAN;
-    sum.values = dw;
     p->seen = p->chunks = 0;
     make_weight(context, p, &params);
+    rlhf__grads sum = grads_over(&params, dw, how.add);
     assert_int_equal(rlhf__tape_create(context, &tape), RLHF_OK);
     rlhf__tape_reset(tape, how.record, how.want_w ? &sum : NULL);
     assert_int_equal(rlhf__op_linear_logprob(tape, &params, 0, &x, p->targets, p->masked,
@@ -206,12 +205,13 @@ static void run_head(rlhf_context *context, problem *p, head_run how, float *out
     for (int64_t i = 0; i < nx; i++)
         out[i] = x.grad ? x.grad[i] - start[i] : 0.0f;
     if (how.want_w)
-        rlhf__grads_settle(&sum);
+        grads_settle(&sum);
     for (int64_t i = 0; i < nw; i++)
         out[nx + i] = dw[i] - start_w[i];
     assert_fence(dx, nx), assert_fence(dw, nw);
     assert_fence(logprob, row->rows),
         assert_fence(entropy, how.want_entropy ? row->rows : 0);
+    grads_free(&sum);
     rlhf__tape_free(tape);
     rlhf__params_free(&params);
     free(start), free(start_w), free(dx), free(dw), free(logprob), free(entropy);
@@ -311,8 +311,7 @@ static void test_head_sees_only_the_rows_asked_for(void **state)
             data[i] = NAN;
     problem_make(&row, &p);
     make_weight(context, &p, &params);
-    bool is_written = false;
-    rlhf__grads sum = {&params, dw, &is_written};
+    rlhf__grads sum = grads_over(&params, dw, false);
     assert_int_equal(rlhf__tape_create(context, &tape), RLHF_OK);
     rlhf__tape_reset(tape, true, &sum);
     assert_int_equal(rlhf__op_gather_rows(tape, &x, asked, ASKED, &picked), RLHF_OK);
@@ -327,6 +326,7 @@ static void test_head_sees_only_the_rows_asked_for(void **state)
         const bool was_asked = !isnan(data[i]);
         assert_true(was_asked ? x.grad[i] != 0.0f : x.grad[i] == 0.0f);
     }
+    grads_free(&sum);
     rlhf__tape_free(tape);
     rlhf__params_free(&params);
     problem_free(&p);

@@ -1,6 +1,7 @@
 /* Every op's value against a double-precision reference, and its gradients against
  * central differences of that reference: one row an op and shape. The loss is sum dy * y.
  * Buffers that the op writes and the test owns stand between guard words. */
+#include "grads.h"
 #include "kernels/kernels_support.h"
 #include "reference.h"
 
@@ -513,12 +514,9 @@ static float *run_row(rlhf_context *context, const expectation *e, bool add, boo
         memset(x_start, 0, (size_t)n * sizeof *x_start);
     }
     memcpy(grads, start, (size_t)params.count * sizeof *start);
-    bool is_written[MAX_SLABS] = {false};
-    rlhf__grads sum = {&params, grads, is_written};
+    rlhf__grads sum = grads_over(&params, grads, add);
 
-    if (add)
-        memset(is_written, true, sizeof is_written);
-    else if (!frozen) /* stale, but for the padding */
+    if (!add && !frozen) /* stale, but for the padding */
         for (int64_t i = 0; i < params.count; i++)
             grads[i] = NAN;
     if (!add && !frozen)
@@ -543,11 +541,12 @@ static float *run_row(rlhf_context *context, const expectation *e, bool add, boo
     for (int64_t i = 0; i < n; i++)
         result[i] = x.grad[i] - x_start[i];
     if (!frozen)
-        rlhf__grads_settle(&sum);
+        grads_settle(&sum);
     collect(&params, grads, start, result + n);
     assert_fence(x.data, n), assert_fence(x_grad, n), assert_fence(grads, params.count);
     if (!row->in_place)
         assert_memory_equal(x.data, e->inputs, (size_t)n * sizeof *x.data);
+    grads_free(&sum);
     rlhf__tape_free(tape);
     rlhf__params_free(&params);
     free(x.data), free(x_start), free(x_grad), free(start), free(grads);

@@ -1,5 +1,6 @@
 /* The tape itself: memory of a repeated step, gradients that add up, nothing kept without
  * recording, cancelling. */
+#include "grads.h"
 #include "kernels/kernels_support.h"
 #include "support.h"
 
@@ -187,9 +188,37 @@ static void test_tape_keeps_nothing_without_recording(void **state)
     assert_ok(forward(&n));
     assert_null(n.tape->last);
     assert_memory_equal(n.logprob, recorded, sizeof recorded);
-    rlhf__grads_settle(&n.grads);
+    grads_settle(&n.grads);
     for (int64_t i = 0; i < n.params.count; i++)
         assert_true(n.grads.values[i] == 0.0f);
+    net_free(&n);
+}
+
+/* A table that embeds and nothing else has a gradient in the rows that were read. */
+static void test_embedding_writes_only_rows_that_were_read(void **state)
+{
+    (void)state;
+    enum { FEW = 4 };
+    rlhf__var *x = NULL;
+    float *slopes = NULL;
+    net n;
+
+    net_make(&n, NULL);
+    rlhf__tape_reset(n.tape, true, &n.grads);
+    assert_ok(
+        rlhf__op_embedding(n.tape, &n.params, EMBED, -1, n.tokens, n.tokens, FEW, &x));
+    assert_ok(rlhf__var_grad(n.tape, x, &slopes));
+    for (int i = 0; i < FEW * WIDTH; i++)
+        slopes[i] = (float)(i + 1);
+    assert_ok(rlhf__tape_backward(n.tape));
+    for (int row = 0; row < VOCAB; row++) {
+        int at = -1;
+        for (int i = 0; i < FEW; i++)
+            at = n.tokens[i] == row ? i : at;
+        assert_int_equal(rlhf__grads_has(&n.grads, EMBED, row), at >= 0);
+        for (int j = 0; at >= 0 && j < WIDTH; j++)
+            assert_true(n.grads.values[row * WIDTH + j] == (float)(at * WIDTH + j + 1));
+    }
     net_free(&n);
 }
 
@@ -250,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_tape_gradients_accumulate),
         cmocka_unit_test(test_tape_backward_reuses_gradients),
         cmocka_unit_test(test_tape_keeps_nothing_without_recording),
+        cmocka_unit_test(test_embedding_writes_only_rows_that_were_read),
         cmocka_unit_test(test_tape_is_cancelled_in_both_directions),
         cmocka_unit_test(test_tape_survives_every_failed_allocation),
     };

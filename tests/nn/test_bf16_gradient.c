@@ -7,6 +7,7 @@
  * small, and drawn many times: in most draws nothing lies that near to a boundary, and
  * fp32's own rounding is all that is left; one rounding too few or too many shows in
  * every draw. */
+#include "grads.h"
 #include "nn_support.h"
 #include "reference_grad.h"
 
@@ -295,8 +296,7 @@ static float *library_gradient(rlhf__transformer *m)
 {
     const rlhf__batch batch = {.tokens = tokens, .cu_seqlens = cu, .num_seqs = SEQS};
     float *grads = fenced(m->params.count), logprob[COUNT], *dscores = NULL;
-    bool *is_written = calloc((size_t)m->params.num_slabs, sizeof *is_written);
-    rlhf__grads sum = {&m->params, grads, is_written};
+    rlhf__grads sum = grads_over(&m->params, grads, false);
     rlhf__tape *tape = NULL;
     rlhf__var *hidden = NULL, *scores = NULL;
 
@@ -314,9 +314,9 @@ static float *library_gradient(rlhf__transformer *m)
                                           loss_slopes, NULL));
     }
     assert_ok(rlhf__tape_backward(tape));
-    rlhf__grads_settle(&sum);
+    grads_settle(&sum);
     rlhf__tape_free(tape);
-    free(is_written);
+    grads_free(&sum);
     assert_fence(grads, m->params.count);
     return grads;
 }

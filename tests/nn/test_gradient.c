@@ -1,6 +1,7 @@
 /* Whole networks against the same network in double precision: hidden states, and the
  * gradient of every parameter tensor along a random direction against a central
  * difference. */
+#include "grads.h"
 #include "nn_support.h"
 #include "reference.h"
 
@@ -192,12 +193,10 @@ static float *rows_gradient(rlhf__transformer *m, int64_t *rows, int64_t count,
     rlhf__tape *tape = NULL;
     rlhf__var *hidden = NULL, *scores = NULL;
     float *grads = fenced(m->params.count), logprob[COUNT], *dscores = NULL;
-    bool *is_written = malloc((size_t)m->params.num_slabs * sizeof *is_written);
-    rlhf__grads sum = {&m->params, grads, is_written};
+    rlhf__grads sum = grads_over(&m->params, grads, true);
 
     memset(grads, 0, (size_t)m->params.count * sizeof *grads);
     assert_ok(rlhf__tape_create(m->context, &tape));
-    memset(is_written, true, (size_t)m->params.num_slabs * sizeof *is_written);
     rlhf__tape_reset(tape, true, &sum);
     assert_ok(rlhf__transformer_forward(m, tape, &batch, &hidden));
     assert_int_equal(hidden->rows, count);
@@ -216,7 +215,7 @@ static float *rows_gradient(rlhf__transformer *m, int64_t *rows, int64_t count,
     }
     assert_ok(rlhf__tape_backward(tape));
     rlhf__tape_free(tape);
-    free(is_written);
+    grads_free(&sum);
     assert_fence(grads, m->params.count);
     return grads;
 }

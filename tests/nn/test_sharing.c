@@ -1,6 +1,7 @@
 /* Sequences that begin alike, a prompt and its answers: what they share goes through the
  * network once. Hidden states are those of each by itself, bit for bit; the gradient is
  * the sum of theirs. */
+#include "grads.h"
 #include "nn_support.h"
 
 enum { MOST_SEQS = 9, MOST = 706 };
@@ -103,8 +104,7 @@ static void run(rlhf__transformer *m, const rlhf__batch *batch, bool checkpoint,
                 float *grads, float *out)
 {
     const int64_t d = m->config.hidden_size;
-    bool *is_written = calloc((size_t)m->params.num_slabs, sizeof *is_written);
-    rlhf__grads sum = {&m->params, grads, is_written};
+    rlhf__grads sum = grads_over(&m->params, grads, false);
     rlhf__tape *tape = NULL;
     rlhf__var *hidden = NULL;
     float *slopes = NULL;
@@ -124,14 +124,10 @@ static void run(rlhf__transformer *m, const rlhf__batch *batch, bool checkpoint,
                 slopes[i * d + k] += (float)((token + 3 * k) % 7) - 2.5f;
         }
         assert_ok(rlhf__tape_backward(tape));
-        for (int32_t s = 0; s < m->params.num_slabs; s++)
-            if (!is_written[s]) /* the head, which the loss does not ask */
-                memset(grads + m->params.slabs[s].offset, 0,
-                       (size_t)(m->params.slabs[s].rows * m->params.slabs[s].cols) *
-                           sizeof *grads);
+        grads_settle(&sum);
     }
     rlhf__tape_free(tape);
-    free(is_written);
+    grads_free(&sum);
 }
 
 /* Each sequence by itself; with `grads`, the sum of their gradients in double. */

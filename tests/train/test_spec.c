@@ -334,16 +334,19 @@ static double adam_step(int32_t form, double gradient)
     rlhf__params params;
     rlhf__adamw adamw;
     int32_t slab;
-    float grads[16] = {(float)gradient};
+    rlhf__grads grads;
     double norm, moved;
 
     assert_ok(rlhf__params_init(&params, context));
     assert_ok(rlhf__params_add_slab(&params, 1, 1, true, &slab));
     assert_ok(rlhf__params_allocate(&params));
     assert_ok(rlhf__adamw_init(&adamw, &params, &settings));
-    assert_ok(rlhf__adamw_step(&adamw, &params, grads, 1.0, 1.0, 0, &norm));
+    assert_ok(rlhf__grads_init(&grads, &params));
+    rlhf__grads_slab(&grads, slab)[0] = (float)gradient;
+    assert_ok(rlhf__adamw_step(&adamw, &params, &grads, 1.0, 1.0, 0, &norm));
     near("norm", norm, gradient, 1e-7 * gradient);
     moved = -(double)params.values[0];
+    rlhf__grads_free(&grads);
     rlhf__adamw_free(&adamw);
     rlhf__params_free(&params);
     rlhf_context_free(context);
