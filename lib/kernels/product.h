@@ -245,6 +245,11 @@ INLINE void skinny_rows(const int M, int64_t panels, int64_t k, const float *x,
     for (; q + at_once <= panels; q += at_once)
         skinny_panels(M, at_once, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc,
                       accumulate);
+    if (at_once == 4 && q + 2 <= panels) {
+        skinny_panels(M, 2, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc,
+                      accumulate);
+        q += 2;
+    }
     for (; q < panels; q++)
         skinny_panels(M, 1, k, x, ldx, b + q * stride, stride, c + q * PANEL, ldc,
                       accumulate);
