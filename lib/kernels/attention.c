@@ -13,6 +13,8 @@
 #include "kernels/bf16.h"
 #include "kernels/rows.h"
 
+#define HEAD_WORK 1024 /* multiply-adds that take as long as a head's beginning and end */
+
 int64_t rlhf__kv_size(int64_t capacity, int64_t num_kv_heads, int64_t head_dim)
 {
     return num_kv_heads * rlhf__attention_head_size(capacity, head_dim);
@@ -40,6 +42,8 @@ void rlhf__attention_pack(const rlhf__kernels *table, const rlhf__attention *a,
             i += rows;
             continue;
         }
+        for (int64_t c = 0; c < d; c++) /* each in a cache line of its own */
+            __builtin_prefetch(to + c * BLOCK, 1, 3);
         for (int64_t c = 0; c < d; c++)
             to[c * BLOCK] = k[c];
         i++;
@@ -73,6 +77,8 @@ static void pack_halves(const rlhf__attention *a, int64_t first, int64_t count,
         int64_t at = past + i;
         uint16_t *keys = out + at / BLOCK * BLOCK * d + at % BLOCK;
         uint16_t *values = out + capacity * d + at * dp;
+        for (int64_t c = 0; c < d; c++)
+            __builtin_prefetch(keys + c * BLOCK, 1, 3);
         for (int64_t c = 0; c < d; c++)
             keys[c * BLOCK] = half(k[c]);
         for (int64_t c = 0; c < dp; c++)
@@ -331,8 +337,9 @@ static rlhf_status run_attention(rlhf_context *ctx, rlhf__arena *scratch,
     if (!job->pack_within)
         rlhf__run_tiles(ctx, keys * a->num_kv_heads * a->head_dim,
                         a->num_seqs * a->num_kv_heads, pack_tile, job);
-    rlhf__run_tiles(ctx, 2 * pairs * a->num_heads * a->head_dim,
-                    job->num_chunks * a->num_kv_heads, attend_tile, job);
+    rlhf__run_tiles(
+        ctx, (2 * pairs * a->head_dim + HEAD_WORK * job->num_chunks) * a->num_heads,
+        job->num_chunks * a->num_kv_heads, attend_tile, job);
     return RLHF_OK;
 }
 
