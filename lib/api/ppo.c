@@ -172,12 +172,13 @@ static void set_active(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout)
 }
 
 /* After a call that may have begun or ended an update: the trainer keeps its rollout
- * alive. */
-static void follow_update(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout)
+ * alive. One that failed before it began leaves the rollout in hand. */
+static void follow_update(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout,
+                          rlhf_status status)
 {
     if (trainer->core->rollout == rollout->core)
         set_active(trainer, rollout);
-    else if (trainer->active == rollout)
+    else if (trainer->active == rollout && status == RLHF_OK)
         set_active(trainer, NULL);
 }
 
@@ -364,7 +365,7 @@ static rlhf_status update(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout,
 
     RLHF__TRY(rlhf__check_out_struct(out_stats, "rlhf_ppo_stats"));
     status = rlhf__ppo_update(trainer->core, rollout->core, &own);
-    follow_update(trainer, rollout);
+    follow_update(trainer, rollout, status);
     return status == RLHF_OK ? write_stats(&own, out_stats) : status;
 }
 
@@ -383,7 +384,7 @@ static rlhf_status accumulate(rlhf_ppo_trainer *trainer, rlhf_rollout *rollout,
     const rlhf_status status =
         rlhf__ppo_accumulate(trainer->core, rollout->core, out_remaining);
 
-    follow_update(trainer, rollout);
+    follow_update(trainer, rollout, status);
     return status;
 }
 

@@ -413,6 +413,9 @@ static void test_ppo_rollout_in_the_hosts_hands_is_saved(void **state)
             assert_ok(rlhf_rollout_set_scores(rollout, scores, PROMPTS));
         if (stage == 2)
             assert_ok(rlhf_ppo_trainer_advantages(a.trainer, rollout));
+        else /* refused, it is still in hand */
+            assert_fails(rlhf_ppo_trainer_update(a.trainer, rollout, NULL),
+                         RLHF_ERR_STATE, "advantages");
         assert_ok(rlhf_ppo_trainer_save(a.trainer, test_join(folder, name)));
     }
     assert_ok(rlhf_ppo_trainer_update(a.trainer, rollout, NULL));
