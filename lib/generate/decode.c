@@ -1,8 +1,8 @@
 /* One position of a group of sequences: forward through the caches, head, pick, log-prob.
  *
  * The log-probability goes the way that training goes (hidden row, head matmul,
- * rlhf__logprob with the same inverse temperature and mask), so it is the same number,
- * bit for bit. */
+ * rlhf__logprob, or the sampler's sums of the same, with the same inverse temperature and
+ * mask), so it is the same number, bit for bit. */
 #include "generate/generator.h"
 
 #include <string.h>
@@ -94,6 +94,26 @@ static void mask_stop_tokens(const rlhf__generator *g, const rlhf__answer *a,
         logits[g->stop_tokens[i]] = RLHF__MASKED_LOGIT;
 }
 
+/* Of targets[count]. Where the sampler drew at this temperature, it has summed up the
+ * rows: all of them, or none. */
+static void score_picks(const rlhf__generator *g, const float *logits, int64_t count,
+                        const int32_t *targets, const rlhf__softmax *softmaxes,
+                        float *logprobs, float *entropies)
+{
+    const int64_t vocab = g->net->config.vocab_size;
+    const float inv_tau = rlhf__inv_tau(g->settings.temperature);
+    float lse;
+
+    if (softmaxes[0].inv_tau != inv_tau) {
+        rlhf__logprob(g->context, logits, vocab, count, vocab, targets, inv_tau, logprobs,
+                      entropies, NULL);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        rlhf__softmax_logprob(&softmaxes[i], logits[i * vocab + targets[i]], &logprobs[i],
+                              &entropies[i], &lse);
+}
+
 static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t count,
                              float *logits)
 {
@@ -102,11 +122,13 @@ static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t c
     rlhf__draw *draws = NULL;
     void **states = NULL;
     int32_t *targets = NULL;
+    rlhf__softmax *softmaxes = NULL;
     float *logprobs = NULL, *entropies = NULL;
 
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *draws, &draws));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *states, &states));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *targets, &targets));
+    RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *softmaxes, &softmaxes));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *logprobs, &logprobs));
     RLHF__TRY(rlhf__arena_alloc(arena, count, sizeof *entropies, &entropies));
     for (int64_t i = 0; i < count; i++) {
@@ -117,9 +139,8 @@ static rlhf_status pick_rows(rlhf__generator *g, const int64_t *which, int64_t c
         mask_stop_tokens(g, a, logits + i * vocab);
     }
     RLHF__TRY(rlhf__sampler_pick(g->context, arena, g->sampler, states, draws, logits,
-                                 count, vocab, targets));
-    rlhf__logprob(g->context, logits, vocab, count, vocab, targets,
-                  rlhf__inv_tau(g->settings.temperature), logprobs, entropies, NULL);
+                                 count, vocab, targets, softmaxes));
+    score_picks(g, logits, count, targets, softmaxes, logprobs, entropies);
     for (int64_t i = 0; i < count; i++) {
         rlhf__answer *a = &g->answers[which[i]];
         a->pending = targets[i];

@@ -315,6 +315,7 @@ typedef struct pick_job {
     double *sums;     /* [threads][blocks] */
     candidate *heaps; /* [threads][2][vocab] */
     int32_t *tokens;  /* -1: nothing can be picked */
+    rlhf__softmax *softmaxes;
 } pick_job;
 
 static int64_t num_blocks(int64_t vocab)
@@ -322,26 +323,25 @@ static int64_t num_blocks(int64_t vocab)
     return rlhf__ceil_div(vocab, RLHF__WEIGHTS_BLOCK);
 }
 
-static int32_t pick(const pick_job *job, const float *logits, const rlhf__draw *draw,
-                    int32_t thread)
+static int32_t pick(const pick_job *job, int64_t row, int32_t thread)
 {
     const int64_t vocab = job->vocab, blocks = num_blocks(vocab);
+    const float *logits = job->logits + row * vocab;
     float *of = job->weights + thread * vocab;
     double *sums = job->sums + thread * blocks;
     weights w = {of, vocab, sums, 0.0};
 
-    if (!rlhf__all_finite(job->context, logits, vocab))
-        return -1;
     if (job->options->temperature == 0.0)
         return rlhf__argmax_row(job->context, logits, vocab);
-    rlhf__softmax_weights(job->context, logits, vocab,
-                          rlhf__inv_tau(job->options->temperature), RLHF__MASKED_LOGIT,
-                          of, sums);
+    if (!rlhf__softmax_weights(job->context, logits, vocab,
+                               rlhf__inv_tau(job->options->temperature),
+                               RLHF__MASKED_LOGIT, of, sums, &job->softmaxes[row]))
+        return -1;
     for (int64_t i = 0; i < blocks; i++)
         w.total += sums[i];
     if (!(w.total > 0.0) || !isfinite(w.total))
         return -1;
-    const double u = rlhf__draw_uniform(draw, 0);
+    const double u = rlhf__draw_uniform(&job->draws[row], 0);
     if (!job->heaps)
         return draw_by_cdf(&w, u);
     candidate *heap = job->heaps + 2 * thread * vocab;
@@ -352,15 +352,14 @@ static void pick_row(void *arg, int64_t row, int32_t thread)
 {
     const pick_job *job = arg;
 
-    job->tokens[row] =
-        pick(job, job->logits + row * job->vocab, &job->draws[row], thread);
+    job->tokens[row] = pick(job, row, thread);
 }
 
 /* The library's own: rows are shared out to threads. */
 static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
                             const rlhf_sampler_options *options, const rlhf__draw *draws,
                             const float *logits, int64_t count, int64_t vocab,
-                            int32_t *out_tokens)
+                            int32_t *out_tokens, rlhf__softmax *out_softmaxes)
 {
     const int64_t threads = rlhf__pool_num_threads(context->pool), size = threads * vocab;
     pick_job job = {.context = context,
@@ -368,7 +367,8 @@ static rlhf_status pick_own(rlhf_context *context, rlhf__arena *scratch,
                     .draws = draws,
                     .logits = logits,
                     .vocab = vocab,
-                    .tokens = out_tokens};
+                    .tokens = out_tokens,
+                    .softmaxes = out_softmaxes};
 
     RLHF__TRY(rlhf__arena_alloc(scratch, size, sizeof *job.weights, &job.weights));
     RLHF__TRY(rlhf__arena_alloc(scratch, threads * num_blocks(vocab), sizeof *job.sums,
@@ -423,14 +423,17 @@ static rlhf_status pick_custom(rlhf__arena *scratch, const rlhf__sampler *sample
 rlhf_status rlhf__sampler_pick(rlhf_context *context, rlhf__arena *scratch,
                                const rlhf__sampler *sampler, void *const *states,
                                const rlhf__draw *draws, const float *logits,
-                               int64_t count, int64_t vocab_size, int32_t *out_tokens)
+                               int64_t count, int64_t vocab_size, int32_t *out_tokens,
+                               rlhf__softmax *out_softmaxes)
 {
     const rlhf__arena_mark mark = rlhf__arena_get_mark(scratch);
     rlhf_status status = RLHF_OK;
 
+    for (int64_t i = 0; i < count; i++)
+        out_softmaxes[i] = (rlhf__softmax){0};
     if (!sampler->ops.sample)
         status = pick_own(context, scratch, &sampler->options, draws, logits, count,
-                          vocab_size, out_tokens);
+                          vocab_size, out_tokens, out_softmaxes);
     for (int64_t i = 0; sampler->ops.sample && i < count && status == RLHF_OK; i++)
         status = pick_custom(scratch, sampler, states[i], &draws[i],
                              logits + i * vocab_size, vocab_size, &out_tokens[i]);

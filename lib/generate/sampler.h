@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/versioned_struct.h"
+#include "kernels/kernels.h"
 
 /* Belongs to no context: one sampler serves generators of several. */
 typedef struct rlhf__sampler {
@@ -40,12 +41,14 @@ typedef struct rlhf__draw {
 
 /* Picks a token for each of `count` rows of logits[count][vocab_size]; one of
  * RLHF__MASKED_LOGIT or below is never picked. NUMERIC if the logits are not finite;
- * CALLBACK if the host's sampler failed or gave a token that cannot be. Scratch is the
- * arena's. */
+ * CALLBACK if the host's sampler failed or gave a token that cannot be. out_softmaxes
+ * [count]: the rows' at the sampler's temperature, where it has drawn from them; from a
+ * greedy pick or a host's sampler: inv_tau is 0. Scratch is the arena's. */
 rlhf_status rlhf__sampler_pick(rlhf_context *context, rlhf__arena *scratch,
                                const rlhf__sampler *sampler, void *const *states,
                                const rlhf__draw *draws, const float *logits,
-                               int64_t count, int64_t vocab_size, int32_t *out_tokens);
+                               int64_t count, int64_t vocab_size, int32_t *out_tokens,
+                               rlhf__softmax *out_softmaxes);
 
 /* The uniform that the library's own sampler uses. */
 double rlhf__draw_uniform(const rlhf__draw *draw, int32_t index);

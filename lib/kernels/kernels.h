@@ -219,6 +219,14 @@ rlhf_status rlhf__attention_cached(rlhf_context *ctx, rlhf__arena *scratch,
 /* 1 / temperature, for the functions below; temperature > 0. Bounded on both sides: never
  * 0, never infinite. */
 float rlhf__inv_tau(double temperature);
+/* The softmax of a row z in few numbers, z' = (z - top) * inv_tau: the maximum is taken
+ * off first, so that nothing overflows at any temperature. */
+typedef struct rlhf__softmax {
+    float inv_tau;
+    float top;      /* max z */
+    float sum;      /* of exp(z') */
+    float weighted; /* of exp(z') z' */
+} rlhf__softmax;
 /* For each row of logits[rows][vocab], z = logits * inv_tau:
  * logprob = z[target] - logsumexp(z); entropy = logsumexp(z) - sum softmax(z) z. NULL
  * outputs are skipped; targets NULL with logprob NULL. lse of z. */
@@ -232,13 +240,18 @@ void rlhf__logprob_grad(rlhf_context *ctx, float *logits, int64_t ld, int64_t ro
                         int64_t vocab, const int32_t *targets, float inv_tau,
                         const float *lse, const float *entropy, const float *dlogprob,
                         const float *dentropy);
-/* Softmax of one row but for its divisor, on the calling thread: weights =
- * exp((z - max z) * inv_tau), 0 where z <= lowest; sums[ceil(vocab / 64)] of 64 each. */
+/* What rlhf__logprob gives, to the bit, for a row whose softmax is known; logit: z of the
+ * target. */
+void rlhf__softmax_logprob(const rlhf__softmax *softmax, float logit, float *logprob,
+                           float *entropy, float *lse);
+/* Softmax of one row but for its divisor, on the calling thread: weights = exp(z'), 0
+ * where z <= lowest; sums[ceil(vocab / 64)] of 64 each. False: not all of z is finite. */
 #define RLHF__WEIGHTS_BLOCK 64
-void rlhf__softmax_weights(rlhf_context *ctx, const float *logits, int64_t vocab,
-                           float inv_tau, float lowest, float *weights, double *sums);
-int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab); /* first
-                                                                                    max */
+bool rlhf__softmax_weights(rlhf_context *ctx, const float *logits, int64_t vocab,
+                           float inv_tau, float lowest, float *weights, double *sums,
+                           rlhf__softmax *softmax);
+/* The first of the largest; -1: not all are finite. */
+int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab);
 
 /* --- elementwise (vector.c) --------------------------------------------------------- */
 

@@ -196,28 +196,66 @@ static float dot(const float *a, const float *b, int64_t count)
 
 /* --- vocabulary rows ---------------------------------------------------------------- */
 
-static float row_max(const float *z, int64_t count)
+/* All bits of the lanes that are infinite or NaN: those have all of the exponent. */
+INLINE vi not_finite(vf x)
 {
-    vf top = v_set(-INFINITY);
+    const int32_t exponent = 0x7f800000;
 
-    FOR_VECTORS (count)
-        top = v_max(top, load(z + i, n, -INFINITY));
-    return v_max_lane(top);
+    return ((vi)x & exponent) == exponent;
 }
 
-static void row_sums(const float *z, int64_t count, float inv_tau, float top,
-                     float *out_sum, float *weighted)
+INLINE bool is_zero(vi x)
 {
+    for (int j = 0; j < LANES; j++)
+        if (x[j])
+            return false;
+    return true;
+}
+
+/* The maximum does not depend on the order (but for which of 0 and -0 it is, and nothing
+ * is computed from it that tells), so that chains need not wait for each other. */
+static float row_max(const float *z, int64_t count, bool *finite)
+{
+    enum { CHAINS = 4 };
+    const int64_t whole = count - count % (CHAINS * LANES);
+    vf tops[CHAINS];
+    vi bad = {0};
+
+    for (int j = 0; j < CHAINS; j++)
+        tops[j] = v_set(-INFINITY);
+    for (int64_t k = 0; k < whole; k += CHAINS * LANES)
+        for (int j = 0; j < CHAINS; j++) {
+            vf x = v_load(z + k + j * LANES);
+            tops[j] = v_max(tops[j], x);
+            bad |= not_finite(x);
+        }
+    FOR_VECTORS (count - whole) {
+        vf x = load(z + whole + i, n, z[0]);
+        tops[0] = v_max(tops[0], x);
+        bad |= not_finite(x);
+    }
+    for (int j = 1; j < CHAINS; j++)
+        tops[0] = v_max(tops[0], tops[j]);
+    *finite = is_zero(bad);
+    return v_max_lane(tops[0]);
+}
+
+static void row_softmax(const float *z, int64_t count, float lowest, float *weights,
+                        rlhf__softmax *softmax)
+{
+    const float inv_tau = softmax->inv_tau, top = softmax->top;
     vf sum = v_set(0.0f), dots = v_set(0.0f);
 
     FOR_VECTORS (count) {
-        vf d = (load(z + i, n, -INFINITY) - top) * inv_tau, e = v_exp(d);
+        vf x = load(z + i, n, -INFINITY), d = (x - top) * inv_tau, e = v_exp(d);
         sum += e;
         /* 0 * -inf is no term */
         dots = v_fma(e, v_max(d, v_set(-200.0f)), dots);
+        if (weights)
+            store(weights + i, n, v_where_less(v_set(lowest), x, e, v_set(0.0f)));
     }
-    *out_sum = v_sum(sum);
-    *weighted = v_sum(dots);
+    softmax->sum = v_sum(sum);
+    softmax->weighted = v_sum(dots);
 }
 
 static void row_grad(float *z, int64_t count, float inv_tau, float lse, float entropy,
@@ -228,15 +266,6 @@ static void row_grad(float *z, int64_t count, float inv_tau, float lse, float en
            p = v_exp(d);
         vf slope = -dlogprob - dentropy * (v_max(d, v_set(-200.0f)) + entropy);
         store(z + i, n, p * slope * inv_tau);
-    }
-}
-
-static void row_exp(const float *z, int64_t count, float inv_tau, float top, float lowest,
-                    float *weights)
-{
-    FOR_VECTORS (count) {
-        vf x = load(z + i, n, -INFINITY), e = v_exp((x - top) * inv_tau);
-        store(weights + i, n, v_where_less(v_set(lowest), x, e, v_set(0.0f)));
     }
 }
 
@@ -289,18 +318,13 @@ static double sum_squares(const float *x, int64_t count)
     return tree(sums);
 }
 
-/* Infinities and NaN have all bits of the exponent. */
 static bool all_finite(const float *x, int64_t count)
 {
-    const int32_t exponent = 0x7f800000;
     vi bad = {0};
 
     FOR_VECTORS (count)
-        bad |= ((vi)load(x + i, n, 0.0f) & exponent) == exponent;
-    for (int j = 0; j < LANES; j++)
-        if (bad[j])
-            return false;
-    return true;
+        bad |= not_finite(load(x + i, n, 0.0f));
+    return is_zero(bad);
 }
 
 /* Seven streams of memory are more than are read ahead by themselves. */
@@ -353,7 +377,7 @@ static float exp_one(float x)
         .gelu_grad = gelu_grad, .rope = rope, .swiglu = swiglu,                          \
         .swiglu_grad = swiglu_grad, .softmax_rows = softmax_rows,                        \
         .softmax_rows_grad = softmax_rows_grad, .dot = dot, .row_max = row_max,          \
-        .row_sums = row_sums, .row_grad = row_grad, .row_exp = row_exp, .add = add,      \
-        .scale = scale, .sum = sum, .sum_squares = sum_squares,                          \
-        .all_finite = all_finite, .adamw = adamw, .decay = decay, .exp_one = exp_one     \
+        .row_softmax = row_softmax, .row_grad = row_grad, .add = add, .scale = scale,    \
+        .sum = sum, .sum_squares = sum_squares, .all_finite = all_finite,                \
+        .adamw = adamw, .decay = decay, .exp_one = exp_one                               \
     }

@@ -43,21 +43,45 @@ typedef struct softmax_job {
     const float *lse_in, *entropy_in, *dlogprob, *dentropy;
 } softmax_job;
 
+/* `weights` may be NULL. Whether z is finite. */
+static bool sum_up(const rlhf__kernels *table, const float *z, int64_t vocab,
+                   float inv_tau, float lowest, float *weights, rlhf__softmax *out)
+{
+    bool finite = true;
+
+    out->inv_tau = inv_tau;
+    out->top = table->row_max(z, vocab, &finite);
+    table->row_softmax(z, vocab, lowest, weights, out);
+    return finite;
+}
+
+void rlhf__softmax_logprob(const rlhf__softmax *softmax, float logit, float *logprob,
+                           float *entropy, float *lse)
+{
+    const float log_sum = (float)log_of_sum((double)softmax->sum);
+
+    *logprob = (logit - softmax->top) * softmax->inv_tau - log_sum;
+    *entropy = log_sum - softmax->weighted / softmax->sum;
+    *lse = softmax->top * softmax->inv_tau + log_sum;
+}
+
 static void logprob_rows(void *arg, int64_t first, int64_t last)
 {
     const softmax_job *job = arg;
 
     for (int64_t i = first; i < last; i++) {
         const float *z = job->logits + i * job->ld;
-        float top = job->table->row_max(z, job->vocab), sum, weighted;
-        job->table->row_sums(z, job->vocab, job->inv_tau, top, &sum, &weighted);
-        float log_sum = (float)log_of_sum((double)sum);
+        float logprob, entropy, lse;
+        rlhf__softmax softmax;
+        sum_up(job->table, z, job->vocab, job->inv_tau, -INFINITY, NULL, &softmax);
+        rlhf__softmax_logprob(&softmax, job->targets ? z[job->targets[i]] : 0.0f,
+                              &logprob, &entropy, &lse);
         if (job->logprob)
-            job->logprob[i] = (z[job->targets[i]] - top) * job->inv_tau - log_sum;
+            job->logprob[i] = logprob;
         if (job->entropy)
-            job->entropy[i] = log_sum - weighted / sum;
+            job->entropy[i] = entropy;
         if (job->lse)
-            job->lse[i] = top * job->inv_tau + log_sum;
+            job->lse[i] = lse;
     }
 }
 
@@ -117,25 +141,27 @@ void rlhf__logprob_grad(rlhf_context *ctx, float *logits, int64_t ld, int64_t ro
     rlhf__for_rows(ctx, rows, 4 * vocab, grad_rows, &job);
 }
 
-void rlhf__softmax_weights(rlhf_context *ctx, const float *logits, int64_t vocab,
-                           float inv_tau, float lowest, float *weights, double *sums)
+bool rlhf__softmax_weights(rlhf_context *ctx, const float *logits, int64_t vocab,
+                           float inv_tau, float lowest, float *weights, double *sums,
+                           rlhf__softmax *softmax)
 {
     const rlhf__kernels *table = rlhf__table(ctx);
+    const bool finite = sum_up(table, logits, vocab, inv_tau, lowest, weights, softmax);
 
-    table->row_exp(logits, vocab, inv_tau, table->row_max(logits, vocab), lowest,
-                   weights);
     for (int64_t v = 0; v < vocab; v += RLHF__WEIGHTS_BLOCK)
         *sums++ = table->sum(weights + v, rlhf__min_i64(RLHF__WEIGHTS_BLOCK, vocab - v));
+    return finite;
 }
 
 int32_t rlhf__argmax_row(rlhf_context *ctx, const float *logits, int64_t vocab)
 {
-    float top = rlhf__table(ctx)->row_max(logits, vocab);
+    bool finite = true;
+    const float top = rlhf__table(ctx)->row_max(logits, vocab, &finite);
 
-    for (int64_t i = 0; i < vocab; i++)
+    for (int64_t i = 0; finite && i < vocab; i++)
         if (logits[i] == top)
             return (int32_t)i;
-    return 0;
+    return -1;
 }
 
 float rlhf__attention_log(float sum)

@@ -107,19 +107,16 @@ typedef struct rlhf__kernels {
                               const float *lse, const float *d);
     float (*dot)(const float *a, const float *b, int64_t count);
 
-    /* Row reductions of softmax, z' = (z - top) * inv_tau with top the row's maximum,
-     * taken off first so that nothing overflows at any temperature: sum of exp(z'), sum
-     * of exp(z') z'. */
-    float (*row_max)(const float *z, int64_t count);
-    void (*row_sums)(const float *z, int64_t count, float inv_tau, float top, float *sum,
-                     float *weighted);
+    /* Row reductions of softmax: the maximum and whether all of z is finite; then, with
+     * inv_tau and top given, softmax's sums, and where `weights` is not NULL the
+     * exponentials, 0 where z <= lowest. */
+    float (*row_max)(const float *z, int64_t count, bool *finite);
+    void (*row_softmax)(const float *z, int64_t count, float lowest, float *weights,
+                        rlhf__softmax *softmax);
     /* z -> ((-dlogprob - dentropy (z' - lse + entropy)) softmax) * inv_tau, z' = z *
      * inv_tau. */
     void (*row_grad)(float *z, int64_t count, float inv_tau, float lse, float entropy,
                      float dlogprob, float dentropy);
-    /* weights = exp((z - top) * inv_tau), 0 where z <= lowest */
-    void (*row_exp)(const float *z, int64_t count, float inv_tau, float top, float lowest,
-                    float *weights);
 
     void (*add)(const float *a, const float *b, int64_t count, float *y);
     void (*scale)(float factor, int64_t count, float *y);

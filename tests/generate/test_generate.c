@@ -258,6 +258,45 @@ static void test_answers_depend_on_prompt_id_and_seed_only(void **state)
     }
 }
 
+/* Whatever the sampler's temperature and filters, what is recorded is of the softmax at
+ * the generator's, and what the model gives for the whole sequence, bit for bit. */
+static void test_logprobs_are_of_the_generators_temperature(void **state)
+{
+    static const struct {
+        double sampler, generator;
+        int32_t top_k;
+    } cases[] = {{1, 1, 0},   {0.7, 0.7, 0}, {0.7, 1, 0}, {1, 0.7, 0},
+                 {0, 0.7, 0}, {0.7, 0.7, 5}, {1, 0.7, 5}};
+    enum { WIDE = 333 };
+
+    (void)state;
+    for (int32_t threads = 1; threads <= 3; threads++) {
+        rlhf_context *context = support_context(NULL, threads);
+        rlhf_model *model = tiny_model(context, WIDE, LENGTH, 2);
+        for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+            rlhf_generator_options options = make_options(12);
+            rlhf_sampler *sampler = make_sampler(cases[c].sampler, cases[c].top_k, 1, 0);
+            rlhf_generator *generator;
+            options.temperature = cases[c].generator;
+            assert_ok(rlhf_generator_create(model, sampler, &options, &generator));
+            run(generator, NULL, 0, 3);
+            for (int i = 0; i < 3; i++) {
+                rlhf_generation g = {.struct_size = sizeof g};
+                float whole[LENGTH];
+                assert_ok(rlhf_generator_get(generator, i, &g));
+                const int64_t cu_seqlens[2] = {0, g.num_tokens};
+                assert_ok(rlhf_model_logprobs(model, g.tokens, cu_seqlens, 1,
+                                              options.temperature, whole));
+                assert_memory_equal(whole + g.num_prompt, g.logprobs, 12 * sizeof *whole);
+            }
+            rlhf_generator_free(generator);
+            rlhf_sampler_free(sampler);
+        }
+        rlhf_model_free(model);
+        rlhf_context_free(context);
+    }
+}
+
 /* --- ends and masks ----------------------------------------------------------------- */
 
 static void test_stop_tokens_minimum_and_context(void **state)
@@ -596,6 +635,7 @@ int main(void)
         cmocka_unit_test(test_samplers_draw_from_their_distributions),
         cmocka_unit_test(test_top_p_is_of_the_mass_that_top_k_leaves),
         cmocka_unit_test(test_answers_depend_on_prompt_id_and_seed_only),
+        cmocka_unit_test(test_logprobs_are_of_the_generators_temperature),
         cmocka_unit_test(test_stop_tokens_minimum_and_context),
         cmocka_unit_test(test_wrong_prompts_and_options_are_refused),
         cmocka_unit_test(test_host_samplers_have_state_and_may_fail),

@@ -52,10 +52,12 @@ static int32_t reference(rlhf_context *context, const rlhf_sampler_options *o,
     static float weights[VOCAB];
     static entry sorted[VOCAB];
     double sums[BLOCKS], all = 0, total = 0, sum = 0;
+    rlhf__softmax softmax;
     int64_t count = 0;
 
-    rlhf__softmax_weights(context, logits, VOCAB, rlhf__inv_tau(o->temperature), -1e30f,
-                          weights, sums);
+    assert_true(rlhf__softmax_weights(context, logits, VOCAB,
+                                      rlhf__inv_tau(o->temperature), -1e30f, weights,
+                                      sums, &softmax));
     for (int i = 0; i < BLOCKS; i++)
         all += sums[i];
     for (int32_t v = 0; v < VOCAB; v++)
@@ -116,8 +118,9 @@ static void test_filters_keep_what_a_sort_keeps(void **state)
             for (int64_t i = 0; i < 20; i++) {
                 const rlhf__draw draw = {.seed = 3, .sequence_id = i, .position = shape};
                 int32_t token = -1;
+                rlhf__softmax softmax;
                 assert_ok(rlhf__sampler_pick(context, arena, sampler, NULL, &draw, logits,
-                                             1, VOCAB, &token));
+                                             1, VOCAB, &token, &softmax));
                 assert_int_equal(token, reference(context, &options, logits,
                                                   rlhf__draw_uniform(&draw, 0)));
             }
@@ -128,10 +131,135 @@ static void test_filters_keep_what_a_sort_keeps(void **state)
     rlhf_context_free(context);
 }
 
+/* The plain draw: ids in order until the weights reach u of all of them. */
+static int32_t plain_reference(const float *logits, double temperature, double u)
+{
+    static double weights[VOCAB];
+    double top = -INFINITY, total = 0, sum = 0;
+    int32_t v = 0;
+
+    for (int i = 0; i < VOCAB; i++)
+        top = fmax(top, (double)logits[i]);
+    for (int i = 0; i < VOCAB; i++)
+        total += weights[i] = exp(((double)logits[i] - top) / temperature);
+    while (v < VOCAB - 1 && (sum += weights[v]) <= u * total)
+        v++;
+    return v;
+}
+
+enum { SHAPES = 6 };
+
+/* Picks of a row of each shape, and what was summed up on the way. */
+static void pick_shapes(rlhf_context *context, const rlhf_sampler_options *options,
+                        const float *logits, int32_t *tokens, rlhf__softmax *softmaxes)
+{
+    rlhf__sampler *sampler = NULL;
+    rlhf__arena *arena = NULL;
+    rlhf__draw draws[SHAPES];
+
+    for (int i = 0; i < SHAPES; i++)
+        draws[i] = (rlhf__draw){.seed = 5, .sequence_id = i, .position = 9};
+    assert_ok(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena));
+    assert_ok(rlhf__sampler_create(options, &sampler));
+    assert_ok(rlhf__sampler_pick(context, arena, sampler, NULL, draws, logits, SHAPES,
+                                 VOCAB, tokens, softmaxes));
+    for (int i = 0; i < SHAPES; i++) {
+        const double u = rlhf__draw_uniform(&draws[i], 0);
+        if (options->temperature > 0 && options->top_k == 0)
+            assert_int_equal(
+                tokens[i], plain_reference(logits + i * VOCAB, options->temperature, u));
+    }
+    rlhf__sampler_free(sampler);
+    rlhf__arena_free(arena);
+}
+
+/* The sums that a draw leaves give the log-probability that the row's own pass gives, bit
+ * for bit; of a greedy pick there are none. */
+static void check_sums(rlhf_context *context, double temperature, const float *logits,
+                       const int32_t *tokens, const rlhf__softmax *softmaxes)
+{
+    float logprobs[SHAPES], entropies[SHAPES], logprob, entropy, lse;
+
+    rlhf__logprob(context, logits, VOCAB, SHAPES, VOCAB, tokens,
+                  rlhf__inv_tau(temperature > 0 ? temperature : 1), logprobs, entropies,
+                  NULL);
+    for (int i = 0; i < SHAPES; i++) {
+        if (temperature == 0) {
+            assert_true(softmaxes[i].inv_tau == 0);
+            continue;
+        }
+        assert_true(softmaxes[i].inv_tau == rlhf__inv_tau(temperature));
+        rlhf__softmax_logprob(&softmaxes[i], logits[i * VOCAB + tokens[i]], &logprob,
+                              &entropy, &lse);
+        assert_memory_equal(&logprob, &logprobs[i], sizeof logprob);
+        assert_memory_equal(&entropy, &entropies[i], sizeof entropy);
+    }
+}
+
+static void test_draw_leaves_the_sums_of_a_log_probability(void **state)
+{
+    static const double temperatures[] = {1, 0.7, 0};
+    static float logits[SHAPES * VOCAB];
+
+    (void)state;
+    for (int i = 0; i < SHAPES; i++)
+        make_logits(i, logits + i * VOCAB);
+    for (int t = 0; t < 6; t++) {
+        rlhf_sampler_options options;
+        int32_t first[SHAPES], tokens[SHAPES];
+        rlhf__softmax softmaxes[SHAPES];
+        assert_ok(rlhf_sampler_options_init(&options, sizeof options));
+        options.temperature = temperatures[t / 2];
+        options.top_k = t % 2 ? 40 : 0;
+        for (int32_t threads = 1; threads <= 3; threads++) {
+            rlhf_context *context = support_context(NULL, threads);
+            pick_shapes(context, &options, logits, tokens, softmaxes);
+            check_sums(context, options.temperature, logits, tokens, softmaxes);
+            if (threads == 1)
+                memcpy(first, tokens, sizeof first);
+            assert_memory_equal(tokens, first, sizeof first);
+            rlhf_context_free(context);
+        }
+    }
+}
+
+/* At any temperature, and in the last lane, too. */
+static void test_logits_that_are_not_finite_are_refused(void **state)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    rlhf_context *context = support_context(NULL, 2);
+    rlhf__arena *arena = NULL;
+    float logits[VOCAB];
+
+    (void)state;
+    assert_ok(rlhf__arena_create(context, RLHF_MEMORY_ACTIVATIONS, &arena));
+    for (int i = 0; i < 12; i++) {
+        const rlhf__draw draw = {.seed = 3, .sequence_id = 8, .position = 4};
+        const int at = i < 6 ? VOCAB - 1 : 100;
+        rlhf_sampler_options options;
+        rlhf__sampler *sampler = NULL;
+        rlhf__softmax softmax;
+        int32_t token;
+        assert_ok(rlhf_sampler_options_init(&options, sizeof options));
+        options.temperature = i % 2;
+        assert_ok(rlhf__sampler_create(&options, &sampler));
+        make_logits(3, logits);
+        logits[at] = bad[i / 2 % 3];
+        assert_fails(rlhf__sampler_pick(context, arena, sampler, NULL, &draw, logits, 1,
+                                        VOCAB, &token, &softmax),
+                     RLHF_ERR_NUMERIC, "sequence 8 at position 4");
+        rlhf__sampler_free(sampler);
+    }
+    rlhf__arena_free(arena);
+    rlhf_context_free(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filters_keep_what_a_sort_keeps),
+        cmocka_unit_test(test_draw_leaves_the_sums_of_a_log_probability),
+        cmocka_unit_test(test_logits_that_are_not_finite_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,8 @@
  * double precision, at every level, and with 1, 2 and 3 threads bit for bit. */
 #include "kernels_support.h"
 
+#include "kernels/table.h"
+
 #define ROWS 37
 
 static rlhf__arena *make_arena(rlhf_context *context)
@@ -300,13 +302,22 @@ static void test_softmax_and_argmax(void **state)
     FOR_LEVELS(context, 1)
     {
         double sums[1];
-        rlhf__softmax_weights(context, z, 5, 2.0f, -INFINITY, p, sums);
+        rlhf__softmax softmax;
+        assert_false(
+            rlhf__softmax_weights(context, z, 5, 2.0f, -INFINITY, p, sums, &softmax));
         assert_near(p[0], exp(-4), 1e-6);
         assert_true(p[1] == 1.0f);
         assert_true(p[2] == 0.0f);
         assert_near(sums[0], exp(-4) + 2 + exp(-2), 1e-6);
         assert_true(p[1] == p[3]);
-        assert_int_equal(rlhf__argmax_row(context, z, 5), 1);
+        assert_int_equal(rlhf__argmax_row(context, z, 5), -1);
+        for (int64_t n = 1; n <= 200; n++) {
+            static float row[200];
+            row[n - 1] = 1.0f;
+            assert_int_equal(rlhf__argmax_row(context, row, 200), n - 1);
+            assert_int_equal(rlhf__argmax_row(context, row, n), n - 1);
+            row[n - 1] = 0.0f;
+        }
         assert_near(rlhf__expf(context, -1.5f), exp(-1.5), 1e-6);
         assert_true(rlhf__expf(context, 0.0f) == 1.0f);
         assert_true(rlhf__expf(context, -200.0f) == 0.0f);
@@ -330,7 +341,9 @@ static void test_softmax_weights_are_summed_by_blocks(void **state)
                 z[v] = (float)((v * 37 % 101) / 17.0);
                 top = fmax(top, z[v]);
             }
-            rlhf__softmax_weights(context, z, n, 0.5f, 1.0f, p, sums);
+            rlhf__softmax softmax;
+            assert_true(
+                rlhf__softmax_weights(context, z, n, 0.5f, 1.0f, p, sums, &softmax));
             for (int64_t b = 0; b * 64 < n; b++) {
                 double sum = 0;
                 for (int64_t v = 64 * b; v < n && v < 64 * b + 64; v++) {
@@ -341,6 +354,119 @@ static void test_softmax_weights_are_summed_by_blocks(void **state)
                 assert_near(sums[b], sum, 1e-12);
             }
         }
+    }
+}
+
+/* Lanes are added by halves. */
+static double add_lanes(double *x, int64_t lanes)
+{
+    for (int64_t width = lanes / 2; width > 0; width /= 2)
+        for (int64_t j = 0; j < width; j++)
+            x[j] += x[j + width];
+    return x[0];
+}
+
+static float add_float_lanes(float *x, int64_t lanes)
+{
+    for (int64_t width = lanes / 2; width > 0; width /= 2)
+        for (int64_t j = 0; j < width; j++)
+            x[j] += x[j + width];
+    return x[0];
+}
+
+/* rlhf__softmax_weights step by step, an element at a time. */
+static void weights_by_element(rlhf_context *context, const float *z, int64_t count,
+                               float lowest, float *weights, double *sums,
+                               rlhf__softmax *s)
+{
+    const int64_t lanes = rlhf__table(context)->lanes;
+    float sum[16] = {0}, weighted[16] = {0};
+
+    s->top = -INFINITY;
+    for (int64_t i = 0; i < count; i++)
+        s->top = z[i] > s->top ? z[i] : s->top;
+    for (int64_t i = 0; i < count; i++) {
+        const float d = (z[i] - s->top) * s->inv_tau, e = rlhf__expf(context, d);
+        const float factor = d > -200.0f ? d : -200.0f;
+        float *w = &weighted[i % lanes];
+        sum[i % lanes] += e;
+        *w = lanes == 4 ? e * factor + *w : fmaf(e, factor, *w);
+        weights[i] = z[i] > lowest ? e : 0.0f;
+    }
+    s->sum = add_float_lanes(sum, lanes);
+    s->weighted = add_float_lanes(weighted, lanes);
+    for (int64_t b = 0; b * RLHF__WEIGHTS_BLOCK < count; b++) {
+        double block[16] = {0};
+        for (int64_t i = 0; i < RLHF__WEIGHTS_BLOCK; i++)
+            if (b * RLHF__WEIGHTS_BLOCK + i < count)
+                block[i % lanes] += (double)weights[b * RLHF__WEIGHTS_BLOCK + i];
+        sums[b] = add_lanes(block, lanes);
+    }
+}
+
+/* Some are masked, some are in equal pairs, and one is `odd`, unless that is 0. */
+static void make_logits(int64_t count, float spread, float odd, float *out)
+{
+    float *x = random_floats(count, 11);
+
+    for (int64_t i = 0; i < count; i++)
+        out[i] = i % 7 == 5 ? -1e30f : spread * x[i % 5 == 4 ? i - 1 : i];
+    if (odd != 0.0f)
+        out[count * 2 / 3] = odd;
+    free(x);
+}
+
+/* To the bit: what the draw uses, and what a log-probability needs. */
+static void check_softmax_bits(rlhf_context *context, const float *z, int64_t count,
+                               float inv_tau, bool finite)
+{
+    enum { MOST = 1000, BLOCKS = MOST / RLHF__WEIGHTS_BLOCK + 1 };
+    static float weights[MOST + 1], want_weights[MOST];
+    double sums[BLOCKS], want_sums[BLOCKS];
+    rlhf__softmax softmax, want = {.inv_tau = inv_tau};
+    const int32_t target = (int32_t)(count / 3);
+    float scores[3], want_scores[3];
+
+    weights[count] = GUARD;
+    assert_true(rlhf__softmax_weights(context, z, count, inv_tau, -1e30f, weights, sums,
+                                      &softmax) == finite);
+    rlhf__softmax_logprob(&softmax, z[target], &scores[0], &scores[1], &scores[2]);
+    rlhf__logprob(context, z, count, 1, count, &target, inv_tau, &want_scores[0],
+                  &want_scores[1], &want_scores[2]);
+    assert_true(weights[count] == GUARD);
+    for (int i = 0; i < 3; i++)
+        if (isnan(want_scores[i]))
+            assert_true(isnan(scores[i]));
+        else
+            assert_memory_equal(&scores[i], &want_scores[i], sizeof scores[i]);
+    if (softmax.sum != softmax.sum) {
+        assert_false(finite);
+        return;
+    }
+    weights_by_element(context, z, count, -1e30f, want_weights, want_sums, &want);
+    assert_memory_equal(&softmax, &want, sizeof want);
+    assert_memory_equal(weights, want_weights, (size_t)count * sizeof *weights);
+    assert_memory_equal(
+        sums, want_sums,
+        (size_t)((count + RLHF__WEIGHTS_BLOCK - 1) / RLHF__WEIGHTS_BLOCK) * sizeof *sums);
+}
+
+static void test_softmax_of_a_draw_has_the_bits_of_its_steps(void **state)
+{
+    static const double taus[] = {1.0, 0.7, 1e-300, 1e300};
+    static const float odd[] = {0.0f, -INFINITY, INFINITY, NAN};
+    float z[1000];
+
+    (void)state;
+    FOR_LEVELS(context, 1)
+    {
+        for (int t = 0; t < 4; t++)
+            for (int o = 0; o < 4; o++) {
+                for (int64_t n = 1; n <= 1000; n += n < 70 ? 1 : 93) {
+                    make_logits(n, t == 1 ? 100.0f : 4.0f, odd[o], z);
+                    check_softmax_bits(context, z, n, rlhf__inv_tau(taus[t]), o == 0);
+                }
+            }
     }
 }
 
@@ -360,7 +486,9 @@ static void test_softmax_holds_at_tiny_temperatures(void **state)
     {
         for (int i = 0; i < 4; i++) {
             const float inv_tau = rlhf__inv_tau(taus[i]);
-            rlhf__softmax_weights(context, z, 3, inv_tau, -INFINITY, p, sums);
+            rlhf__softmax softmax;
+            assert_true(rlhf__softmax_weights(context, z, 3, inv_tau, -INFINITY, p, sums,
+                                              &softmax));
             assert_true(p[0] == 1.0f && p[1] == 0.0f && p[2] == 0.0f);
             rlhf__logprob(context, rows, 3, 2, 3, targets, inv_tau, logprob, NULL, NULL);
             assert_true(logprob[0] == 0.0f);
@@ -383,7 +511,9 @@ static void test_softmax_holds_at_huge_temperatures(void **state)
     {
         for (int i = 0; i < 3; i++) {
             const float inv_tau = rlhf__inv_tau(taus[i]);
-            rlhf__softmax_weights(context, z, 3, inv_tau, -1e30f, p, sums);
+            rlhf__softmax softmax;
+            assert_true(
+                rlhf__softmax_weights(context, z, 3, inv_tau, -1e30f, p, sums, &softmax));
             assert_true(p[0] == 1.0f && p[1] == 0.0f && p[2] == 1.0f);
             rlhf__logprob(context, z, 3, 1, 3, &target, inv_tau, &logprob, &entropy,
                           NULL);
@@ -545,8 +675,10 @@ static void test_value_that_is_not_finite_is_seen(void **state)
             for (int64_t i = 0; i < count; i++) {
                 x[i] = good[i % 4];
                 assert_true(rlhf__all_finite(context, x, count));
+                assert_true(rlhf__argmax_row(context, x, count) >= 0);
                 x[i] = bad[i % 4];
                 assert_false(rlhf__all_finite(context, x, count));
+                assert_int_equal(rlhf__argmax_row(context, x, count), -1);
                 assert_true(rlhf__all_finite(context, x, i));
                 x[i] = 0.0f;
             }
@@ -632,6 +764,7 @@ int main(void)
         cmocka_unit_test(test_logprob_gradient_equals_finite_differences),
         cmocka_unit_test(test_softmax_and_argmax),
         cmocka_unit_test(test_softmax_weights_are_summed_by_blocks),
+        cmocka_unit_test(test_softmax_of_a_draw_has_the_bits_of_its_steps),
         cmocka_unit_test(test_softmax_holds_at_tiny_temperatures),
         cmocka_unit_test(test_softmax_holds_at_huge_temperatures),
         cmocka_unit_test(test_rope_turns_and_turns_back),
