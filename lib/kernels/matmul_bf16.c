@@ -4,6 +4,7 @@
 
 #include "base/size.h"
 #include "kernels/bf16.h"
+#include "kernels/grid.h"
 #include "kernels/kernels.h"
 #include "kernels/rows.h"
 
@@ -12,7 +13,11 @@
 #define TILE_GROUPS 32 /* of rows */
 #define TILE_PANELS 8
 #define TILE_PAIRS  256 /* where the level leaves it open */
+#define FEW_PANELS  2   /* where that makes too few tiles */
+#define FEW_GROUPS  6
 #define PACK_PANELS 8
+
+#define TILES_PER_THREAD 4
 
 static int64_t pairs_of(const rlhf__bf16_kernels *table, int64_t k)
 {
@@ -140,7 +145,8 @@ typedef struct product_job {
     bool accumulate;
     float *y;
     int64_t ldy;
-    int64_t tile_rows, tile_cols, col_tiles; /* the grid */
+    rlhf__grid grid;
+    int64_t tile_cols; /* of few rows, which have no grid */
 } product_job;
 
 /* A block of k of a tile: `pairs` from p0 on, panel j of it at b + j * b_step. */
@@ -199,10 +205,10 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
 {
     const product_job *job = arg;
     const rlhf__bf16_kernels *t = job->table;
-    int64_t i0 = tile / job->col_tiles * job->tile_rows;
-    int64_t j0 = tile % job->col_tiles * job->tile_cols;
-    int64_t i1 = rlhf__min_i64(i0 + job->tile_rows, job->m);
-    int64_t j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
+    const rlhf__tile part = rlhf__grid_tile(&job->grid, tile);
+    int64_t i0 = part.group * t->tile_rows, j0 = part.panel * t->panel;
+    int64_t i1 = rlhf__min_i64(part.group_end * t->tile_rows, job->m);
+    int64_t j1 = rlhf__min_i64(part.panel_end * t->panel, job->n);
     uint32_t *own =
         job->blocks ? job->blocks + thread * TILE_PANELS * t->panel * job->block : NULL;
     unsigned int before = t->begin();
@@ -256,36 +262,40 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
 
 /* Tiles are wide rather than tall: they pack their columns, once if one tile has all
  * rows. Fewer columns, then rows, where there would be too few to share out evenly. */
+static rlhf__grid cut(const product_job *job, int64_t threads)
+{
+    const int64_t wanted = TILES_PER_THREAD * threads;
+    rlhf__grid grid = {.groups = rlhf__ceil_div(job->m, job->table->tile_rows),
+                       .panels = rlhf__ceil_div(job->n, job->table->panel)};
+    int64_t most_rows = rlhf__max_i64(grid.groups / FEW_GROUPS, 1);
+
+    grid.row_tiles = rlhf__ceil_div(grid.groups, TILE_GROUPS);
+    grid.col_tiles = rlhf__ceil_div(grid.panels, TILE_PANELS);
+    grid.col_tiles = rlhf__grid_more(grid.col_tiles, grid.row_tiles, wanted,
+                                     rlhf__ceil_div(grid.panels, FEW_PANELS));
+    grid.row_tiles = rlhf__grid_more(grid.row_tiles, grid.col_tiles, wanted, most_rows);
+    grid.col_tiles = rlhf__grid_more(grid.col_tiles, grid.row_tiles, wanted, grid.panels);
+    grid.row_tiles = rlhf__grid_more(grid.row_tiles, grid.col_tiles, wanted, grid.groups);
+    rlhf__grid_even_out(&grid, most_rows, threads);
+    return grid;
+}
+
 static rlhf_status run_product(rlhf_context *ctx, rlhf__arena *scratch, product_job *job)
 {
     const rlhf__bf16_kernels *t = job->table;
-    int64_t threads = rlhf__pool_num_threads(ctx->pool);
-    int64_t groups = rlhf__min_i64(rlhf__ceil_div(job->m, t->tile_rows), TILE_GROUPS);
-    int64_t panels = TILE_PANELS;
+    const int64_t threads = rlhf__pool_num_threads(ctx->pool);
 
-    while (rlhf__ceil_div(job->m, groups * t->tile_rows) *
-                   rlhf__ceil_div(job->n, panels * t->panel) <
-               4 * threads &&
-           (panels > 1 || groups > 1)) {
-        if (panels > 2 || (panels > 1 && groups <= 8))
-            panels /= 2;
-        else
-            groups = rlhf__ceil_div(groups, 2);
-    }
+    job->grid = cut(job, threads);
     /* Few rows let panels pass in one go, as they lie. */
     job->block = t->block                                ? t->block
                  : job->panels && job->m <= t->tile_rows ? rlhf__max_i64(job->pairs, 1)
                                                          : TILE_PAIRS;
-    job->tile_rows = groups * t->tile_rows;
-    job->tile_cols = panels * t->panel;
-    job->col_tiles = rlhf__ceil_div(job->n, job->tile_cols);
     if (!job->panels)
         RLHF__TRY(rlhf__arena_alloc(scratch,
                                     threads * TILE_PANELS * t->panel * job->block,
                                     sizeof *job->blocks, &job->blocks));
-    rlhf__run_tiles(ctx, job->m * job->pairs * 2 * job->n,
-                    rlhf__ceil_div(job->m, job->tile_rows) * job->col_tiles, product_tile,
-                    job);
+    rlhf__run_tiles(ctx, job->m * job->pairs * 2 * job->n, rlhf__grid_size(&job->grid),
+                    product_tile, job);
     return RLHF_OK;
 }
 

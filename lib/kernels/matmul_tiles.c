@@ -6,6 +6,7 @@
 
 #define TILES_PER_THREAD 4
 #define TILE_GROUPS      12 /* fewest of a tile that packs its own left side */
+#define TILE_PANELS      8  /* most of a tile whose left side came packed */
 #define FEW_GROUPS       8
 #define FEW_STREAMS      4 /* in which a panel is asked for */
 #define PACK_GROUPS      8 /* of a tile, at most */
@@ -352,28 +353,15 @@ static void locate(const rlhf__product *job, block *at)
                         : NULL;
 }
 
-static int64_t count_groups(const rlhf__product *job)
+/* The block that a tile begins with. */
+static block first_block(const rlhf__product *job, int64_t tile)
 {
-    return rlhf__ceil_div(job->m, job->table->tile_rows);
-}
+    const rlhf__tile part = rlhf__grid_tile(&job->grid, tile);
+    block at = {
+        .j = part.panel * job->table->panel, .first = part.group, .last = part.group_end};
 
-static int64_t count_row_tiles(const rlhf__product *job)
-{
-    return rlhf__ceil_div(count_groups(job), job->tile_groups);
-}
-
-/* The first block of a tile; false: there is no such tile. */
-static bool first_block(const rlhf__product *job, int64_t tile, block *out)
-{
-    int64_t first = tile / job->col_tiles * job->tile_groups;
-
-    if (first >= count_groups(job))
-        return false;
-    *out = (block){.j = tile % job->col_tiles * job->tile_cols,
-                   .first = first,
-                   .last = rlhf__min_i64(first + job->tile_groups, count_groups(job))};
-    locate(job, out);
-    return true;
+    locate(job, &at);
+    return at;
 }
 
 /* Moves on to the next panel or, after the last, the next block of k; false: none. */
@@ -395,13 +383,14 @@ static bool next_block(const rlhf__product *job, int64_t j0, int64_t j1, block *
 static const float *own_copy(const rlhf__product *job, int64_t tile, int32_t thread)
 {
     const pack_job left = left_side(job, 0, job->k);
-    int64_t r = tile / job->col_tiles, first = r * job->tile_groups;
-    int64_t last = rlhf__min_i64(first + job->tile_groups, count_groups(job));
+    const rlhf__tile part = rlhf__grid_tile(&job->grid, tile);
+    int64_t r = tile / job->grid.col_tiles;
     float *copy = job->copies + thread * job->copy_size;
     uint64_t *copied = job->copied + thread * RLHF__COPIED_APART;
 
     if (!(*copied >> r & 1))
-        pack_some(&left, 0, job->k, first, last, copy + first * job->k * left.width);
+        pack_some(&left, 0, job->k, part.group, part.group_end,
+                  copy + part.group * job->k * left.width);
     *copied |= (uint64_t)1 << r;
     return copy;
 }
@@ -410,17 +399,17 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
 {
     rlhf__product own_job = *(const rlhf__product *)arg;
     const rlhf__product *job = &own_job;
+    const rlhf__tile part = rlhf__grid_tile(&job->grid, tile);
     int64_t rows = job->table->tile_rows;
     float *own = job->blocks + thread * job->block_size;
-    block at, next;
+    int64_t j0 = part.panel * job->table->panel;
+    int64_t j1 = rlhf__min_i64(part.panel_end * job->table->panel, job->n);
+    int64_t i0 = group_begin(job->m, rows, part.group);
+    int64_t i1 = group_begin(job->m, rows, part.group_end);
 
     if (job->copies)
         own_job.packed = own_copy(job, tile, thread);
-    if (!first_block(job, tile, &at))
-        return;
-    int64_t j0 = at.j, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
-    int64_t i0 = group_begin(job->m, rows, at.first);
-    int64_t i1 = group_begin(job->m, rows, at.last);
+    block at = first_block(job, tile), next;
     for (bool more = true; more; at = next) {
         if (!job->packed && !job->direct && !at.a)
             pack_a(job, &at, own);
@@ -429,7 +418,9 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
         next = at;
         more = next_block(job, j0, j1, &next);
         /* The tile that this thread takes next is most likely the next one. */
-        bool known = more || first_block(job, tile + 1, &next);
+        bool known = more || tile + 1 < rlhf__grid_size(&job->grid);
+        if (known && !more)
+            next = first_block(job, tile + 1);
         if (job->direct)
             product_direct(job, &at);
         else
@@ -440,31 +431,42 @@ static void product_tile(void *arg, int64_t tile, int32_t thread)
                         job->y + i * job->ldy + j0);
 }
 
-/* Tiles enough to share out evenly. One that packs its own left side takes few rows
- * rather than few columns, for all of which it packs once. */
+/* Rows of tiles that pack their own left side: one takes few rows rather than few
+ * columns, for all of which it packs once. More of them than threads are the nearest
+ * multiple of these; `most` are the groups that fit into a cache. */
+static int64_t count_row_tiles(int64_t groups, int64_t most, int64_t threads)
+{
+    int64_t fair =
+        rlhf__min_i64(rlhf__ceil_div(groups, TILE_GROUPS), TILES_PER_THREAD * threads);
+    int64_t least = rlhf__ceil_div(groups, most), tiles = rlhf__max_i64(fair, least);
+
+    if (tiles <= threads)
+        return tiles;
+    tiles = (tiles + threads / 2) / threads * threads;
+    return tiles < least ? tiles + threads : tiles;
+}
+
+/* Tiles enough to share out evenly, and of even shares. */
 static void cut(rlhf_context *ctx, rlhf__product *job)
 {
-    int64_t panel = job->table->panel, groups = count_groups(job);
-    int64_t panels = rlhf__ceil_div(job->n, panel),
-            most = RLHF__ROW_BLOCK / job->table->tile_rows;
-    int64_t wanted = TILES_PER_THREAD * rlhf__pool_num_threads(ctx->pool);
+    const int64_t threads = rlhf__pool_num_threads(ctx->pool);
+    const int64_t wanted = TILES_PER_THREAD * threads;
+    const int64_t rows = job->table->tile_rows;
+    rlhf__grid grid = {.groups = rlhf__ceil_div(job->m, rows),
+                       .panels = rlhf__ceil_div(job->n, job->table->panel)};
+    int64_t most_rows;
 
-    job->tile_groups = groups;
-    if (job->copies)
-        job->tile_groups = rlhf__ceil_div(groups, job->row_parts);
-    if (!job->packed && !job->copies) {
-        int64_t fair = rlhf__max_i64(rlhf__ceil_div(groups, wanted), TILE_GROUPS);
-        job->tile_groups =
-            rlhf__ceil_div(groups, rlhf__ceil_div(groups, rlhf__min_i64(fair, most)));
+    if (job->packed || job->copies) { /* more rows would pack panels again */
+        most_rows = grid.row_tiles = job->copies ? job->row_parts : 1;
+        grid.col_tiles = rlhf__grid_more(rlhf__ceil_div(grid.panels, TILE_PANELS),
+                                         grid.row_tiles, 3 * wanted, grid.panels);
     } else {
-        wanted *= 3;
-        panels = rlhf__min_i64(panels, 8);
+        most_rows = grid.groups;
+        grid.row_tiles = count_row_tiles(grid.groups, RLHF__ROW_BLOCK / rows, threads);
+        grid.col_tiles = rlhf__grid_more(1, grid.row_tiles, wanted, grid.panels);
     }
-    int64_t row_tiles = count_row_tiles(job);
-    while (panels > 1 && row_tiles * rlhf__ceil_div(job->n, panels * panel) < wanted)
-        panels = rlhf__ceil_div(panels, 2);
-    job->tile_cols = panels * panel;
-    job->col_tiles = rlhf__ceil_div(job->n, job->tile_cols);
+    rlhf__grid_even_out(&grid, most_rows, threads);
+    job->grid = grid;
 }
 
 void rlhf__run_product(rlhf_context *ctx, rlhf__product *job)
@@ -474,6 +476,6 @@ void rlhf__run_product(rlhf_context *ctx, rlhf__product *job)
     cut(ctx, job);
     if (ctx->blis && rlhf__blis_find(&blis))
         job->blis = &blis;
-    rlhf__run_tiles(ctx, job->m * job->k * job->n, count_row_tiles(job) * job->col_tiles,
+    rlhf__run_tiles(ctx, job->m * job->k * job->n, rlhf__grid_size(&job->grid),
                     product_tile, job);
 }

@@ -5,6 +5,7 @@
 
 #include "base/size.h"
 #include "kernels/blis_kernel.h"
+#include "kernels/grid.h"
 #include "kernels/table.h"
 
 /* Most rows of a tile: its left side of one k block, about 264 KB, stays in an L2 cache
@@ -45,7 +46,8 @@ typedef struct rlhf__product {
     bool accumulate;
     float *y;
     int64_t ldy;
-    int64_t tile_groups, tile_cols, col_tiles; /* the grid */
+    rlhf__grid grid;
+    int64_t tile_cols; /* of few rows, which have no grid */
 } rlhf__product;
 
 /* Floats of n columns packed in groups of `width`. BLIS's micro-kernels load the row

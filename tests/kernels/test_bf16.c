@@ -224,10 +224,8 @@ static void test_bf16_rows_do_not_depend_on_each_other(void **state)
     }
 }
 
-static void test_bf16_bits_do_not_depend_on_threads(void **state)
+static void check_threads(shape s)
 {
-    (void)state;
-    const shape s = {50, 300, 90};
     float *x = random_floats(s.m * s.k, 1), *w = random_floats(s.n * s.k, 2);
     float *dy = random_floats(s.m * s.n, 3);
 
@@ -252,6 +250,13 @@ static void test_bf16_bits_do_not_depend_on_threads(void **state)
         free(first), free(first_dw);
     }
     free(x), free(w), free(dy);
+}
+
+static void test_bf16_bits_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    check_threads((shape){50, 300, 90});
+    check_threads((shape){299, 40, 330}); /* tiles of several groups and panels */
 }
 
 /* A product that takes long enough for both threads to be in it, of a weight that each
