@@ -5,6 +5,9 @@
 
 #include "base/size.h"
 
+#define AT_ONCE 4                  /* panels that products of few rows read at once */
+#define SMALL   ((int64_t)1 << 18) /* elements of a weight that takes smaller tiles */
+
 int64_t rlhf__grid_more(int64_t tiles, int64_t others, int64_t wanted, int64_t most)
 {
     return rlhf__max_i64(tiles, rlhf__min_i64(rlhf__ceil_div(wanted, others), most));
@@ -32,4 +35,22 @@ void rlhf__grid_even_out(rlhf__grid *grid, int64_t most_rows, int64_t threads)
         grid->col_tiles =
             fairest(grid->col_tiles, grid->panels / 2, grid->row_tiles, threads);
     grid->row_tiles = fairest(grid->row_tiles, most_rows, grid->col_tiles, threads);
+}
+
+rlhf__grid rlhf__grid_of_few_rows(int64_t k, int64_t n, int64_t panel, int64_t threads,
+                                  int64_t *out_unit)
+{
+    const int64_t panels = rlhf__ceil_div(n, panel);
+    const int64_t most =
+        k * n < SMALL ? RLHF__FEW_ROWS_PANELS / 2 : RLHF__FEW_ROWS_PANELS;
+    /* Of few panels the threads would get too unlike shares by AT_ONCE. */
+    const int64_t unit = panels < 4 * AT_ONCE * threads ? 1 : AT_ONCE;
+    const int64_t units = rlhf__ceil_div(panels, unit);
+    const int64_t tiles = rlhf__ceil_div(units, most / unit);
+
+    *out_unit = unit;
+    return (rlhf__grid){.groups = 1,
+                        .panels = units,
+                        .row_tiles = 1,
+                        .col_tiles = rlhf__ceil_div(tiles, threads) * threads};
 }

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#define RLHF__FEW_ROWS_PANELS 8
+
 typedef struct rlhf__grid {
     int64_t groups, panels; /* at least one of each */
     int64_t row_tiles, col_tiles;
@@ -39,5 +41,10 @@ int64_t rlhf__grid_more(int64_t tiles, int64_t others, int64_t wanted, int64_t m
 /* Adds columns of tiles, then rows up to `most_rows`, so that no thread has a tile more
  * than others have. */
 void rlhf__grid_even_out(rlhf__grid *grid, int64_t most_rows, int64_t threads);
+/* The grid of a product of few rows, k x n, whose panels stream through: as many tiles
+ * for each thread, of up to RLHF__FEW_ROWS_PANELS panels. What the grid calls a panel is
+ * here *out_unit of them. */
+rlhf__grid rlhf__grid_of_few_rows(int64_t k, int64_t n, int64_t panel, int64_t threads,
+                                  int64_t *out_unit);
 
 #endif

@@ -48,43 +48,16 @@ void rlhf__panels_column(rlhf_context *ctx, const void *panels, int64_t k, int64
         out[p] = from[p * panel];
 }
 
-/* Panels of a unit that tiles of few rows are made of: as many as are read at once, or
- * one, where threads would else get too unlike shares. */
-static int64_t unit_panels(rlhf_context *ctx, int64_t panels)
-{
-    return panels < 16 * rlhf__pool_num_threads(ctx->pool) ? 1 : SKINNY_UNIT;
-}
-
-/* Tiles of up to SKINNY_MOST panels, fewer of a small product, as many for each
- * thread. */
-static void cut_skinny(rlhf_context *ctx, rlhf__product *job)
-{
-    const int64_t threads = rlhf__pool_num_threads(ctx->pool);
-    const int64_t panels = rlhf__ceil_div(job->n, job->table->panel);
-    const int64_t unit = unit_panels(ctx, panels);
-    const int64_t most = job->k * job->n < 1 << 18 ? SKINNY_MOST / 2 : SKINNY_MOST;
-    const int64_t tiles = rlhf__ceil_div(rlhf__ceil_div(panels, unit), most / unit);
-
-    job->tile_cols = unit * job->table->panel;
-    job->col_tiles = rlhf__ceil_div(tiles, threads) * threads;
-}
-
-/* The column at which a tile begins: each has the same number of units, or one more. */
-static int64_t skinny_begin(const rlhf__product *job, int64_t tile)
-{
-    const int64_t units = rlhf__ceil_div(job->n, job->tile_cols);
-
-    return rlhf__min_i64(tile * units / job->col_tiles * job->tile_cols, job->n);
-}
-
 /* One group of panels for up to a micro-tile's rows. */
 static void skinny_tile(void *arg, int64_t tile, int32_t thread)
 {
     const rlhf__product *job = arg;
     const rlhf__kernels *t = job->table;
-    int64_t j0 = skinny_begin(job, tile), j1 = skinny_begin(job, tile + 1);
-    float sums[RLHF__MAX_ROWS * SKINNY_MOST * RLHF__MAX_PANEL];
-    int64_t ldc = SKINNY_MOST * RLHF__MAX_PANEL;
+    const rlhf__tile part = rlhf__grid_tile(&job->grid, tile);
+    int64_t j0 = part.panel * job->unit * t->panel;
+    int64_t j1 = rlhf__min_i64(part.panel_end * job->unit * t->panel, job->n);
+    float sums[RLHF__MAX_ROWS * RLHF__FEW_ROWS_PANELS * RLHF__MAX_PANEL];
+    int64_t ldc = RLHF__FEW_ROWS_PANELS * RLHF__MAX_PANEL;
 
     (void)thread;
     for (int64_t i = 0; job->accumulate && i < job->m; i++)
@@ -266,8 +239,9 @@ rlhf_status rlhf__matmul(rlhf_context *ctx, rlhf__arena *scratch, rlhf__operand 
     if (m <= 0 || n <= 0)
         return RLHF_OK;
     if (m <= table->tile_rows) {
-        cut_skinny(ctx, &job);
-        rlhf__run_tiles(ctx, m * k * n, job.col_tiles, skinny_tile, &job);
+        job.grid = rlhf__grid_of_few_rows(k, n, table->panel,
+                                          rlhf__pool_num_threads(ctx->pool), &job.unit);
+        rlhf__run_tiles(ctx, m * k * n, rlhf__grid_size(&job.grid), skinny_tile, &job);
     } else {
         RLHF__TRY(packed_product(ctx, scratch, job));
         rlhf__arena_release(scratch, mark);

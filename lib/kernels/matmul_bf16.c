@@ -146,7 +146,7 @@ typedef struct product_job {
     float *y;
     int64_t ldy;
     rlhf__grid grid;
-    int64_t tile_cols; /* of few rows, which have no grid */
+    int64_t unit; /* of few rows: what is a panel to the grid, in panels */
 } product_job;
 
 /* A block of k of a tile: `pairs` from p0 on, panel j of it at b + j * b_step. */
@@ -236,9 +236,11 @@ static void skinny_tile(void *arg, int64_t tile, int32_t thread)
 {
     const product_job *job = arg;
     const rlhf__bf16_kernels *t = job->table;
-    int64_t j0 = tile * job->tile_cols, j1 = rlhf__min_i64(j0 + job->tile_cols, job->n);
-    float sums[RLHF__BF16_MAX_SKINNY * 8 * RLHF__BF16_MAX_PANEL];
-    int64_t ldc = job->tile_cols;
+    const rlhf__tile part = rlhf__grid_tile(&job->grid, tile);
+    int64_t j0 = part.panel * job->unit * t->panel;
+    int64_t j1 = rlhf__min_i64(part.panel_end * job->unit * t->panel, job->n);
+    int64_t ldc = RLHF__FEW_ROWS_PANELS * RLHF__BF16_MAX_PANEL;
+    float sums[RLHF__BF16_MAX_SKINNY * RLHF__FEW_ROWS_PANELS * RLHF__BF16_MAX_PANEL];
     unsigned int before = job->table->begin();
 
     (void)thread;
@@ -345,9 +347,9 @@ rlhf_status rlhf__bf16_matmul(rlhf_context *ctx, rlhf__arena *scratch, rlhf__ope
     const bool skinny = m <= job.table->skinny_rows;
     RLHF__TRY(prepare_rows(ctx, scratch, x, k, skinny, &job));
     if (skinny) {
-        job.tile_cols = (k * n < 1 << 18 ? 4 : 8) * job.table->panel;
-        rlhf__run_tiles(ctx, m * k * n, rlhf__ceil_div(n, job.tile_cols), skinny_tile,
-                        &job);
+        job.grid = rlhf__grid_of_few_rows(k, n, job.table->panel,
+                                          rlhf__pool_num_threads(ctx->pool), &job.unit);
+        rlhf__run_tiles(ctx, m * k * n, rlhf__grid_size(&job.grid), skinny_tile, &job);
     } else {
         RLHF__TRY(run_product(ctx, scratch, &job));
     }

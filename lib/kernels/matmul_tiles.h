@@ -47,7 +47,7 @@ typedef struct rlhf__product {
     float *y;
     int64_t ldy;
     rlhf__grid grid;
-    int64_t tile_cols; /* of few rows, which have no grid */
+    int64_t unit; /* of few rows: what is a panel to the grid, in panels */
 } rlhf__product;
 
 /* Floats of n columns packed in groups of `width`. BLIS's micro-kernels load the row

@@ -101,6 +101,32 @@ static void test_grid_stays_within_bounds(void **state)
     }
 }
 
+/* Of few rows no thread has more than its share, in units, and no tile more panels than
+ * there is room for. */
+static void test_grid_of_few_rows_is_even(void **state)
+{
+    (void)state;
+    static const int64_t columns[] = {1, 16, 64, 288, 768, 864, 1536, 2304, 3072, 50257};
+    enum { COLUMNS = sizeof columns / sizeof *columns };
+
+    for (int64_t i = 0; i < COLUMNS * 2 * 2; i++)
+        for (int64_t threads = 1; threads <= 9; threads++) {
+            const int64_t n = columns[i % COLUMNS], panel = 16 << (i / COLUMNS % 2);
+            const int64_t k = i / COLUMNS / 2 ? 64 : 768;
+            int64_t unit = 0;
+            rlhf__grid grid = rlhf__grid_of_few_rows(k, n, panel, threads, &unit);
+            const int64_t fair = rlhf__ceil_div(grid.panels, threads);
+            assert_int_equal(grid.panels, rlhf__ceil_div(rlhf__ceil_div(n, panel), unit));
+            assert_true(fullest_share(&grid, threads) * (double)grid.panels <
+                        (double)(fair * threads) + .5);
+            for (int64_t t = 0; t < rlhf__grid_size(&grid); t++) {
+                rlhf__tile tile = rlhf__grid_tile(&grid, t);
+                assert_in_range((tile.panel_end - tile.panel) * unit, 0,
+                                k * n < 1 << 18 ? 4 : RLHF__FEW_ROWS_PANELS);
+            }
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +134,7 @@ int main(void)
         cmocka_unit_test(test_grid_more_tiles_are_those_wanted),
         cmocka_unit_test(test_grid_shares_are_evened_out),
         cmocka_unit_test(test_grid_stays_within_bounds),
+        cmocka_unit_test(test_grid_of_few_rows_is_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
