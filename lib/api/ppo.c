@@ -242,7 +242,8 @@ static bool has_scores(const rlhf__rollout *rollout)
 static bool is_current(const rlhf__ppo_trainer *core, const rlhf__rollout *rollout)
 {
     return core->rollout == rollout ||
-           rollout->policy_version == core->policy->params.version;
+           (!rollout->in_update &&
+            rollout->policy_version == core->policy->params.version);
 }
 
 /* Goes on with the rollout in hand if it is current and of these prompts; else samples a

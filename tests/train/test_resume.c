@@ -503,6 +503,30 @@ static void test_ppo_step_takes_no_rollout_of_other_weights(void **state)
     rlhf_context_free(context);
 }
 
+/* Nor one that another trainer is in the middle of an update on. */
+static void test_ppo_step_takes_no_rollout_in_anothers_update(void **state)
+{
+    rlhf_context *context = support_context(NULL, 2);
+    ppo_run a = make_run(context, 1), b = make_run(context, 5);
+    const float scores[PROMPTS] = {1, -1, 2, 0, 0.5f, -2};
+    rlhf_rollout *rollout;
+
+    (void)state;
+    assert_ok(
+        rlhf_ppo_trainer_rollout(a.trainer, prompts, prompt_ends, PROMPTS, &rollout));
+    assert_int_equal(rlhf_ppo_trainer_is_current(a.trainer, rollout), 1);
+    assert_ok(rlhf_rollout_set_scores(rollout, scores, PROMPTS));
+    assert_ok(rlhf_ppo_trainer_advantages(b.trainer, rollout));
+    begin_update(&b, rollout);
+    assert_int_equal(rlhf_ppo_trainer_is_current(a.trainer, rollout), 0);
+    assert_int_equal(rlhf_ppo_trainer_is_current(b.trainer, rollout), 1);
+    must_step(&a);
+    rlhf_rollout_free(rollout);
+    free_run(&a);
+    free_run(&b);
+    rlhf_context_free(context);
+}
+
 /* The options of an update under way are the host's to give again: those that its place
  * does not fit in are named. */
 static void test_ppo_resume_names_the_option_that_does_not_fit(void **state)
@@ -710,6 +734,7 @@ int main(void)
             test_ppo_resumes_what_an_update_under_way_hangs_on, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_step_takes_no_rollout_of_other_weights,
                                         setup, teardown),
+        cmocka_unit_test(test_ppo_step_takes_no_rollout_in_anothers_update),
         cmocka_unit_test_setup_teardown(
             test_ppo_resume_names_the_option_that_does_not_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ppo_resumes_whose_logprobs_a_rollout_has,
