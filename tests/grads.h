@@ -1,10 +1,11 @@
-/* Gradients of tests: over memory of their own, and read as a whole. */
+/* Gradients of tests: over memory of their own, read as a whole, and stepped by. */
 #ifndef TESTS_GRADS_H
 #define TESTS_GRADS_H
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "optim/adamw.h"
 #include "tensor/grads.h"
 
 /* A gradient in `values`, to be freed by grads_free: what stands there or, unless
@@ -33,6 +34,19 @@ static inline void grads_settle(rlhf__grads *grads)
 {
     for (int32_t i = 0; i < grads->params->num_slabs; i++)
         (void)rlhf__grads_slab(grads, i);
+}
+
+/* Norm, clip (max_norm 0: off), apply. On failure nothing changed. */
+static inline rlhf_status adamw_step(rlhf__adamw *adamw, rlhf__params *params,
+                                     rlhf__grads *grads, double learning_rate,
+                                     double scale, double max_norm, double *out_norm)
+{
+    const rlhf_status status = rlhf__grad_norm(grads, scale, "the gradient", out_norm);
+
+    if (status == RLHF_OK)
+        rlhf__adamw_apply(adamw, params, grads, learning_rate,
+                          scale * rlhf__clip_factor(*out_norm, max_norm));
+    return status;
 }
 
 #endif

@@ -281,13 +281,13 @@ typedef struct rlhf__adamw_args {
 } rlhf__adamw_args;
 void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t count,
                         const float *grad, float *param, float *m, float *v);
-/* The same of a matrix [rows][cols] where gradient and moments are 0 in the rows whose
- * `which` is not set: of these only `param` is read or written, and only where there is
- * decay. Moments begin from 0, whatever m and v hold, in rows of which but not of
- * `begun`, to which they are added. */
+/* The same of a matrix [rows][cols]. The gradient is 0 where a row's `written` is not
+ * set, the moments are where `begun` is not, whatever the memory holds. Of rows with
+ * neither only `param` is read or written, and only where there is decay; all others have
+ * begun afterwards, and zeros in a gradient that was not written. */
 void rlhf__adamw_update_rows(rlhf_context *ctx, const rlhf__adamw_args *args,
-                             int64_t rows, int64_t cols, const bool *which, bool *begun,
-                             const float *grad, float *param, float *m, float *v);
+                             int64_t rows, int64_t cols, const bool *written, bool *begun,
+                             float *grad, float *param, float *m, float *v);
 
 /* exp and log1p as the kernels compute them, one value: for losses outside of rows. */
 float rlhf__expf(rlhf_context *ctx, float x);

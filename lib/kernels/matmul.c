@@ -9,8 +9,6 @@
 #define PACK_FLOATS ((int64_t)1 << 21) /* of a right side that is packed at once */
 #define K_MOST      (PACK_FLOATS / 2 / RLHF__ROW_BLOCK) /* of it */
 #define COPY_FLOATS ((int64_t)1 << 17) /* of a left side that each thread has in its L2 */
-#define SKINNY_MOST 8                  /* panels of a tile of few rows */
-#define SKINNY_UNIT 4
 #define MATRIX_ROWS 64 /* rows from which packing B on the way costs little */
 
 bool rlhf__products_round(const rlhf_context *ctx)

@@ -8,7 +8,7 @@
 typedef struct vector_job {
     const rlhf__kernels *table;
     const float *a, *b;
-    float *y, *m, *v;
+    float *y, *m, *v, *grad;
     float factor;
     int64_t count, chunk;
     const rlhf__adamw_args *adamw;
@@ -165,23 +165,34 @@ void rlhf__adamw_update(rlhf_context *ctx, const rlhf__adamw_args *args, int64_t
     run(ctx, &job, adamw_chunk);
 }
 
-/* Rows [first, end), all set or none, of a tile of adamw_rows. */
+/* Whether a row has a gradient or moments. */
+static bool moves(const vector_job *job, int64_t row)
+{
+    return job->which[row] || job->begun[row];
+}
+
+/* Rows [first, end) of a tile, all of which move or none. */
 static void adamw_some(const vector_job *job, int64_t first, int64_t end)
 {
-    int64_t at = first * job->cols, count = (end - first) * job->cols;
+    int64_t cols = job->cols, at = first * cols, count = (end - first) * cols;
+    const size_t row = (size_t)cols * sizeof *job->m;
 
-    for (int64_t i = first; job->which[first] && i < end; i++) {
-        if (job->begun[i])
-            continue;
-        memset(job->m + i * job->cols, 0, (size_t)job->cols * sizeof *job->m);
-        memset(job->v + i * job->cols, 0, (size_t)job->cols * sizeof *job->v);
+    if (!moves(job, first)) {
+        if (job->adamw->lr_decay != 0.0f)
+            job->table->decay(job->adamw->lr_decay, count, job->y + at);
+        return;
+    }
+    for (int64_t i = first; i < end; i++) {
+        if (!job->which[i])
+            memset(job->grad + i * cols, 0, row);
+        if (!job->begun[i]) {
+            memset(job->m + i * cols, 0, row);
+            memset(job->v + i * cols, 0, row);
+        }
         job->begun[i] = true;
     }
-    if (job->which[first])
-        job->table->adamw(job->adamw, count, job->a + at, job->y + at, job->m + at,
-                          job->v + at);
-    else if (job->adamw->lr_decay != 0.0f)
-        job->table->decay(job->adamw->lr_decay, count, job->y + at);
+    job->table->adamw(job->adamw, count, job->grad + at, job->y + at, job->m + at,
+                      job->v + at);
 }
 
 static void adamw_rows(void *arg, int64_t tile, int32_t thread)
@@ -191,24 +202,24 @@ static void adamw_rows(void *arg, int64_t tile, int32_t thread)
 
     (void)thread;
     for (int64_t next = first; first < end; first = next) {
-        while (next < end && job->which[next] == job->which[first])
+        while (next < end && moves(job, next) == moves(job, first))
             next++;
         adamw_some(job, first, next);
     }
 }
 
 void rlhf__adamw_update_rows(rlhf_context *ctx, const rlhf__adamw_args *args,
-                             int64_t rows, int64_t cols, const bool *which, bool *begun,
-                             const float *grad, float *param, float *m, float *v)
+                             int64_t rows, int64_t cols, const bool *written, bool *begun,
+                             float *grad, float *param, float *m, float *v)
 {
-    vector_job job = {.a = grad,
+    vector_job job = {.grad = grad,
                       .y = param,
                       .m = m,
                       .v = v,
                       .count = rows,
                       .chunk = rlhf__max_i64(CHUNK / cols, 1),
                       .adamw = args,
-                      .which = which,
+                      .which = written,
                       .begun = begun,
                       .cols = cols};
 

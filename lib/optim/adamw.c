@@ -82,21 +82,17 @@ void rlhf__adamw_find_moments(rlhf__adamw *adamw, const rlhf__params *params)
     }
 }
 
-/* Gives moments to all rows of a slab that is whole, and in another a gradient of zeros
- * to the rows that have moments alone. */
-static void open_rows(rlhf__adamw *adamw, rlhf__grads *grads, int32_t index)
+/* Gives moments to all rows of the slabs that are whole. */
+static void open_whole(rlhf__adamw *adamw, const rlhf__grads *grads)
 {
-    const rlhf__slab *slab = &grads->params->slabs[index];
-    bool *has = adamw->row_has_moments + slab->first_row;
-
-    if (grads->is_whole[index]) {
+    for (int32_t i = 0; i < grads->params->num_slabs; i++) {
+        const rlhf__slab *slab = &grads->params->slabs[i];
+        if (!grads->is_whole[i])
+            continue;
         zero_stale(adamw, grads->params, slab);
-        memset(has, true, (size_t)slab->rows * sizeof *has);
-        return;
+        memset(adamw->row_has_moments + slab->first_row, true,
+               (size_t)slab->rows * sizeof *adamw->row_has_moments);
     }
-    for (int64_t r = 0; r < slab->rows; r++)
-        if (has[r])
-            (void)rlhf__grads_row(grads, index, r);
 }
 
 /* The end of the run of slabs from `first` on that are whole and, where there is decay,
@@ -224,8 +220,7 @@ void rlhf__adamw_apply(rlhf__adamw *adamw, rlhf__params *params, rlhf__grads *gr
         kernel_args(&adamw->settings, adamw->step + 1, learning_rate, grad_scale);
     const float decay = (float)(learning_rate * adamw->settings.weight_decay);
 
-    for (int32_t i = 0; i < params->num_slabs; i++)
-        open_rows(adamw, grads, i);
+    open_whole(adamw, grads);
     for (int32_t i = 0, next; i < params->num_slabs; i = next) {
         const rlhf__slab *slab = &params->slabs[i];
         const int64_t at = slab->offset;
@@ -244,17 +239,4 @@ void rlhf__adamw_apply(rlhf__adamw *adamw, rlhf__params *params, rlhf__grads *gr
     }
     rlhf__params_end_write(params);
     adamw->step++;
-}
-
-rlhf_status rlhf__adamw_step(rlhf__adamw *adamw, rlhf__params *params, rlhf__grads *grads,
-                             double learning_rate, double grad_scale, double max_norm,
-                             double *out_norm)
-{
-    double norm = 0.0;
-
-    RLHF__TRY(rlhf__grad_norm(grads, grad_scale, "the gradient", &norm));
-    rlhf__adamw_apply(adamw, params, grads, learning_rate,
-                      grad_scale * rlhf__clip_factor(norm, max_norm));
-    *out_norm = norm;
-    return RLHF_OK;
 }

@@ -1,7 +1,6 @@
 /* AdamW (Loshchilov and Hutter 2019) over a network's flat parameters, and the global
  * norm of its gradient. A step is norm (which fails on a gradient that is not finite,
- * before any weight changes), clip factor, apply (which cannot fail); rlhf__adamw_step
- * does all three.
+ * before any weight changes), clip factor, apply (which cannot fail).
  *
  * grad_scale multiplies a gradient first: gradients are summed over all micro-batches of
  * a step and scaled once, by 1 / (tokens of the whole step).
@@ -54,9 +53,5 @@ double rlhf__clip_factor(double norm, double max_norm);
  * that have moments but no gradient. Bumps the parameters' version. */
 void rlhf__adamw_apply(rlhf__adamw *adamw, rlhf__params *params, rlhf__grads *grads,
                        double learning_rate, double grad_scale);
-/* Norm, clip (max_norm 0: off), apply. On failure nothing changed. */
-rlhf_status rlhf__adamw_step(rlhf__adamw *adamw, rlhf__params *params, rlhf__grads *grads,
-                             double learning_rate, double grad_scale, double max_norm,
-                             double *out_norm);
 
 #endif

@@ -96,7 +96,6 @@ static void test_grid_stays_within_bounds(void **state)
                 rlhf__max_i64(from.row_tiles, rlhf__min_i64(most, 2 * from.row_tiles)));
             assert_in_range(grid.col_tiles, from.col_tiles,
                             rlhf__min_i64(24, 2 * from.col_tiles));
-            assert_int_equal(grid.groups * grid.panels, 24 * 24);
         }
     }
 }

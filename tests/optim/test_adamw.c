@@ -50,7 +50,7 @@ static rlhf_status whole_step(rlhf__adamw *adamw, rlhf__params *params, float *g
 {
     rlhf__grads whole = grads_over(params, grads, true);
     rlhf_status status =
-        rlhf__adamw_step(adamw, params, &whole, learning_rate, scale, max_norm, out_norm);
+        adamw_step(adamw, params, &whole, learning_rate, scale, max_norm, out_norm);
 
     grads_free(&whole);
     return status;
@@ -369,8 +369,7 @@ static void twin_step(twin *t, int k, bool by_rows, double *out_norm)
             for (int64_t j = 0; is_read(i, r, k) && j < slabs[i].cols; j++)
                 rlhf__grads_row(&t->grads, i, r)[j] += from[at + j];
         }
-    assert_ok(
-        rlhf__adamw_step(&t->adamw, &t->params, &t->grads, 0.02, 0.5, 0.0, out_norm));
+    assert_ok(adamw_step(&t->adamw, &t->params, &t->grads, 0.02, 0.5, 0.0, out_norm));
     free(from);
 }
 
