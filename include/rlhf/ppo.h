@@ -549,8 +549,9 @@ RLHF_API int64_t rlhf_ppo_trainer_num_iterations(const rlhf_ppo_trainer *trainer
  * that sets the scores itself asks, as of one that rlhf_ppo_trainer_resume gave back.
  *
  * @param trainer  NULL gives 0.
- * @param rollout  NULL gives 0, as does one of another context, or with a sequence that
- *                 the host appended: which weights sampled that is not known.
+ * @param rollout  NULL gives 0, as does one of another context, in the middle of another
+ *                 trainer's update, or with a sequence that the host appended: which
+ *                 weights sampled that is not known.
  * @return 1 or 0.
  * @threads Not while another thread is in a call on the trainer, its policy or the
  *         rollout; from a callback too.

@@ -242,8 +242,7 @@ static bool has_scores(const rlhf__rollout *rollout)
 static bool is_current(const rlhf__ppo_trainer *core, const rlhf__rollout *rollout)
 {
     return core->rollout == rollout ||
-           (!rollout->in_update &&
-            rollout->policy_version == core->policy->params.version);
+           (!rollout->in_update && rlhf__ppo_has_sampled(core, rollout));
 }
 
 /* Goes on with the rollout in hand if it is current and of these prompts; else samples a

@@ -209,6 +209,13 @@ void rlhf__ppo_stats(const rlhf__ppo_trainer *trainer, const rlhf__rollout *roll
 /* Score, kl, entropy, length and eos_rate alone, the rest 0. */
 void rlhf__ppo_sample_stats(const rlhf__rollout *rollout, rlhf_ppo_stats *out_stats);
 
+/* Whether the weights that the policy has sampled the rollout. */
+static inline bool rlhf__ppo_has_sampled(const rlhf__ppo_trainer *trainer,
+                                         const rlhf__rollout *rollout)
+{
+    return rollout->policy_version == trainer->policy->params.version;
+}
+
 /* --- ppo_state.c -------------------------------------------------------------------- */
 
 /* `pending`: a rollout of rlhf_ppo_trainer_step whose update has not begun; NULL:

@@ -60,9 +60,8 @@ static bool sampled_as_now(const rlhf__ppo_trainer *t, const rlhf__rollout *r)
 {
     const rlhf_ppo_options *o = &t->options;
 
-    return r->policy_version == t->policy->params.version &&
-           r->temperature == o->temperature && r->min_new_tokens == o->min_new_tokens &&
-           r->stop_token_id == o->stop_token_id;
+    return rlhf__ppo_has_sampled(t, r) && r->temperature == o->temperature &&
+           r->min_new_tokens == o->min_new_tokens && r->stop_token_id == o->stop_token_id;
 }
 
 /* The reference's log-probs. While it has the policy's weights, they are those that the

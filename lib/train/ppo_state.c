@@ -170,8 +170,8 @@ static rlhf_status put_all(rlhf__ppo_trainer *t, const rlhf__rollout *rollout, p
         RLHF__TRY(put_reference(t, p, w));
     if (!rollout)
         return RLHF_OK;
-    RLHF__TRY(rlhf__state_put_i64(w, "rollout.current",
-                                  rollout->policy_version == t->policy->params.version));
+    RLHF__TRY(
+        rlhf__state_put_i64(w, "rollout.current", rlhf__ppo_has_sampled(t, rollout)));
     return put_rollout(rollout, p, w);
 }
 

@@ -4081,8 +4081,9 @@ by the weights that the policy has. rlhf_ppo_trainer_step goes on with no other;
 that sets the scores itself asks, as of one that rlhf_ppo_trainer_resume gave back.
 
 @param trainer  NULL gives 0.
-@param rollout  NULL gives 0, as does one of another context, or with a sequence that
-                the host appended: which weights sampled that is not known.
+@param rollout  NULL gives 0, as does one of another context, in the middle of another
+                trainer's update, or with a sequence that the host appended: which
+                weights sampled that is not known.
 @return 1 or 0.
 @threads Not while another thread is in a call on the trainer, its policy or the
         rollout; from a callback too.

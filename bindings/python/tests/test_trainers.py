@@ -219,15 +219,19 @@ def test_reward_that_is_not_finite_is_refused(model, prompts, score):
     assert ppo.evaluate(prompts)[0]["score"] == 1 == ppo.step(prompts)["score"]
 
 
-def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
-    seen = []
-
+def fails_once(seen):
+    """A reward function that fails at its first call; `seen`: the first id of each one's."""
     def reward(rollout):
         seen.append(rollout[0].sequence_id)
         if len(seen) == 1:
             raise KeyError("mine")
         return np.zeros(len(rollout))
-    ppo = rlhf.PPOTrainer(model, reward, **PPO)
+    return reward
+
+
+def test_abandoned_iteration_is_not_gone_on_with(model, prompts):
+    seen = []
+    ppo = rlhf.PPOTrainer(model, fails_once(seen), **PPO)
     with pytest.raises(KeyError):
         ppo.step(prompts)
     ppo.abandon()
@@ -331,13 +335,7 @@ def test_rollout_that_was_stale_when_saved_is_not_gone_on_with(model, prompts, t
 def test_stale_rollout_that_another_trainer_updates_is_not_gone_on_with(model, prompts):
     """The step draws others, as for a reward model, and an interrupted one goes on with those."""
     calls = []
-
-    def reward(rollout):
-        calls.append(rollout[0].sequence_id)
-        if len(calls) == 1:
-            raise KeyError("mine")
-        return np.zeros(len(rollout))
-    ppo = rlhf.PPOTrainer(model, reward, **PPO)
+    ppo = rlhf.PPOTrainer(model, fails_once(calls), **PPO)
     other = rlhf.PPOTrainer(model.clone(), None, **PPO)
     drawn = ppo.rollout(prompts)
     name = next(iter(model.parameters()))
